@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy import make_url
 
 from core.errors import SettingsError
@@ -141,16 +140,8 @@ class LogSettings(_Area):
     format: Literal["console", "json"] = "console"
 
 
-class Settings(BaseSettings):
+class Settings(_Area):
     """All settings of one Perroquet installation. Frozen."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENVIRONMENT_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        nested_model_default_partial_update=True,
-    )
 
     data_dir: Path = Path("data")
     database: DatabaseSettings = DatabaseSettings()
@@ -164,18 +155,6 @@ class Settings(BaseSettings):
     retention: RetentionSettings = RetentionSettings()
     playground: PlaygroundSettings = PlaygroundSettings()
     log: LogSettings = LogSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what ``load_settings`` merged: the sources are read there, explicitly."""
-        return (init_settings,)
 
     @property
     def database_url(self) -> str:
@@ -211,9 +190,7 @@ class Settings(BaseSettings):
             ) from exc
 
 
-def load_settings(
-    environment: Mapping[str, str], file: Path = Path("perroquet.toml")
-) -> Settings:
+def load_settings(environment: Mapping[str, str], file: Path = Path("perroquet.toml")) -> Settings:
     """Merge ``file`` (where it exists) with ``environment`` and check every key.
 
     Raises:
@@ -265,5 +242,7 @@ def _translate(exc: ValidationError) -> SettingsError:
     first = exc.errors(include_url=False, include_input=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return SettingsError(f"Unknown setting “{key}”. See docs/operators.md for the list.", key=key)
+        return SettingsError(
+            f"Unknown setting “{key}”. See docs/operators.md for the list.", key=key
+        )
     return SettingsError(f"Setting “{key}”: {first['msg']}.", key=key)

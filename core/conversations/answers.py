@@ -1,0 +1,110 @@
+"""What a worker needs in order to answer a message, and what it writes when it has."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db.tables import Message, Version
+from core.errors import InvalidInputError, NotFoundError
+from core.jobs.ledger import Claim, succeed
+
+
+class NothingPublishedError(NotFoundError):
+    """No model version answers in this channel."""
+
+    code = "no-model"
+
+
+class ForgottenError(InvalidInputError):
+    """The message to answer was deleted before its turn came."""
+
+    code = "forgotten"
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One message of the history. ``role`` is ``user`` or ``assistant``."""
+
+    role: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A claimed ``generate`` job, unfolded: the history up to its message, and who answers."""
+
+    utterances: tuple[Utterance, ...]
+    store_path: str
+    version_id: str
+    sampling: dict[str, Any]
+    stream: str
+
+
+def load_question(session: Session, held: Claim, *, max_messages: int) -> Question:
+    """Read what the job asks.
+
+    Raises:
+        NothingPublishedError: no version was published when the message came.
+        ForgottenError: the message is gone.
+    """
+    version_id = held.payload["version_id"]
+    version = session.get(Version, version_id) if version_id else None
+    if version is None or version.retired_at is not None:
+        raise NothingPublishedError(
+            "No model is published yet; add one with `perroquet models add`."
+        )
+    history = _history(session, held, max_messages)
+    if not history or history[-1].id != held.payload["message_id"]:
+        raise ForgottenError("The message was deleted before it could be answered.")
+    return Question(
+        utterances=tuple(Utterance(m.role, m.author_name, m.content) for m in history),
+        store_path=version.store_path,
+        version_id=version.id,
+        sampling=held.payload["sampling"],
+        stream=held.payload["stream"],
+    )
+
+
+def write_answer(
+    session: Session, held: Claim, text: str, *, bot_name: str, facts: dict[str, Any]
+) -> None:
+    """End the job with ``text`` and remember it as said, in one transaction.
+
+    Args:
+        session: an open transaction.
+        held: the claim.
+        text: the whole answer.
+        bot_name: the name under which the bot speaks.
+        facts: figures of the generation (token counts, seconds, finish reason), kept in the result.
+
+    Raises:
+        LeaseLostError: the job is no longer held; nothing is written.
+        CancelledJobError: its end was asked for first; nothing is written.
+    """
+    succeed(session, held, {"text": text, **facts})
+    session.add(
+        Message(
+            conversation_id=held.payload["conversation_id"],
+            job_id=held.job_id,
+            role="assistant",
+            author_id=0,
+            author_name=bot_name,
+            content=text,
+        )
+    )
+
+
+def _history(session: Session, held: Claim, max_messages: int) -> list[Message]:
+    newest_first = session.scalars(
+        select(Message)
+        .where(
+            Message.conversation_id == held.payload["conversation_id"],
+            Message.id <= held.payload["message_id"],
+        )
+        .order_by(Message.id.desc())
+        .limit(max_messages)
+    )
+    return list(newest_first)[::-1]

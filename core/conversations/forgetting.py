@@ -1,0 +1,92 @@
+"""Members own their words: forgetting deletes rows, and retention bounds what is kept."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Select, delete, func, select
+from sqlalchemy.orm import Session
+
+from core.db.clock import epoch_now
+from core.db.statements import count_changed
+from core.db.tables import Conversation, Job, Message
+from core.jobs.ledger import request_cancel
+from core.jobs.states import FINAL_STATES, JobKind
+
+_SECONDS_PER_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """How many messages, of members and of the bot, are gone."""
+
+    messages: int
+
+
+def forget_channel(session: Session, channel_id: int) -> Forgotten:
+    """Delete what was said in a channel; the next message begins a new conversation."""
+    jobs = select(Job.id).where(Job.channel_id == channel_id, Job.kind == JobKind.GENERATE)
+    conversations = select(Conversation.id).where(Conversation.channel_id == channel_id)
+    count = session.scalar(select(func.count()).where(Message.conversation_id.in_(conversations)))
+    _forget_jobs(session, jobs)
+    session.execute(delete(Message).where(Message.conversation_id.in_(conversations)))
+    session.execute(delete(Conversation).where(Conversation.channel_id == channel_id))
+    return Forgotten(count or 0)
+
+
+def forget_member(session: Session, author_id: int, guild_id: int | None) -> Forgotten:
+    """Delete what a member said in a guild (None: in direct messages), and the answers to it."""
+    channels = select(Job.channel_id).where(
+        Job.requester_id == author_id, Job.guild_id.is_not_distinct_from(guild_id)
+    )
+    jobs = select(Job.id).where(
+        Job.requester_id == author_id,
+        Job.kind == JobKind.GENERATE,
+        Job.guild_id.is_not_distinct_from(guild_id),
+    )
+    mine = Message.author_id == author_id
+    conversations = select(Conversation.id).where(Conversation.channel_id.in_(channels))
+    said = mine & Message.conversation_id.in_(conversations)
+    answered = Message.job_id.in_(jobs)
+    count = session.scalar(select(func.count()).select_from(Message).where(said | answered))
+    session.execute(delete(Message).where(said))
+    _forget_jobs(session, jobs)
+    return Forgotten(count or 0)
+
+
+def forget_message(session: Session, discord_id: int) -> bool:
+    """Delete one message because its author deleted it in Discord.
+
+    Returns:
+        Whether it was remembered.
+    """
+    return count_changed(session, delete(Message).where(Message.discord_id == discord_id)) > 0
+
+
+def purge_expired(session: Session, *, messages_days: float, jobs_days: float) -> int:
+    """Delete messages and ended jobs past their retention.
+
+    Returns:
+        How many rows went.
+    """
+    now = epoch_now()
+    messages = count_changed(
+        session,
+        delete(Message).where(Message.created_at < now - messages_days * _SECONDS_PER_DAY),
+    )
+    jobs = count_changed(
+        session,
+        delete(Job).where(
+            Job.state.in_(FINAL_STATES),
+            Job.kind == JobKind.GENERATE,
+            Job.finished_at < now - min(jobs_days, messages_days) * _SECONDS_PER_DAY,
+        ),
+    )
+    return messages + jobs
+
+
+def _forget_jobs(session: Session, jobs: Select[str]) -> None:
+    """Delete ended jobs with their answers; stop the others and empty them of text."""
+    unended = session.scalars(select(Job.id).where(Job.id.in_(jobs), ~Job.state.in_(FINAL_STATES)))
+    for job_id in unended.all():
+        request_cancel(session, job_id)
+    session.execute(delete(Message).where(Message.job_id.in_(jobs)))
+    session.execute(delete(Job).where(Job.id.in_(jobs), Job.state.in_(FINAL_STATES)))

@@ -1,0 +1,93 @@
+"""A message comes in: its row, and the job that will answer it, in one transaction."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.catalog.resolution import resolve_version
+from core.conversations.places import Place, open_conversation, open_place
+from core.db.statements import insert_missing
+from core.db.tables import Message, Reply
+from core.jobs.ledger import NewJob, submit
+from core.jobs.states import JobKind
+
+
+@dataclass(frozen=True)
+class IncomingMessage:
+    """What a member said. ``message_id`` is Discord's, and None for a terminal."""
+
+    place: Place
+    message_id: int | None
+    author_id: int
+    author_name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ReplyOptions:
+    """How the answer is made and where its text streams to.
+
+    ``sampling`` overrides single fields of the worker's defaults; ``stream`` is the name of the
+    process that reads the token stream.
+    """
+
+    default_model: str
+    stream: str
+    sampling: dict[str, Any]
+
+
+def receive(session: Session, incoming: IncomingMessage, options: ReplyOptions) -> str | None:
+    """Remember a message and owe it an answer.
+
+    Args:
+        session: an open transaction; commit it, then publish the hint of the job.
+        incoming: the message.
+        options: how to answer.
+
+    Returns:
+        The id of the job that answers, or None where this message was already taken in.
+    """
+    place = incoming.place
+    open_place(session, place)
+    conversation_id = open_conversation(session, place.channel_id)
+    message_id = insert_missing(
+        session,
+        Message.id,
+        Message,
+        conversation_id=conversation_id,
+        discord_id=incoming.message_id,
+        role="user",
+        author_id=incoming.author_id,
+        author_name=incoming.author_name,
+        content=incoming.text,
+    )
+    if message_id is None:
+        return None
+    version_id = resolve_version(session, place.guild_id, place.channel_id, options.default_model)
+    new_job = NewJob(
+        kind=JobKind.GENERATE,
+        requester_id=incoming.author_id,
+        guild_id=place.guild_id,
+        channel_id=place.channel_id,
+        payload={
+            "conversation_id": conversation_id,
+            "message_id": message_id,
+            "version_id": version_id,
+            "sampling": options.sampling,
+            "stream": options.stream,
+        },
+    )
+    job = submit(session, new_job)
+    if incoming.message_id is not None:
+        session.add(
+            Reply(
+                job_id=job.id,
+                process_name=options.stream,
+                channel_id=place.channel_id,
+                guild_id=place.guild_id,
+                trigger_id=incoming.message_id,
+                locale=place.locale,
+            )
+        )
+    return job.id

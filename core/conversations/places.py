@@ -1,0 +1,99 @@
+"""Guilds and channels as rows: where the bot is, and how it behaves there."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from core.db.clock import epoch_now
+from core.db.statements import count_changed, insert_missing
+from core.db.tables import Channel, Conversation, Guild, Job
+from core.ids import new_id
+from core.jobs.ledger import request_cancel
+from core.jobs.states import JobState
+
+
+@dataclass(frozen=True)
+class Place:
+    """A channel, and its guild unless it is a direct message or a terminal."""
+
+    channel_id: int
+    guild_id: int | None = None
+    guild_name: str = ""
+    locale: str = "en"
+
+
+def open_place(session: Session, place: Place) -> None:
+    """Make sure that the guild and the channel have rows."""
+    if session.get(Channel, place.channel_id) is not None:
+        return
+    if place.guild_id is not None:
+        join_guild(session, place.guild_id, place.guild_name, place.locale)
+    insert_missing(session, Channel.id, Channel, id=place.channel_id, guild_id=place.guild_id)
+
+
+def join_guild(session: Session, guild_id: int, name: str, locale: str) -> None:
+    """Note that the bot is in a guild. The language that the guild chose before stays chosen."""
+    insert_missing(session, Guild.id, Guild, id=guild_id, name=name, locale=locale)
+    session.execute(update(Guild).where(Guild.id == guild_id).values(name=name, left_at=None))
+
+
+def leave_guild(session: Session, guild_id: int) -> list[str]:
+    """Note that the bot was removed from a guild, and cancel what it still had to do there.
+
+    Returns:
+        The ids of the jobs that were cancelled or asked to stop.
+    """
+    session.execute(update(Guild).where(Guild.id == guild_id).values(left_at=epoch_now()))
+    open_jobs = session.scalars(
+        select(Job.id).where(
+            Job.guild_id == guild_id,
+            Job.state.in_((JobState.VALIDATING, JobState.QUEUED, JobState.RUNNING)),
+        )
+    ).all()
+    for job_id in open_jobs:
+        request_cancel(session, job_id)
+    return list(open_jobs)
+
+
+def set_listening(session: Session, place: Place, *, is_listening: bool) -> bool:
+    """Switch a channel on or off.
+
+    Returns:
+        Whether that changed anything.
+    """
+    open_place(session, place)
+    changed = count_changed(
+        session,
+        update(Channel)
+        .where(Channel.id == place.channel_id, Channel.is_listening.is_not(is_listening))
+        .values(is_listening=is_listening),
+    )
+    return changed > 0
+
+
+def listening_channels(session: Session) -> set[int]:
+    """The ids of all channels that are switched on."""
+    return set(session.scalars(select(Channel.id).where(Channel.is_listening)))
+
+
+def set_locale(session: Session, guild_id: int, locale: str) -> None:
+    """Choose the language in which the bot speaks of itself in a guild."""
+    session.execute(update(Guild).where(Guild.id == guild_id).values(locale=locale))
+
+
+def guild_locales(session: Session) -> dict[int, str]:
+    """The language of each guild, by id."""
+    return {row.id: row.locale for row in session.execute(select(Guild.id, Guild.locale))}
+
+
+def open_conversation(session: Session, channel_id: int) -> str:
+    """The id of the channel's open conversation, begun now where there is none."""
+    query = select(Conversation.id).where(
+        Conversation.channel_id == channel_id, Conversation.ended_at.is_(None)
+    )
+    found = session.scalar(query)
+    if found is None:
+        insert_missing(session, Conversation.id, Conversation, id=new_id(), channel_id=channel_id)
+        found = session.scalars(query).one()
+    return found

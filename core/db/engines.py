@@ -1,0 +1,102 @@
+"""Engines for SQLite and PostgreSQL, sync and async, from one URL."""
+
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from core.errors import SettingsError
+
+# A deferred BEGIN fails with "database is locked" whenever a read turns into a write while
+# another connection writes; taking the write lock at BEGIN waits for it instead.
+_BEGIN_WRITE = "BEGIN IMMEDIATE"
+_BEGIN_READ = "BEGIN"
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=NORMAL",
+    "PRAGMA busy_timeout=10000",
+    "PRAGMA foreign_keys=ON",
+)
+_DRIVERS = {
+    "sqlite": ("sqlite", "sqlite+aiosqlite"),
+    "postgresql": ("postgresql+psycopg", "postgresql+psycopg"),
+    # Hosting providers still hand out URLs that begin with postgres://.
+    "postgres": ("postgresql+psycopg", "postgresql+psycopg"),
+}
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """A sync engine: workers, the command line, migrations.
+
+    Raises:
+        SettingsError: the URL names no database that Perroquet speaks to.
+    """
+    parsed = _parse(url, asynchronous=False)
+    engine = create_engine(parsed, **_options(parsed, pool_size))
+    if parsed.get_backend_name() == "sqlite":
+        _tune_sqlite(engine)
+    return engine
+
+
+def make_async_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
+    """An async engine: the bot. Domain functions run on it through ``AsyncSession.run_sync``.
+
+    Raises:
+        SettingsError: the URL names no database that Perroquet speaks to.
+    """
+    parsed = _parse(url, asynchronous=True)
+    engine = create_async_engine(parsed, **_options(parsed, pool_size))
+    if parsed.get_backend_name() == "sqlite":
+        _tune_sqlite(engine.sync_engine)
+    return engine
+
+
+def reading(engine: Engine) -> Engine:
+    """The same engine for sessions that only read: on SQLite they take no write lock."""
+    return engine.execution_options(read_only=True)
+
+
+def _parse(url: str, *, asynchronous: bool) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise SettingsError(f"DATABASE_URL cannot be read: {exc}.", key="DATABASE_URL") from exc
+    backend = parsed.get_backend_name()
+    if backend not in _DRIVERS:
+        raise SettingsError(
+            f"DATABASE_URL names {backend}; Perroquet keeps its rows in SQLite or PostgreSQL.",
+            key="DATABASE_URL",
+        )
+    return parsed.set(drivername=_DRIVERS[backend][asynchronous])
+
+
+def _options(url: URL, pool_size: int) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 30}
+    return {
+        "pool_size": pool_size,
+        "max_overflow": pool_size,
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": 5},
+    }
+
+
+def _tune_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        # SQLAlchemy begins transactions itself below; the driver's own implicit BEGIN is off.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        try:
+            for pragma in _PRAGMAS:
+                cursor.execute(pragma)
+        finally:
+            cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        is_reading = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql(_BEGIN_READ if is_reading else _BEGIN_WRITE)

@@ -1,0 +1,104 @@
+"""Which jobs the transport owes a hint, and which leases have run out."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, case, or_, select, update
+from sqlalchemy.orm import Session
+
+from core.db.clock import epoch_now
+from core.db.tables import Job
+from core.jobs.events import EventType, record
+from core.jobs.states import JobKind, JobState
+
+ERROR_CODE_CRASHED = "job-crashed"
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What travels through Redis: which job, and in which queue."""
+
+    job_id: str
+    kind: JobKind
+    priority: int
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """Jobs whose worker fell silent: given back, failed for good, or cancelled as asked."""
+
+    requeued: tuple[str, ...]
+    failed: tuple[str, ...]
+    cancelled: tuple[str, ...]
+
+
+def never_sent(session: Session, *, grace_seconds: float, limit: int) -> list[Hint]:
+    """Queued jobs whose hint was never sent, oldest first.
+
+    Args:
+        session: an open transaction.
+        grace_seconds: how long the process that wrote a job is given to publish it itself.
+        limit: how many at the most.
+    """
+    return _hints(
+        session,
+        limit,
+        Job.dispatched_at.is_(None),
+        or_(Job.token > 0, Job.created_at < epoch_now() - grace_seconds),
+    )
+
+
+def sent_long_ago(session: Session, *, age_seconds: float, limit: int) -> list[Hint]:
+    """Queued jobs whose hint was sent ``age_seconds`` ago and that nobody has claimed."""
+    return _hints(session, limit, Job.dispatched_at < epoch_now() - age_seconds)
+
+
+def mark_dispatched(session: Session, job_ids: list[str]) -> None:
+    """Note that the hints of these jobs went out now."""
+    session.execute(
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.state == JobState.QUEUED)
+        .values(dispatched_at=epoch_now())
+    )
+
+
+def reap(session: Session, *, max_crashes: int) -> Reaped:
+    """End every lease that has run out: the job is owed again, or fails at ``max_crashes``."""
+    is_spent = Job.crashes + 1 >= max_crashes
+    state = case(
+        (Job.cancel_requested, JobState.CANCELLED),
+        (is_spent, JobState.FAILED),
+        else_=JobState.QUEUED,
+    )
+    error = f"The worker was lost {max_crashes} times while it ran this job."
+    fails = is_spent & Job.cancel_requested.is_(False)
+    rows = session.execute(
+        update(Job)
+        .where(Job.state == JobState.RUNNING, Job.lease_until < epoch_now())
+        .values(
+            state=state,
+            crashes=Job.crashes + 1,
+            lease_until=None,
+            worker_id=None,
+            dispatched_at=None,
+            error_code=case((fails, ERROR_CODE_CRASHED), else_=None),
+            error=case((fails, error), else_=None),
+            finished_at=case((or_(is_spent, Job.cancel_requested), epoch_now()), else_=None),
+        )
+        .returning(Job.id, Job.state, Job.crashes)
+    ).all()
+    for row in rows:
+        record(session, row.id, EventType.LEASE_EXPIRED, crashes=row.crashes, state=row.state)
+    by_state = {s: tuple(r.id for r in rows if r.state == s) for s in JobState}
+    return Reaped(
+        by_state[JobState.QUEUED], by_state[JobState.FAILED], by_state[JobState.CANCELLED]
+    )
+
+
+def _hints(session: Session, limit: int, *conditions: ColumnElement[bool]) -> list[Hint]:
+    rows = session.execute(
+        select(Job.id, Job.kind, Job.priority)
+        .where(Job.state == JobState.QUEUED, *conditions)
+        .order_by(Job.id)
+        .limit(limit)
+    )
+    return [Hint(row.id, JobKind(row.kind), row.priority) for row in rows]

@@ -1,0 +1,29 @@
+"""Kinds and states of jobs, named as OpenAI's fine-tuning objects name them."""
+
+from enum import StrEnum
+
+
+class JobKind(StrEnum):
+    """What a job does; also the name of the Celery queue that carries its hint."""
+
+    GENERATE = "generate"
+    FINETUNE = "finetune"
+
+
+class JobState(StrEnum):
+    """Where a job stands. The last three are final."""
+
+    VALIDATING = "validating"
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change it any more."""
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})

@@ -1,0 +1,72 @@
+"""Celery as courier and nothing else.
+
+No result backend, no retries, no ETA, no revoke, no time limits: each of them loses or doubles work
+with the Redis transport (docs/log.md has the trials). The ledger does all that in SQL.
+"""
+
+from celery import Celery
+
+from core.jobs.outbox import Hint
+from core.settings import Settings
+from core.transport.names import TASK_NAME, queue_of
+
+# Kombu delivers low numbers first with this order strategy; 0 is the default of a hint.
+_PRIORITY_STEPS = list(range(10))
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery app of one process, with the transport settings that were found to work."""
+    app = Celery("perroquet", broker=settings.redis.url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_publish_retry=False,
+        task_store_errors_even_if_ignored=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": 600,
+            "global_keyprefix": f"{settings.redis.key_prefix}:",
+            "socket_timeout": 10,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "queue_order_strategy": "priority",
+            "priority_steps": _PRIORITY_STEPS,
+        },
+    )
+    return app
+
+
+def make_publishing_celery(settings: Settings) -> Celery:
+    """The same, with sockets that give up after two seconds: for the publisher thread."""
+    app = make_celery(settings)
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "socket_timeout": 2,
+        "socket_connect_timeout": 2,
+    }
+    return app
+
+
+def send_hint(app: Celery, hint: Hint) -> None:
+    """Put a hint into its queue. Blocks up to the socket timeout.
+
+    Raises:
+        kombu.exceptions.OperationalError: the broker cannot be reached.
+    """
+    app.send_task(
+        TASK_NAME,
+        kwargs={"job_id": hint.job_id},
+        queue=queue_of(hint.kind),
+        priority=hint.priority,
+        task_id=hint.job_id,
+        ignore_result=True,
+        retry=False,
+    )

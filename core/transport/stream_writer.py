@@ -1,0 +1,78 @@
+"""The workers' end of the token streams."""
+
+import queue
+import threading
+
+import redis
+import structlog
+from redis.exceptions import RedisError
+
+from core.transport.names import stream_key
+from core.transport.streams import StreamEntry
+
+log = structlog.get_logger(__name__)
+
+_BATCH = 256
+_MAX_WAITING = 20_000
+
+
+class StreamWriter:
+    """Appends entries from many threads in pipelines of one.
+
+    Best effort: what Redis does not take is dropped and noted. ``write`` never blocks.
+    """
+
+    def __init__(self, client: redis.Redis, key_prefix: str, max_entries: int) -> None:
+        self._client = client
+        self._key_prefix = key_prefix
+        self._max_entries = max_entries
+        self._waiting: queue.Queue[tuple[str, StreamEntry] | None] = queue.Queue(_MAX_WAITING)
+        self._is_reachable = True
+        self._thread = threading.Thread(target=self._run, name="stream-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def write(self, process_name: str, entry: StreamEntry) -> None:
+        """Append an entry to the stream of a bot process soon."""
+        try:
+            self._waiting.put_nowait((process_name, entry))
+        except queue.Full:
+            log.warning("stream_entry_dropped", job_id=entry.job_id)
+
+    def close(self, timeout_seconds: float = 3.0) -> None:
+        """Write what waits and end the thread."""
+        self._waiting.put(None)
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            batch = [first]
+            is_last = False
+            while len(batch) < _BATCH and not self._waiting.empty():
+                item = self._waiting.get()
+                if item is None:
+                    is_last = True
+                    break
+                batch.append(item)
+            self._append(batch)
+            if is_last:
+                return
+
+    def _append(self, batch: list[tuple[str, StreamEntry]]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for process_name, entry in batch:
+            pipeline.xadd(
+                stream_key(self._key_prefix, process_name),
+                entry.to_fields(),  # type: ignore[arg-type]  # redis-py's dict is invariant
+                maxlen=self._max_entries,
+                approximate=True,
+            )
+        try:
+            pipeline.execute()
+            self._is_reachable = True
+        except (RedisError, OSError) as exc:
+            if self._is_reachable:
+                log.warning("stream_unreachable", error=type(exc).__name__)
+            self._is_reachable = False

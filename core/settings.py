@@ -92,6 +92,8 @@ class LedgerSettings(_Area):
     relay_interval_seconds: Seconds = 1.0
     redispatch_after_seconds: Seconds = 30.0
     reap_interval_seconds: Seconds = 2.0
+    # How long a process that is asked to end lets its jobs run on before it gives them back.
+    drain_seconds: Seconds = 15.0
 
 
 class GenerationSettings(_Area):
@@ -100,6 +102,8 @@ class GenerationSettings(_Area):
     model: str = "smollm2-135m-instruct"
     device: str = "auto"
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    # Whole models that a worker keeps loaded at a time.
+    max_loaded_models: int = Field(default=2, gt=0)
     max_batch_size: int = Field(default=16, gt=0)
     # Tokens that all running answers together may hold in the KV cache.
     cache_max_tokens: int = Field(default=32_768, gt=0)

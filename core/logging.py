@@ -1,0 +1,59 @@
+"""structlog for every process: an event name plus fields, on standard error."""
+
+import logging
+import sys
+
+import structlog
+
+from core.settings import LogSettings
+
+
+def configure_logging(settings: LogSettings, *, process: str) -> None:
+    """Send structlog and the libraries' own logging through one renderer.
+
+    Args:
+        settings: level and format.
+        process: what this process is, on every line (``bot``, ``generate`` …).
+    """
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_renderers(settings),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level.upper())
+    # Libraries say at INFO what only their developers want to know.
+    for name in ("discord", "celery", "kombu", "aiohttp", "alembic", "httpx", "transformers"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def _renderers(settings: LogSettings) -> list[structlog.typing.Processor]:
+    if settings.format == "json":
+        return [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
+    # Local variables in a traceback could hold what members wrote.
+    formatter = structlog.dev.plain_traceback
+    return [
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)
+    ]

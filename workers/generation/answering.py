@@ -1,0 +1,132 @@
+"""The work of a ``generate`` job: read the question, stream the answer, write it down."""
+
+import hashlib
+import time
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from core.conversations.answers import Question, load_question, write_answer
+from core.db.engines import reading
+from core.errors import PerroquetError
+from core.jobs.ledger import Claim
+from core.settings import ChatSettings, GenerationSettings
+from core.transport.stream_writer import StreamWriter
+from core.transport.streams import StreamEntry
+from workers.generation.protocol import GenerationStream, Sampling
+from workers.generation.serving import ModelPool
+from workers.leases import HeldJob
+from workers.runner import write_within_lease
+
+log = structlog.get_logger(__name__)
+
+BOT_NAME = "Perroquet"
+
+
+class EmptyAnswerError(PerroquetError):
+    """The model ended its turn without a word."""
+
+    code = "empty-answer"
+
+
+class Answerer:
+    """Answers claimed jobs with the models of a pool. Thread-safe; holds no state of a job."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: ModelPool,
+        streams: StreamWriter,
+        generation: GenerationSettings,
+        chat: ChatSettings,
+    ) -> None:
+        self._engine = engine
+        self._pool = pool
+        self._streams = streams
+        self._generation = generation
+        self._chat = chat
+
+    def answer(self, held: HeldJob) -> None:
+        """Answer one question and end its job.
+
+        Raises:
+            PerroquetError: the answer cannot be made; the class says why.
+            LeaseLostError, CancelledJobError, DrainedError: the job must stop.
+        """
+        with Session(reading(self._engine)) as session:
+            question = load_question(
+                session, held.claim, max_messages=self._chat.history_max_messages
+            )
+        started = time.monotonic()
+        with self._pool.using(question.store_path) as responder:
+            held.check()
+            stream = responder.ask(
+                held.claim.job_id, question.utterances, self._sampling(held, question)
+            )
+            held.on_stop(stream.cancel)
+            text, facts = self._relay(held, question, stream)
+        facts["seconds"] = round(time.monotonic() - started, 3)
+        self._write(held, question, text, facts)
+
+    def announce_end(self, claim: Claim) -> None:
+        """Tell the bot process that the job has ended, so that it reads the end from SQL."""
+        self._streams.write(
+            claim.payload["stream"], StreamEntry(claim.job_id, claim.token, 0, "", is_end=True)
+        )
+
+    def _relay(
+        self, held: HeldJob, question: Question, stream: GenerationStream
+    ) -> tuple[str, dict[str, Any]]:
+        """Pass the text on piece by piece; returns the whole of it and figures about it."""
+        text = ""
+        facts: dict[str, Any] = {"version_id": question.version_id}
+        try:
+            for chunk in stream:
+                held.check()
+                if chunk.text:
+                    self._streams.write(
+                        question.stream,
+                        StreamEntry(held.claim.job_id, held.claim.token, len(text), chunk.text),
+                    )
+                    text += chunk.text
+                if chunk.finish is not None:
+                    facts |= {"tokens": chunk.token_count, "finish": str(chunk.finish)}
+        finally:
+            stream.cancel()
+        held.check()
+        return text, facts
+
+    def _write(self, held: HeldJob, question: Question, text: str, facts: dict[str, Any]) -> None:
+        text = text.strip()
+        if not text:
+            raise EmptyAnswerError("The model ended its turn without a word.")
+        write_within_lease(
+            self._engine,
+            held,
+            lambda session: write_answer(session, held.claim, text, bot_name=BOT_NAME, facts=facts),
+        )
+        log.info("answered", version=question.version_id, **facts)
+
+    def _sampling(self, held: HeldJob, question: Question) -> Sampling:
+        """The worker's defaults, overridden by the job's own, with a seed that the job keeps.
+
+        A job that is started again on the same device then says the same words again, and the
+        channel sees its text go on instead of change.
+        """
+        values: dict[str, Any] = {
+            "max_new_tokens": self._generation.max_new_tokens,
+            "temperature": self._generation.temperature,
+            "top_p": self._generation.top_p,
+            "top_k": self._generation.top_k,
+            "repetition_penalty": self._generation.repetition_penalty,
+            "seed": _seed_of(held.claim.job_id),
+            "stop": (),
+        }
+        values |= question.sampling
+        return Sampling(**{**values, "stop": tuple(values["stop"])})
+
+
+def _seed_of(job_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(job_id.encode()).digest()[:4], "big")

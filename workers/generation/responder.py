@@ -1,0 +1,62 @@
+"""A model folder turned into something that answers conversations."""
+
+from pathlib import Path
+
+from core.conversations.answers import Utterance
+from core.settings import ChatSettings, GenerationSettings
+from workers.generation.chat_format import Turn
+from workers.generation.engine import ContinuousBatchingEngine
+from workers.generation.loading import LoadedModel, load_model
+from workers.generation.protocol import GenerationRequest, GenerationStream, Sampling
+
+
+class LocalResponder:
+    """Answers with this process' own engine."""
+
+    def __init__(self, loaded: LoadedModel, generation: GenerationSettings, persona: str) -> None:
+        self._loaded = loaded
+        self._persona = persona
+        self._engine = ContinuousBatchingEngine(
+            loaded,
+            max_batch_size=generation.max_batch_size,
+            cache_max_tokens=generation.cache_max_tokens,
+        )
+
+    def ask(
+        self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
+    ) -> GenerationStream:
+        """Fit the conversation into the model's window and begin to answer it."""
+        prompt = self._loaded.chat_format.fit(
+            [Turn(u.role, u.name, u.text) for u in utterances],
+            persona=self._persona,
+            context_window=self._loaded.context_window,
+            max_new_tokens=sampling.max_new_tokens,
+        )
+        return self._engine.submit(
+            GenerationRequest(request_id, prompt.token_ids, sampling.with_stops(prompt.stop))
+        )
+
+    def describe(self) -> dict[str, str | int]:
+        """Device and dtype."""
+        return {"device": str(self._loaded.device), "dtype": str(self._loaded.dtype)}
+
+    def close(self) -> None:
+        """End the engine's thread and free the weights."""
+        self._engine.close()
+
+
+def load_responder(
+    folder: Path, generation: GenerationSettings, chat: ChatSettings
+) -> LocalResponder:
+    """Load a model folder by the settings.
+
+    Raises:
+        ModelUnreadableError: the folder holds no causal language model that can be read.
+    """
+    loaded = load_model(
+        folder,
+        device=generation.device,
+        dtype=generation.dtype,
+        torch_threads=generation.torch_threads,
+    )
+    return LocalResponder(loaded, generation, chat.persona)

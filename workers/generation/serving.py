@@ -1,0 +1,116 @@
+"""Which models this process holds, loaded on demand and let go when others are asked for."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from core.conversations.answers import Utterance
+from workers.generation.protocol import GenerationStream, Sampling
+
+log = structlog.get_logger(__name__)
+
+
+class Responder(Protocol):
+    """A loaded model that answers conversations: prompt in, text out."""
+
+    def ask(
+        self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
+    ) -> GenerationStream:
+        """Begin an answer to the last utterance.
+
+        Raises:
+            InvalidInputError: the sampling is out of range.
+        """
+        ...
+
+    def describe(self) -> dict[str, str | int]:
+        """Device, dtype and the like, for people."""
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; answers under way end with an error."""
+        ...
+
+
+@dataclass
+class _Slot:
+    responder: Responder
+    users: int = 0
+
+
+class ModelPool:
+    """Keeps up to ``max_loaded`` models loaded, the least recently used one leaves first.
+
+    A model is loaded once however many threads ask for it, and is never unloaded while it answers:
+    where all are busy, the pool holds more than its bound until one is done.
+    """
+
+    def __init__(self, load: Callable[[str], Responder], max_loaded: int) -> None:
+        self._load = load
+        self._max_loaded = max_loaded
+        self._slots: OrderedDict[str, _Slot] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
+
+    @contextmanager
+    def using(self, store_path: str) -> Iterator[Responder]:
+        """The loaded model of a version, kept for as long as the context lasts.
+
+        Raises:
+            StoreError: the version is missing or damaged.
+            ModelUnreadableError: it is whole but cannot be loaded.
+        """
+        slot = self._enter(store_path)
+        try:
+            yield slot.responder
+        finally:
+            with self._lock:
+                slot.users -= 1
+            self._evict()
+
+    def describe(self) -> dict[str, dict[str, str | int]]:
+        """What is loaded, by store path."""
+        with self._lock:
+            return {path: slot.responder.describe() for path, slot in self._slots.items()}
+
+    def close(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            slots = list(self._slots.values())
+            self._slots.clear()
+        for slot in slots:
+            slot.responder.close()
+
+    def _enter(self, store_path: str) -> _Slot:
+        with self._lock:
+            loading = self._loading.setdefault(store_path, threading.Lock())
+        with loading:
+            with self._lock:
+                slot = self._slots.get(store_path)
+                if slot is not None:
+                    return self._take(store_path, slot)
+            log.info("model_loading", version=store_path)
+            slot = _Slot(self._load(store_path))
+            log.info("model_loaded", version=store_path, **slot.responder.describe())
+            with self._lock:
+                self._slots[store_path] = slot
+                return self._take(store_path, slot)
+
+    def _take(self, store_path: str, slot: _Slot) -> _Slot:
+        slot.users += 1
+        self._slots.move_to_end(store_path)
+        return slot
+
+    def _evict(self) -> None:
+        with self._lock:
+            idle = [path for path, slot in self._slots.items() if slot.users == 0]
+            surplus = idle[: max(0, len(self._slots) - self._max_loaded)]
+            slots = [(path, self._slots.pop(path)) for path in surplus]
+        for path, slot in slots:
+            log.info("model_unloaded", version=path)
+            slot.responder.close()

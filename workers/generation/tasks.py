@@ -1,0 +1,62 @@
+"""The generation worker: composition, and the hand-over from Celery."""
+
+from collections.abc import Callable
+
+from core.jobs.states import JobKind
+from core.settings import Settings
+from core.transport.courier import make_celery
+from models_store.store import ModelStore
+from workers.celery_worker import consume
+from workers.generation.answering import Answerer
+from workers.generation.responder import load_responder
+from workers.generation.serving import ModelPool, Responder
+from workers.process import build_process
+from workers.runner import JobRunner
+
+
+def run_generation_worker(
+    settings: Settings, load: Callable[[str], Responder] | None = None
+) -> None:
+    """Answer until SIGTERM.
+
+    Args:
+        settings: the installation's.
+        load: makes a responder of a version's store path; by default from the model store.
+    """
+    process = build_process(settings, JobKind.GENERATE)
+    pool = ModelPool(load or _store_loader(settings), settings.generation.max_loaded_models)
+    answerer = Answerer(process.engine, pool, process.streams, settings.generation, settings.chat)
+    runner = JobRunner(
+        process.engine,
+        process.keeper,
+        isolate_after_crashes=settings.ledger.isolate_after_crashes,
+        work=answerer.answer,
+        ended=answerer.announce_end,
+    )
+
+    def begin_drain() -> None:
+        runner.drain()
+        process.drain()
+
+    process.start()
+    try:
+        consume(
+            make_celery(settings),
+            JobKind.GENERATE,
+            threads=settings.generation.threads,
+            acks_late=True,
+            run=runner.run,
+            begin_drain=begin_drain,
+        )
+    finally:
+        pool.close()
+        process.close()
+
+
+def _store_loader(settings: Settings) -> Callable[[str], Responder]:
+    store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
+
+    def load(store_path: str) -> Responder:
+        return load_responder(store.fetch(store_path), settings.generation, settings.chat)
+
+    return load

@@ -1,0 +1,176 @@
+"""Holding leases: one heartbeat for all jobs of a process, and a clock that needs no database."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from core.errors import CancelledJobError, LeaseLostError, PerroquetError
+from core.jobs.ledger import Claim, renew
+from core.jobs.presence import announce, withdraw
+
+log = structlog.get_logger(__name__)
+
+# A worker counts its lease as over this much (of the lease) before the ledger does.
+_SAFETY_SHARE = 0.1
+_BEATS_PER_LEASE = 4
+
+
+class DrainedError(PerroquetError):
+    """The process is asked to end; the job goes back to the queue unharmed."""
+
+    code = "drained"
+
+
+class StopReason(StrEnum):
+    """Why a job must stop before it is done."""
+
+    LOST = "lost"
+    CANCELLED = "cancelled"
+    DRAINED = "drained"
+
+
+_ERRORS: dict[StopReason, type[PerroquetError]] = {
+    StopReason.LOST: LeaseLostError,
+    StopReason.CANCELLED: CancelledJobError,
+    StopReason.DRAINED: DrainedError,
+}
+
+
+class HeldJob:
+    """A claimed job in the hands of this process.
+
+    The first reason to stop wins. ``check`` also looks at this process' own monotonic clock, so a
+    frozen database cannot keep a job running past its lease.
+    """
+
+    def __init__(self, claim: Claim, deadline: float) -> None:
+        self.claim = claim
+        self.deadline = deadline
+        self._reason: StopReason | None = None
+        self._callbacks: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Go on, or raise what ends the job.
+
+        Raises:
+            LeaseLostError: another worker may have the job by now.
+            CancelledJobError: somebody asked for its end.
+            DrainedError: this process is asked to end.
+        """
+        if self._reason is None and time.monotonic() > self.deadline:
+            self.stop(StopReason.LOST)
+        if self._reason is not None:
+            raise _ERRORS[self._reason](f"Job {self.claim.job_id} stops: {self._reason}.")
+
+    def stop(self, reason: StopReason) -> None:
+        """Ask the job to stop; runs what was given to ``on_stop``."""
+        with self._lock:
+            if self._reason is not None:
+                return
+            self._reason = reason
+            callbacks = list(self._callbacks)
+        for callback in callbacks:
+            callback()
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called, from any thread, when the job must stop."""
+        with self._lock:
+            if self._reason is None:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+
+class LeaseKeeper:
+    """Renews all leases of a process with one UPDATE each quarter lease, and says it is alive."""
+
+    def __init__(self, engine: Engine, worker_id: str, kind: str, lease_seconds: float) -> None:
+        self.worker_id = worker_id
+        self.lease_seconds = lease_seconds
+        self.info: dict[str, Any] = {}
+        self._engine = engine
+        self._kind = kind
+        self._held: dict[str, HeldJob] = {}
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop beating and take the process' row away."""
+        self._ended.set()
+        self._thread.join(self.lease_seconds)
+        try:
+            with Session(self._engine) as session, session.begin():
+                withdraw(session, self.worker_id)
+        except SQLAlchemyError as exc:
+            log.warning("withdraw_failed", error=type(exc).__name__)
+
+    def deadline_from(self, started: float) -> float:
+        """Until when, by ``time.monotonic``, a lease asked for at ``started`` surely holds."""
+        return started + self.lease_seconds * (1 - _SAFETY_SHARE)
+
+    @contextmanager
+    def keeping(self, claim: Claim, started: float) -> Iterator[HeldJob]:
+        """Renew the claim's lease for as long as the context lasts."""
+        held = HeldJob(claim, self.deadline_from(started))
+        with self._lock:
+            self._held[claim.job_id] = held
+        try:
+            yield held
+        finally:
+            with self._lock:
+                self._held.pop(claim.job_id, None)
+
+    def stop_all(self, reason: StopReason) -> None:
+        """Ask every job of the process to stop."""
+        for held in self._snapshot():
+            held.stop(reason)
+
+    @property
+    def count(self) -> int:
+        """How many jobs the process holds."""
+        return len(self._held)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._beat()
+            except SQLAlchemyError as exc:
+                log.warning("heartbeat_failed", error=type(exc).__name__)
+            for held in self._snapshot():
+                if time.monotonic() > held.deadline:
+                    held.stop(StopReason.LOST)
+            if self._ended.wait(self.lease_seconds / _BEATS_PER_LEASE):
+                return
+
+    def _beat(self) -> None:
+        held_before = self._snapshot()
+        started = time.monotonic()
+        with Session(self._engine) as session, session.begin():
+            renewals = {r.job_id: r for r in renew(session, self.worker_id, self.lease_seconds)}
+            announce(session, self.worker_id, self._kind, {**self.info, "jobs": len(held_before)})
+        for held in held_before:
+            renewal = renewals.get(held.claim.job_id)
+            if renewal is None or renewal.token != held.claim.token:
+                held.stop(StopReason.LOST)
+            elif renewal.cancel_requested:
+                held.stop(StopReason.CANCELLED)
+            else:
+                held.deadline = self.deadline_from(started)
+
+    def _snapshot(self) -> list[HeldJob]:
+        with self._lock:
+            return list(self._held.values())

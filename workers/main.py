@@ -1,0 +1,44 @@
+"""``python -m workers.main generate|finetune|upkeep``: one worker process."""
+
+import os
+import sys
+
+from core.errors import PerroquetError
+from core.logging import configure_logging
+from core.settings import Settings, load_settings
+
+
+def run_worker(kind: str, settings: Settings) -> None:
+    """Run a worker until SIGTERM. Imports only what its kind needs."""
+    if kind == "generate":
+        from workers.generation.tasks import run_generation_worker
+
+        run_generation_worker(settings)
+    elif kind == "finetune":
+        from workers.finetuning.tasks import run_finetuning_worker
+
+        run_finetuning_worker(settings)
+    else:
+        from workers.upkeep.loop import run_upkeep
+
+        run_upkeep(settings)
+
+
+def main() -> int:
+    """Read the kind from the command line and the settings from the environment."""
+    kinds = ("generate", "finetune", "upkeep")
+    if len(sys.argv) != 2 or sys.argv[1] not in kinds:
+        sys.stderr.write(f"usage: python -m workers.main {'|'.join(kinds)}\n")
+        return 2
+    try:
+        settings = load_settings(os.environ)
+        configure_logging(settings.log, process=sys.argv[1])
+        run_worker(sys.argv[1], settings)
+    except PerroquetError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

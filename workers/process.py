@@ -1,0 +1,69 @@
+"""What every worker process is made of: SQL, Redis, an identity, a heartbeat."""
+
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import redis
+import structlog
+from sqlalchemy import Engine
+
+from core.db.engines import make_engine
+from core.settings import Settings
+from core.transport.stream_writer import StreamWriter
+from workers.leases import LeaseKeeper, StopReason
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """The parts that the composition functions of all kinds share."""
+
+    settings: Settings
+    engine: Engine
+    streams: StreamWriter
+    keeper: LeaseKeeper
+
+    def start(self) -> None:
+        """Start the threads."""
+        self.streams.start()
+        self.keeper.start()
+
+    def drain(self) -> None:
+        """Let jobs end within the drain time, then have the rest give themselves back."""
+        deadline = time.monotonic() + self.settings.ledger.drain_seconds
+        log.info("draining", jobs=self.keeper.count)
+        while self.keeper.count and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.keeper.stop_all(StopReason.DRAINED)
+
+    def close(self) -> None:
+        """End the threads and connections."""
+        self.keeper.close()
+        self.streams.close()
+        self.engine.dispose()
+
+
+def build_process(settings: Settings, kind: str) -> WorkerProcess:
+    """Build the shared parts of a worker process. Connects to nothing yet."""
+    engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
+    client = redis.Redis.from_url(
+        settings.redis.url, socket_timeout=2, socket_connect_timeout=2, socket_keepalive=True
+    )
+    streams = StreamWriter(client, settings.redis.key_prefix, settings.redis.stream_max_entries)
+    keeper = LeaseKeeper(engine, make_worker_id(kind), kind, settings.ledger.lease_seconds)
+    keeper.info = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "version": version("perroquet"),
+    }
+    return WorkerProcess(settings, engine, streams, keeper)
+
+
+def make_worker_id(kind: str) -> str:
+    """A name that no other process, before or after, has."""
+    return f"{kind}-{socket.gethostname()[:40]}-{os.getpid()}-{secrets.token_hex(3)}"

@@ -11,6 +11,7 @@ import redis
 import structlog
 from sqlalchemy import Engine
 
+from core.db.desk import Desk
 from core.db.engines import make_engine
 from core.settings import Settings
 from core.transport.stream_writer import StreamWriter
@@ -25,11 +26,13 @@ class WorkerProcess:
 
     settings: Settings
     engine: Engine
+    desk: Desk
     streams: StreamWriter
     keeper: LeaseKeeper
 
     def start(self) -> None:
         """Start the threads."""
+        self.desk.start()
         self.streams.start()
         self.keeper.start()
 
@@ -44,6 +47,7 @@ class WorkerProcess:
     def close(self) -> None:
         """End the threads and connections."""
         self.keeper.close()
+        self.desk.close()
         self.streams.close()
         self.engine.dispose()
 
@@ -61,7 +65,7 @@ def build_process(settings: Settings, kind: str) -> WorkerProcess:
         "pid": os.getpid(),
         "version": version("perroquet"),
     }
-    return WorkerProcess(settings, engine, streams, keeper)
+    return WorkerProcess(settings, engine, Desk(engine), streams, keeper)
 
 
 def make_worker_id(kind: str) -> str:

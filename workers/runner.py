@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
-from sqlalchemy import Engine, select
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from core.db.engines import reading
-from core.db.tables import Job
+from core.db.desk import Desk
 from core.errors import CancelledJobError, LeaseLostError, PerroquetError
-from core.jobs.ledger import Claim, claim, confirm_cancel, fail, release
-from core.jobs.states import JobState
+from core.jobs.ledger import Claim, claim, confirm_cancel, fail, is_set_apart, release
 from workers.gate import IsolationGate
 from workers.leases import DrainedError, HeldJob, LeaseKeeper
 
@@ -36,14 +34,14 @@ class JobRunner:
 
     def __init__(
         self,
-        engine: Engine,
+        desk: Desk,
         keeper: LeaseKeeper,
         *,
         isolate_after_crashes: int,
         work: Callable[[HeldJob], None],
         ended: Callable[[Claim], None],
     ) -> None:
-        self._engine = engine
+        self._desk = desk
         self._keeper = keeper
         self._gate = IsolationGate()
         self._isolate_after_crashes = isolate_after_crashes
@@ -54,35 +52,44 @@ class JobRunner:
     def run(self, job_id: str) -> None:
         """Do the job that a hint names, if it still waits. A second hint is a no-op.
 
+        A job that crashed its worker too often is left by the first claim to the second, which
+        waits until it is alone; it holds no lease meanwhile.
+
         Raises:
             SQLAlchemyError: the database cannot be reached; the job stays owed.
         """
-        crashes = self._crashes_of_queued(job_id)
-        if crashes is None:
-            return
-        with self._gate.enter(alone=crashes >= self._isolate_after_crashes):
-            if self._is_draining:
-                return
-            started = time.monotonic()
-            with Session(self._engine) as session, session.begin():
-                taken = claim(session, job_id, self._keeper.worker_id, self._keeper.lease_seconds)
-            if taken is None:
-                return
-            with (
-                structlog.contextvars.bound_contextvars(job_id=job_id, guild_id=taken.guild_id),
-                self._keeper.keeping(taken, started) as held,
-            ):
-                self._perform(held)
+        limits = {"crashes_below": self._isolate_after_crashes}
+        if not self._run_in_turn(job_id, alone=False, **limits) and self._is_set_apart(job_id):
+            self._run_in_turn(job_id, alone=True)
 
     def drain(self) -> None:
         """Claim nothing any more."""
         self._is_draining = True
 
-    def _crashes_of_queued(self, job_id: str) -> int | None:
-        with Session(reading(self._engine)) as session:
-            return session.scalar(
-                select(Job.crashes).where(Job.id == job_id, Job.state == JobState.QUEUED)
-            )
+    def _run_in_turn(self, job_id: str, *, alone: bool, **limits: int) -> bool:
+        """Claim and perform a job inside the gate; False where there was nothing to claim."""
+        with self._gate.enter(alone=alone):
+            if self._is_draining:
+                return True
+            started = time.monotonic()
+            taken = self._desk.hand_in(
+                lambda session: claim(
+                    session, job_id, self._keeper.worker_id, self._keeper.lease_seconds, **limits
+                )
+            ).result()
+            if taken is None:
+                return False
+            with (
+                structlog.contextvars.bound_contextvars(job_id=job_id, guild_id=taken.guild_id),
+                self._keeper.keeping(taken, started) as held,
+            ):
+                self._perform(held)
+        return True
+
+    def _is_set_apart(self, job_id: str) -> bool:
+        return self._desk.hand_in(
+            lambda session: is_set_apart(session, job_id, self._isolate_after_crashes)
+        ).result()
 
     def _perform(self, held: HeldJob) -> None:
         try:
@@ -114,13 +121,13 @@ class JobRunner:
     def _write(self, held: HeldJob, change: Callable[[Session], None]) -> None:
         """Write an end; while SQL is away, try again for as long as the lease surely holds."""
         try:
-            write_within_lease(self._engine, held, change)
+            write_within_lease(self._desk, held, change)
         except LeaseLostError:
             log.warning("lease_lost", token=held.claim.token)
 
 
-def write_within_lease(engine: Engine, held: HeldJob, change: Callable[[Session], None]) -> None:
-    """Run a fenced change in a transaction of its own, again and again while SQL is away.
+def write_within_lease(desk: Desk, held: HeldJob, change: Callable[[Session], Any]) -> None:
+    """Run a fenced change in a transaction, again and again while SQL is away.
 
     Raises:
         LeaseLostError: the lease ended first, or the fence refused the change.
@@ -128,8 +135,7 @@ def write_within_lease(engine: Engine, held: HeldJob, change: Callable[[Session]
     """
     while True:
         try:
-            with Session(engine) as session, session.begin():
-                change(session)
+            desk.hand_in(change).result()
         except OperationalError as exc:
             if time.monotonic() > held.deadline:
                 raise LeaseLostError("The database was away until the lease ended.") from exc

@@ -1,9 +1,55 @@
 """Which version answers where: the channel's choice, then the guild's, then the default."""
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, func, select
 from sqlalchemy.orm import Session
 
+from core.db.statements import run
 from core.db.tables import Assignment, Model, Version
+
+_CHANNEL_ID = bindparam("channel_id", type_=Assignment.channel_id.type)
+_GUILD_ID = bindparam("guild_id", type_=Assignment.guild_id.type)
+
+
+def _chosen(scope: ColumnElement[bool]) -> ScalarSelect[str]:
+    """The newest choice of a scope, if its version lives and may answer in this guild."""
+    newest = (
+        select(Assignment.version_id)
+        .where(scope)
+        .order_by(Assignment.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    return (
+        select(Version.id)
+        .join(Model, Model.id == Version.model_id)
+        .where(
+            Version.id == newest,
+            Version.retired_at.is_(None),
+            Model.guild_id.is_(None) | (Model.guild_id == _GUILD_ID),
+        )
+        .scalar_subquery()
+    )
+
+
+_NEWEST_DEFAULT = (
+    select(Version.id)
+    .join(Model, Model.id == Version.model_id)
+    .where(
+        Model.guild_id.is_(None),
+        Model.name == bindparam("default_model"),
+        Version.retired_at.is_(None),
+    )
+    .order_by(Version.number.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+_RESOLVE = select(
+    func.coalesce(
+        _chosen(Assignment.channel_id == _CHANNEL_ID),
+        _chosen((Assignment.guild_id == _GUILD_ID) & Assignment.channel_id.is_(None)),
+        _NEWEST_DEFAULT,
+    )
+)
 
 
 def resolve_version(
@@ -13,36 +59,11 @@ def resolve_version(
 
     A retired choice is passed over, so that deleting a version never silences a channel.
     """
-    in_channel = Assignment.channel_id == channel_id
-    in_guild = (Assignment.guild_id == guild_id) & Assignment.channel_id.is_(None)
-    for scope in (in_channel, in_guild):
-        version_id = _newest_choice(session, scope)
-        if version_id is not None and _is_offered(session, version_id, guild_id):
-            return version_id
-    return session.scalar(
-        select(Version.id)
-        .join(Model, Model.id == Version.model_id)
-        .where(Model.guild_id.is_(None), Model.name == default_model, Version.retired_at.is_(None))
-        .order_by(Version.number.desc())
-        .limit(1)
-    )
-
-
-def _newest_choice(session: Session, scope: ColumnElement[bool]) -> str | None:
-    return session.scalar(
-        select(Assignment.version_id).where(scope).order_by(Assignment.id.desc()).limit(1)
-    )
-
-
-def _is_offered(session: Session, version_id: str, guild_id: int | None) -> bool:
-    """Whether the version is alive, and its model the operator's or this guild's own."""
-    query = (
-        select(Version.id)
-        .join(Model, Model.id == Version.model_id)
-        .where(
-            Version.id == version_id,
-            Version.retired_at.is_(None),
-            Model.guild_id.is_(None) | (Model.guild_id == guild_id),
-        )
-    )
-    return session.scalar(query) is not None
+    found: str | None = run(
+        session,
+        _RESOLVE,
+        guild_id=guild_id,
+        channel_id=channel_id,
+        default_model=default_model,
+    ).scalar_one()
+    return found

@@ -3,12 +3,27 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, insert, select
 from sqlalchemy.orm import Session
 
+from core.db.statements import run
 from core.db.tables import Message, Version
 from core.errors import InvalidInputError, NotFoundError
 from core.jobs.ledger import Claim, succeed
+
+_STORE_PATH = select(Version.store_path).where(
+    Version.id == bindparam("version"), Version.retired_at.is_(None)
+)
+_HISTORY = (
+    select(Message.id, Message.role, Message.author_name, Message.content)
+    .where(
+        Message.conversation_id == bindparam("conversation"),
+        Message.id <= bindparam("message"),
+    )
+    .order_by(Message.id.desc())
+    .limit(bindparam("most"))
+)
+_INSERT_MESSAGE = insert(Message.__table__)  # type: ignore[arg-type]
 
 
 class NothingPublishedError(NotFoundError):
@@ -51,18 +66,26 @@ def load_question(session: Session, held: Claim, *, max_messages: int) -> Questi
         ForgottenError: the message is gone.
     """
     version_id = held.payload["version_id"]
-    version = session.get(Version, version_id) if version_id else None
-    if version is None or version.retired_at is not None:
+    store_path = run(session, _STORE_PATH, version=version_id).scalar_one_or_none()
+    if store_path is None:
         raise NothingPublishedError(
             "No model is published yet; add one with `perroquet models add`."
         )
-    history = _history(session, held, max_messages)
-    if not history or history[-1].id != held.payload["message_id"]:
+    newest_first = run(
+        session,
+        _HISTORY,
+        conversation=held.payload["conversation_id"],
+        message=held.payload["message_id"],
+        most=max_messages,
+    ).all()
+    if not newest_first or newest_first[0].id != held.payload["message_id"]:
         raise ForgottenError("The message was deleted before it could be answered.")
     return Question(
-        utterances=tuple(Utterance(m.role, m.author_name, m.content) for m in history),
-        store_path=version.store_path,
-        version_id=version.id,
+        utterances=tuple(
+            Utterance(row.role, row.author_name, row.content) for row in reversed(newest_first)
+        ),
+        store_path=store_path,
+        version_id=version_id,
         sampling=held.payload["sampling"],
         stream=held.payload["stream"],
     )
@@ -85,26 +108,13 @@ def write_answer(
         CancelledJobError: its end was asked for first; nothing is written.
     """
     succeed(session, held, {"text": text, **facts})
-    session.add(
-        Message(
-            conversation_id=held.payload["conversation_id"],
-            job_id=held.job_id,
-            role="assistant",
-            author_id=0,
-            author_name=bot_name,
-            content=text,
-        )
+    run(
+        session,
+        _INSERT_MESSAGE,
+        conversation_id=held.payload["conversation_id"],
+        job_id=held.job_id,
+        role="assistant",
+        author_id=0,
+        author_name=bot_name,
+        content=text,
     )
-
-
-def _history(session: Session, held: Claim, max_messages: int) -> list[Message]:
-    newest_first = session.scalars(
-        select(Message)
-        .where(
-            Message.conversation_id == held.payload["conversation_id"],
-            Message.id <= held.payload["message_id"],
-        )
-        .order_by(Message.id.desc())
-        .limit(max_messages)
-    )
-    return list(newest_first)[::-1]

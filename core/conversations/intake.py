@@ -3,14 +3,22 @@
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from core.catalog.resolution import resolve_version
-from core.conversations.places import Place, open_conversation, open_place
-from core.db.statements import insert_missing
+from core.conversations.places import (
+    Place,
+    find_conversation,
+    open_conversation,
+    open_place,
+)
+from core.db.statements import insert_missing, run
 from core.db.tables import Message, Reply
 from core.jobs.ledger import NewJob, submit
 from core.jobs.states import JobKind
+
+_INSERT_REPLY = insert(Reply.__table__)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,13 @@ def receive(session: Session, incoming: IncomingMessage, options: ReplyOptions) 
         The id of the job that answers, or None where this message was already taken in.
     """
     place = incoming.place
-    open_place(session, place)
-    conversation_id = open_conversation(session, place.channel_id)
+    conversation_id = find_conversation(session, place.channel_id)
+    if conversation_id is None:
+        open_place(session, place)
+        conversation_id = open_conversation(session, place.channel_id)
     message_id = insert_missing(
         session,
         Message.id,
-        Message,
         conversation_id=conversation_id,
         discord_id=incoming.message_id,
         role="user",
@@ -64,8 +73,30 @@ def receive(session: Session, incoming: IncomingMessage, options: ReplyOptions) 
     )
     if message_id is None:
         return None
-    version_id = resolve_version(session, place.guild_id, place.channel_id, options.default_model)
-    new_job = NewJob(
+    job_id = submit(session, _job_for(session, incoming, options, conversation_id, message_id))
+    if incoming.message_id is not None:
+        run(
+            session,
+            _INSERT_REPLY,
+            job_id=job_id,
+            process_name=options.stream,
+            channel_id=place.channel_id,
+            guild_id=place.guild_id,
+            trigger_id=incoming.message_id,
+            locale=place.locale,
+        )
+    return job_id
+
+
+def _job_for(
+    session: Session,
+    incoming: IncomingMessage,
+    options: ReplyOptions,
+    conversation_id: str,
+    message_id: int,
+) -> NewJob:
+    place = incoming.place
+    return NewJob(
         kind=JobKind.GENERATE,
         requester_id=incoming.author_id,
         guild_id=place.guild_id,
@@ -73,21 +104,10 @@ def receive(session: Session, incoming: IncomingMessage, options: ReplyOptions) 
         payload={
             "conversation_id": conversation_id,
             "message_id": message_id,
-            "version_id": version_id,
+            "version_id": resolve_version(
+                session, place.guild_id, place.channel_id, options.default_model
+            ),
             "sampling": options.sampling,
             "stream": options.stream,
         },
     )
-    job = submit(session, new_job)
-    if incoming.message_id is not None:
-        session.add(
-            Reply(
-                job_id=job.id,
-                process_name=options.stream,
-                channel_id=place.channel_id,
-                guild_id=place.guild_id,
-                trigger_id=incoming.message_id,
-                locale=place.locale,
-            )
-        )
-    return job.id

@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
-from core.db.statements import count_changed, insert_missing
+from core.db.statements import count_changed, insert_missing, run
 from core.db.tables import Channel, Conversation, Guild, Job
 from core.ids import new_id
 from core.jobs.ledger import request_cancel
 from core.jobs.states import JobState
+
+_OPEN = select(Conversation.id).where(
+    Conversation.channel_id == bindparam("channel"), Conversation.ended_at.is_(None)
+)
 
 
 @dataclass(frozen=True)
@@ -25,16 +29,14 @@ class Place:
 
 def open_place(session: Session, place: Place) -> None:
     """Make sure that the guild and the channel have rows."""
-    if session.get(Channel, place.channel_id) is not None:
-        return
     if place.guild_id is not None:
         join_guild(session, place.guild_id, place.guild_name, place.locale)
-    insert_missing(session, Channel.id, Channel, id=place.channel_id, guild_id=place.guild_id)
+    insert_missing(session, Channel.id, id=place.channel_id, guild_id=place.guild_id)
 
 
 def join_guild(session: Session, guild_id: int, name: str, locale: str) -> None:
     """Note that the bot is in a guild. The language that the guild chose before stays chosen."""
-    insert_missing(session, Guild.id, Guild, id=guild_id, name=name, locale=locale)
+    insert_missing(session, Guild.id, id=guild_id, name=name, locale=locale)
     session.execute(update(Guild).where(Guild.id == guild_id).values(name=name, left_at=None))
 
 
@@ -89,11 +91,15 @@ def guild_locales(session: Session) -> dict[int, str]:
 
 def open_conversation(session: Session, channel_id: int) -> str:
     """The id of the channel's open conversation, begun now where there is none."""
-    query = select(Conversation.id).where(
-        Conversation.channel_id == channel_id, Conversation.ended_at.is_(None)
-    )
-    found = session.scalar(query)
+    found = find_conversation(session, channel_id)
     if found is None:
-        insert_missing(session, Conversation.id, Conversation, id=new_id(), channel_id=channel_id)
-        found = session.scalars(query).one()
+        insert_missing(session, Conversation.id, id=new_id(), channel_id=channel_id)
+        found = find_conversation(session, channel_id)
+        assert found is not None  # noqa: S101 - inserted above, by us or by another writer
+    return found
+
+
+def find_conversation(session: Session, channel_id: int) -> str | None:
+    """The id of the channel's open conversation, if there is one."""
+    found: str | None = run(session, _OPEN, channel=channel_id).scalar_one_or_none()
     return found

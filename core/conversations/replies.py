@@ -3,13 +3,47 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
-from core.db.statements import count_changed
+from core.db.statements import count_changed, run
 from core.db.tables import Job, Reply
 from core.jobs.states import FINAL_STATES, JobState
+
+_OWED = (
+    select(
+        Reply.job_id,
+        Reply.channel_id,
+        Reply.guild_id,
+        Reply.trigger_id,
+        Reply.locale,
+        Reply.part_ids,
+        (epoch_now() - Reply.created_at).label("age_seconds"),
+        Job.state,
+        Job.result,
+        Job.error_code,
+    )
+    .join(Job, Job.id == Reply.job_id)
+    .where(Reply.delivered_at.is_(None))
+)
+_ONE_OWED = _OWED.where(Reply.job_id == bindparam("reply"))
+_ALL_OWED = (
+    _OWED.where(Reply.process_name == bindparam("process"))
+    .order_by(Reply.job_id)
+    .limit(bindparam("most"))
+)
+_FINISHED = _ALL_OWED.where(Job.state.in_(FINAL_STATES))
+_RECORD_PARTS = (
+    update(Reply)
+    .where(Reply.job_id == bindparam("reply"))
+    .values(part_ids=bindparam("parts", type_=Reply.part_ids.type))
+)
+_MARK_DELIVERED = (
+    update(Reply)
+    .where(Reply.job_id == bindparam("reply"), Reply.delivered_at.is_(None))
+    .values(delivered_at=epoch_now(), undeliverable=bindparam("reason"))
+)
 
 
 @dataclass(frozen=True)
@@ -35,25 +69,23 @@ class OwedReply:
 
 def owed_reply(session: Session, job_id: str) -> OwedReply | None:
     """One reply, or None where it is delivered or forgotten."""
-    row = session.execute(_select_owed().where(Reply.job_id == job_id)).one_or_none()
-    return None if row is None else _owed(*row)
+    row = run(session, _ONE_OWED, reply=job_id).one_or_none()
+    return None if row is None else _owed(row)
 
 
 def owed_replies(session: Session, process_name: str, *, limit: int = 500) -> list[OwedReply]:
     """All replies that a bot process still owes, oldest first, finished or not."""
-    query = _select_owed().where(Reply.process_name == process_name)
-    return [_owed(*row) for row in session.execute(query.order_by(Reply.job_id).limit(limit))]
+    return [_owed(row) for row in run(session, _ALL_OWED, process=process_name, most=limit)]
 
 
 def finished_replies(session: Session, process_name: str, *, limit: int = 500) -> list[OwedReply]:
     """The replies a bot process owes whose jobs have ended: what can be delivered now."""
-    query = _select_owed().where(Reply.process_name == process_name, Job.state.in_(FINAL_STATES))
-    return [_owed(*row) for row in session.execute(query.order_by(Reply.job_id).limit(limit))]
+    return [_owed(row) for row in run(session, _FINISHED, process=process_name, most=limit)]
 
 
 def record_parts(session: Session, job_id: str, part_ids: list[int]) -> None:
     """Note which Discord messages show the answer, in order."""
-    session.execute(update(Reply).where(Reply.job_id == job_id).values(part_ids=part_ids))
+    run(session, _RECORD_PARTS, reply=job_id, parts=part_ids)
 
 
 def mark_delivered(session: Session, job_id: str, *, undeliverable: str | None = None) -> bool:
@@ -62,35 +94,21 @@ def mark_delivered(session: Session, job_id: str, *, undeliverable: str | None =
     Returns:
         False where another process had noted that already.
     """
-    changed = count_changed(
-        session,
-        update(Reply)
-        .where(Reply.job_id == job_id, Reply.delivered_at.is_(None))
-        .values(delivered_at=epoch_now(), undeliverable=undeliverable),
-    )
-    return changed > 0
+    return count_changed(session, _MARK_DELIVERED, reply=job_id, reason=undeliverable) > 0
 
 
-def _select_owed() -> Any:
-    return (
-        select(Reply, Job, epoch_now() - Reply.created_at)
-        .join(Job, Job.id == Reply.job_id)
-        .where(Reply.delivered_at.is_(None))
-    )
-
-
-def _owed(reply: Reply, job: Job, age_seconds: float) -> OwedReply:
-    result = job.result or {}
+def _owed(row: Any) -> OwedReply:
+    result = row.result or {}
     return OwedReply(
-        job_id=job.id,
-        state=JobState(job.state),
-        channel_id=reply.channel_id,
-        guild_id=reply.guild_id,
-        trigger_id=reply.trigger_id,
-        locale=reply.locale,
-        part_ids=tuple(reply.part_ids),
-        age_seconds=age_seconds,
+        job_id=row.job_id,
+        state=JobState(row.state),
+        channel_id=row.channel_id,
+        guild_id=row.guild_id,
+        trigger_id=row.trigger_id,
+        locale=row.locale,
+        part_ids=tuple(row.part_ids),
+        age_seconds=row.age_seconds,
         text=result.get("text"),
-        error_code=job.error_code,
+        error_code=row.error_code,
         error_data=result.get("error_data", {}),
     )

@@ -1,11 +1,10 @@
-"""Engines for SQLite and PostgreSQL, sync and async, from one URL."""
+"""Engines for SQLite and PostgreSQL, from one URL."""
 
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.errors import SettingsError
@@ -21,36 +20,23 @@ _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
 )
 _DRIVERS = {
-    "sqlite": ("sqlite", "sqlite+aiosqlite"),
-    "postgresql": ("postgresql+psycopg", "postgresql+psycopg"),
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
     # Hosting providers still hand out URLs that begin with postgres://.
-    "postgres": ("postgresql+psycopg", "postgresql+psycopg"),
+    "postgres": "postgresql+psycopg",
 }
 
 
 def make_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """A sync engine: workers, the command line, migrations.
+    """The engine of one process. Event loops use it through :class:`core.db.desk.Desk`.
 
     Raises:
         SettingsError: the URL names no database that Perroquet speaks to.
     """
-    parsed = _parse(url, asynchronous=False)
+    parsed = _parse(url)
     engine = create_engine(parsed, **_options(parsed, pool_size))
     if parsed.get_backend_name() == "sqlite":
         _tune_sqlite(engine)
-    return engine
-
-
-def make_async_engine(url: str, *, pool_size: int = 10) -> AsyncEngine:
-    """An async engine: the bot. Domain functions run on it through ``AsyncSession.run_sync``.
-
-    Raises:
-        SettingsError: the URL names no database that Perroquet speaks to.
-    """
-    parsed = _parse(url, asynchronous=True)
-    engine = create_async_engine(parsed, **_options(parsed, pool_size))
-    if parsed.get_backend_name() == "sqlite":
-        _tune_sqlite(engine.sync_engine)
     return engine
 
 
@@ -59,7 +45,7 @@ def reading(engine: Engine) -> Engine:
     return engine.execution_options(read_only=True)
 
 
-def _parse(url: str, *, asynchronous: bool) -> URL:
+def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as exc:
@@ -70,7 +56,7 @@ def _parse(url: str, *, asynchronous: bool) -> URL:
             f"DATABASE_URL names {backend}; Perroquet keeps its rows in SQLite or PostgreSQL.",
             key="DATABASE_URL",
         )
-    return parsed.set(drivername=_DRIVERS[backend][asynchronous])
+    return parsed.set(drivername=_DRIVERS[backend])
 
 
 def _options(url: URL, pool_size: int) -> dict[str, Any]:

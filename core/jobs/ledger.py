@@ -14,11 +14,11 @@ States::
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
-from core.db.statements import count_changed
+from core.db.statements import count_changed, run
 from core.db.tables import Job
 from core.errors import CancelledJobError, LeaseLostError, NotFoundError, PerroquetError
 from core.ids import new_id
@@ -61,49 +61,126 @@ class Renewal:
     cancel_requested: bool
 
 
-def submit(session: Session, new: NewJob) -> Job:
-    """Write a queued job; publish its hint once the transaction is committed."""
-    job = Job(
-        id=new_id(),
+_IS_HELD = (
+    (Job.id == bindparam("held_id"))
+    & (Job.token == bindparam("held_token"))
+    & (Job.state == JobState.RUNNING)
+)
+
+
+def _leave_running(state: JobState, *guards: ColumnElement[bool], **values: Any) -> Update:
+    """The fenced statement that takes a held job into another state."""
+    return update(Job).where(_IS_HELD, *guards).values(state=state, lease_until=None, **values)
+
+
+_SUBMIT = insert(Job.__table__)  # type: ignore[arg-type]
+_CLAIM = (
+    update(Job)
+    .where(
+        Job.id == bindparam("job_id"),
+        Job.state == JobState.QUEUED,
+        Job.cancel_requested.is_(False),
+        Job.crashes < bindparam("crashes_below"),
+    )
+    .values(
+        state=JobState.RUNNING,
+        token=Job.token + 1,
+        worker_id=bindparam("worker"),
+        lease_until=epoch_now() + bindparam("lease_seconds"),
+        started_at=epoch_now(),
+    )
+    .returning(
+        Job.token,
+        Job.kind,
+        Job.crashes,
+        Job.payload,
+        Job.guild_id,
+        Job.channel_id,
+        Job.requester_id,
+    )
+)
+_RENEW = (
+    update(Job)
+    .where(Job.worker_id == bindparam("worker"), Job.state == JobState.RUNNING)
+    .values(lease_until=epoch_now() + bindparam("lease_seconds"))
+    .returning(Job.id, Job.token, Job.cancel_requested)
+)
+_SUCCEED = _leave_running(
+    JobState.SUCCEEDED,
+    Job.cancel_requested.is_(False),
+    finished_at=epoch_now(),
+    result=bindparam("new_result", type_=Job.result.type),
+)
+_FAIL = _leave_running(
+    JobState.FAILED,
+    finished_at=epoch_now(),
+    result=bindparam("new_result", type_=Job.result.type),
+    error_code=bindparam("new_code"),
+    error=bindparam("new_error"),
+)
+_CONFIRM_CANCEL = _leave_running(JobState.CANCELLED, finished_at=epoch_now())
+_RELEASE = _leave_running(JobState.QUEUED, worker_id=None, dispatched_at=None)
+_SET_APART = select(Job.id).where(
+    Job.id == bindparam("job_id"),
+    Job.state == JobState.QUEUED,
+    Job.crashes >= bindparam("crashes"),
+)
+_SELECT_HELD = select(Job.id).where(_IS_HELD)
+
+_NO_LIMIT = 2**31 - 1
+
+
+def submit(session: Session, new: NewJob) -> str:
+    """Write a queued job; publish its hint once the transaction is committed.
+
+    Returns:
+        The job's id.
+    """
+    job_id = new_id()
+    run(
+        session,
+        _SUBMIT,
+        id=job_id,
         kind=new.kind,
-        state=JobState.QUEUED,
         requester_id=new.requester_id,
         payload=new.payload,
         guild_id=new.guild_id,
         channel_id=new.channel_id,
         priority=new.priority,
     )
-    session.add(job)
-    session.flush()
-    record(session, job.id, EventType.SUBMITTED)
-    return job
+    return job_id
 
 
-def claim(session: Session, job_id: str, worker_id: str, lease_seconds: float) -> Claim | None:
-    """Take a queued job under a new token, or None where it is not there to be taken."""
-    row = session.execute(
-        update(Job)
-        .where(Job.id == job_id, Job.state == JobState.QUEUED, Job.cancel_requested.is_(False))
-        .values(
-            state=JobState.RUNNING,
-            token=Job.token + 1,
-            worker_id=worker_id,
-            lease_until=epoch_now() + lease_seconds,
-            started_at=epoch_now(),
-        )
-        .returning(
-            Job.token,
-            Job.kind,
-            Job.crashes,
-            Job.payload,
-            Job.guild_id,
-            Job.channel_id,
-            Job.requester_id,
-        )
+def claim(
+    session: Session,
+    job_id: str,
+    worker_id: str,
+    lease_seconds: float,
+    *,
+    crashes_below: int = _NO_LIMIT,
+) -> Claim | None:
+    """Take a queued job under a new token.
+
+    Args:
+        session: an open transaction.
+        job_id: the job.
+        worker_id: who takes it; a name that no other process has or had.
+        lease_seconds: for how long, unless renewed.
+        crashes_below: leave a job with this many crashes or more to who runs it alone.
+
+    Returns:
+        The claim, or None where the job is not there to be taken.
+    """
+    row = run(
+        session,
+        _CLAIM,
+        job_id=job_id,
+        worker=worker_id,
+        lease_seconds=lease_seconds,
+        crashes_below=crashes_below,
     ).one_or_none()
     if row is None:
         return None
-    record(session, job_id, EventType.CLAIMED, worker=worker_id, token=row.token)
     return Claim(
         job_id,
         row.token,
@@ -116,18 +193,18 @@ def claim(session: Session, job_id: str, worker_id: str, lease_seconds: float) -
     )
 
 
+def is_set_apart(session: Session, job_id: str, crashes: int) -> bool:
+    """Whether a job waits with at least so many crashes."""
+    return run(session, _SET_APART, job_id=job_id, crashes=crashes).first() is not None
+
+
 def renew(session: Session, worker_id: str, lease_seconds: float) -> list[Renewal]:
     """Lengthen every lease that ``worker_id`` still holds, in one statement.
 
     A job that the worker believes to hold and that is missing here, or bears another token, is
     lost to it.
     """
-    rows = session.execute(
-        update(Job)
-        .where(Job.worker_id == worker_id, Job.state == JobState.RUNNING)
-        .values(lease_until=epoch_now() + lease_seconds)
-        .returning(Job.id, Job.token, Job.cancel_requested)
-    )
+    rows = run(session, _RENEW, worker=worker_id, lease_seconds=lease_seconds)
     return [Renewal(row.id, row.token, row.cancel_requested) for row in rows]
 
 
@@ -138,8 +215,11 @@ def succeed(session: Session, held: Claim, result: dict[str, Any]) -> None:
         LeaseLostError: the job is no longer held under this token; the result is dropped.
         CancelledJobError: it is held, but its end was asked for first; confirm that instead.
     """
-    _end(session, held, JobState.SUCCEEDED, Job.cancel_requested.is_(False), result=result)
-    record(session, held.job_id, EventType.SUCCEEDED)
+    if _change_held(session, held, _SUCCEED, new_result=result):
+        return
+    if run(session, _SELECT_HELD, **_fence(held)).first() is not None:
+        raise CancelledJobError(f"Job {held.job_id} was cancelled.", job=held.job_id)
+    raise _lost(held)
 
 
 def fail(session: Session, held: Claim, error: PerroquetError) -> None:
@@ -148,15 +228,16 @@ def fail(session: Session, held: Claim, error: PerroquetError) -> None:
     Raises:
         LeaseLostError: the job is no longer held under this token.
     """
-    _end(
+    changed = _change_held(
         session,
         held,
-        JobState.FAILED,
-        error_code=error.code,
-        error=str(error),
-        result={"error_data": error.data},
+        _FAIL,
+        new_result={"error_data": error.data},
+        new_code=error.code,
+        new_error=str(error),
     )
-    record(session, held.job_id, EventType.FAILED, code=error.code)
+    if not changed:
+        raise _lost(held)
 
 
 def confirm_cancel(session: Session, held: Claim) -> None:
@@ -165,8 +246,8 @@ def confirm_cancel(session: Session, held: Claim) -> None:
     Raises:
         LeaseLostError: the job is no longer held under this token.
     """
-    _end(session, held, JobState.CANCELLED)
-    record(session, held.job_id, EventType.CANCELLED)
+    if not _change_held(session, held, _CONFIRM_CANCEL):
+        raise _lost(held)
 
 
 def release(session: Session, held: Claim) -> None:
@@ -175,15 +256,9 @@ def release(session: Session, held: Claim) -> None:
     Raises:
         LeaseLostError: the job is no longer held under this token.
     """
-    _change_held(
-        session,
-        held,
-        state=JobState.QUEUED,
-        worker_id=None,
-        lease_until=None,
-        dispatched_at=None,
-    )
-    record(session, held.job_id, EventType.RELEASED)
+    if not _change_held(session, held, _RELEASE):
+        raise _lost(held)
+    record(session, held.job_id, EventType.RELEASED, token=held.token)
 
 
 def request_cancel(session: Session, job_id: str, *guards: ColumnElement[bool]) -> JobState:
@@ -200,50 +275,37 @@ def request_cancel(session: Session, job_id: str, *guards: ColumnElement[bool]) 
     Raises:
         NotFoundError: no such job, or the guards exclude it.
     """
-    cancelled = count_changed(
-        session,
+    is_meant = (Job.id == job_id, *guards)
+    waits = Job.state.in_((JobState.QUEUED, JobState.VALIDATING))
+    cancelled = (
         update(Job)
-        .where(Job.id == job_id, Job.state.in_((JobState.QUEUED, JobState.VALIDATING)), *guards)
-        .values(state=JobState.CANCELLED, cancel_requested=True, finished_at=epoch_now()),
+        .where(*is_meant, waits)
+        .values(state=JobState.CANCELLED, cancel_requested=True, finished_at=epoch_now())
     )
-    if cancelled:
-        record(session, job_id, EventType.CANCELLED)
+    if count_changed(session, cancelled):
         return JobState.CANCELLED
-    job = session.scalars(select(Job).where(Job.id == job_id, *guards)).one_or_none()
-    if job is None:
-        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
-    if JobState(job.state) not in FINAL_STATES and not job.cancel_requested:
-        job.cancel_requested = True
-        record(session, job_id, EventType.CANCEL_REQUESTED)
-    return JobState(job.state)
-
-
-def _end(
-    session: Session,
-    held: Claim,
-    state: JobState,
-    *guards: ColumnElement[bool],
-    **values: Any,
-) -> None:
-    _change_held(
-        session,
-        held,
-        *guards,
-        state=state,
-        lease_until=None,
-        finished_at=epoch_now(),
-        **values,
+    asked = (
+        update(Job)
+        .where(*is_meant, Job.state.not_in(FINAL_STATES), Job.cancel_requested.is_(False))
+        .values(cancel_requested=True)
     )
+    if count_changed(session, asked):
+        record(session, job_id, EventType.CANCEL_REQUESTED)
+    state = session.scalar(select(Job.state).where(*is_meant))
+    if state is None:
+        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
+    return JobState(state)
 
 
-def _change_held(
-    session: Session, held: Claim, *guards: ColumnElement[bool], **values: Any
-) -> None:
-    is_held = (Job.id == held.job_id) & (Job.token == held.token) & (Job.state == JobState.RUNNING)
-    if count_changed(session, update(Job).where(is_held, *guards).values(**values)):
-        return
-    if guards and session.scalar(select(Job.id).where(is_held)) is not None:
-        raise CancelledJobError(f"Job {held.job_id} was cancelled.", job=held.job_id)
-    raise LeaseLostError(
+def _change_held(session: Session, held: Claim, statement: Update, **parameters: Any) -> bool:
+    return count_changed(session, statement, **_fence(held), **parameters) == 1
+
+
+def _fence(held: Claim) -> dict[str, Any]:
+    return {"held_id": held.job_id, "held_token": held.token}
+
+
+def _lost(held: Claim) -> LeaseLostError:
+    return LeaseLostError(
         f"Job {held.job_id} is no longer held under token {held.token}.", job=held.job_id
     )

@@ -2,13 +2,20 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, case, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
+from core.db.statements import run
 from core.db.tables import Job
 from core.jobs.events import EventType, record
 from core.jobs.states import JobKind, JobState
+
+_MARK_DISPATCHED = (
+    update(Job)
+    .where(Job.id.in_(bindparam("sent", expanding=True)), Job.state == JobState.QUEUED)
+    .values(dispatched_at=epoch_now())
+)
 
 ERROR_CODE_CRASHED = "job-crashed"
 
@@ -54,11 +61,7 @@ def sent_long_ago(session: Session, *, age_seconds: float, limit: int) -> list[H
 
 def mark_dispatched(session: Session, job_ids: list[str]) -> None:
     """Note that the hints of these jobs went out now."""
-    session.execute(
-        update(Job)
-        .where(Job.id.in_(job_ids), Job.state == JobState.QUEUED)
-        .values(dispatched_at=epoch_now())
-    )
+    run(session, _MARK_DISPATCHED, sent=job_ids)
 
 
 def reap(session: Session, *, max_crashes: int) -> Reaped:

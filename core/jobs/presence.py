@@ -28,7 +28,7 @@ def announce(session: Session, worker_id: str, kind: str, info: dict[str, Any]) 
         update(Worker).where(Worker.id == worker_id).values(info=info, seen_at=epoch_now()),
     )
     if not changed:
-        insert_missing(session, Worker.id, Worker, id=worker_id, kind=kind, info=info)
+        insert_missing(session, Worker.id, id=worker_id, kind=kind, info=info)
 
 
 def withdraw(session: Session, worker_id: str) -> None:

@@ -12,7 +12,7 @@ from core.jobs.states import JobKind
 def submit_job(engine: Engine, kind: JobKind = JobKind.GENERATE, **payload: object) -> str:
     """A queued job; returns its id."""
     with Session(engine) as session, session.begin():
-        return submit(session, NewJob(kind=kind, requester_id=1, payload=payload)).id
+        return submit(session, NewJob(kind=kind, requester_id=1, payload=payload))
 
 
 def claim_job(engine: Engine, job_id: str, worker_id: str = "w", lease: float = 30) -> Claim:

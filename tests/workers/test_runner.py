@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from core.db.desk import Desk
 from core.errors import InvalidInputError
 from core.jobs.ledger import request_cancel, succeed
 from tests.workers.ledger_helpers import read_job, set_job, submit_job
@@ -20,8 +21,10 @@ class Bench:
         self.keeper = LeaseKeeper(engine, "w", "generate", 2.0)
         self.ended: list[str] = []
         self.work = self.succeed
+        self.desk = Desk(engine)
+        self.desk.start()
         self.runner = JobRunner(
-            engine,
+            self.desk,
             self.keeper,
             isolate_after_crashes=2,
             work=lambda held: self.work(held),
@@ -35,7 +38,9 @@ class Bench:
 
 @pytest.fixture
 def bench(engine):
-    return Bench(engine)
+    bench = Bench(engine)
+    yield bench
+    bench.desk.close()
 
 
 def test_work_that_goes_well_ends_the_job(bench):

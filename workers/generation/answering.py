@@ -5,11 +5,9 @@ import time
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine
-from sqlalchemy.orm import Session
 
 from core.conversations.answers import Question, load_question, write_answer
-from core.db.engines import reading
+from core.db.desk import Desk
 from core.errors import PerroquetError
 from core.jobs.ledger import Claim
 from core.settings import ChatSettings, GenerationSettings
@@ -36,13 +34,13 @@ class Answerer:
 
     def __init__(
         self,
-        engine: Engine,
+        desk: Desk,
         pool: ModelPool,
         streams: StreamWriter,
         generation: GenerationSettings,
         chat: ChatSettings,
     ) -> None:
-        self._engine = engine
+        self._desk = desk
         self._pool = pool
         self._streams = streams
         self._generation = generation
@@ -55,10 +53,11 @@ class Answerer:
             PerroquetError: the answer cannot be made; the class says why.
             LeaseLostError, CancelledJobError, DrainedError: the job must stop.
         """
-        with Session(reading(self._engine)) as session:
-            question = load_question(
+        question = self._desk.hand_in(
+            lambda session: load_question(
                 session, held.claim, max_messages=self._chat.history_max_messages
             )
+        ).result()
         started = time.monotonic()
         with self._pool.using(question.store_path) as responder:
             held.check()
@@ -103,7 +102,7 @@ class Answerer:
         if not text:
             raise EmptyAnswerError("The model ended its turn without a word.")
         write_within_lease(
-            self._engine,
+            self._desk,
             held,
             lambda session: write_answer(session, held.claim, text, bot_name=BOT_NAME, facts=facts),
         )

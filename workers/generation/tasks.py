@@ -25,9 +25,9 @@ def run_generation_worker(
     """
     process = build_process(settings, JobKind.GENERATE)
     pool = ModelPool(load or _store_loader(settings), settings.generation.max_loaded_models)
-    answerer = Answerer(process.engine, pool, process.streams, settings.generation, settings.chat)
+    answerer = Answerer(process.desk, pool, process.streams, settings.generation, settings.chat)
     runner = JobRunner(
-        process.engine,
+        process.desk,
         process.keeper,
         isolate_after_crashes=settings.ledger.isolate_after_crashes,
         work=answerer.answer,

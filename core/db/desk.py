@@ -1,0 +1,139 @@
+"""One thread that does a process' short database work, several pieces in one transaction.
+
+A transaction costs more than a statement in it, and an event loop must not wait for either. So
+whoever has a piece of work hands it in as a function of a ``Session``; the thread takes all that
+wait, runs them in one transaction, and answers each. The idea is the group commit of databases
+(DeWitt et al., *Implementation techniques for main memory database systems*, SIGMOD 1984), one
+level up.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from core.db.engines import reading
+from core.errors import ServiceUnavailableError
+
+T = TypeVar("T")
+
+_BATCH = 64
+
+
+@dataclass
+class _Piece(Generic[T]):
+    """A function that waits for its turn, and where its outcome goes."""
+
+    work: Callable[[Session], T]
+    outcome: Future[T]
+
+    def run(self, session: Session) -> Callable[[], None]:
+        """Do the work; returns what announces the result once the transaction is committed."""
+        value = self.work(session)
+        return lambda: self.outcome.set_result(value)
+
+
+class Desk:
+    """Runs functions of a ``Session`` on a thread of its own.
+
+    A function given to ``write`` touches nothing but the session, because it may be run twice:
+    where one of a batch raises, the batch is rolled back and each is run again alone, so that an
+    error reaches only the one who caused it. The order of pieces is the order of their handing in.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reading = reading(engine)
+        self._waiting: queue.Queue[_Piece[Any] | None] = queue.Queue()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def close(self, timeout_seconds: float = 10.0) -> None:
+        """Do what waits, then end the thread."""
+        self._is_closed = True
+        self._waiting.put(None)
+        self._thread.join(timeout_seconds)
+
+    def hand_in(self, work: Callable[[Session], T]) -> Future[T]:
+        """Have a function run in a transaction; for threads.
+
+        Returns:
+            Its result, once committed. The future raises what the function raised, or
+            ``sqlalchemy.exc.OperationalError`` where the database cannot be reached.
+
+        Raises:
+            ServiceUnavailableError: the desk is closed.
+        """
+        if self._is_closed:
+            raise ServiceUnavailableError("This process is ending.", service="database")
+        outcome: Future[T] = Future()
+        self._waiting.put(_Piece(work, outcome))
+        return outcome
+
+    async def write(self, work: Callable[[Session], T]) -> T:
+        """The same for event loops: wait for the result without blocking the loop."""
+        return await asyncio.wrap_future(self.hand_in(work))
+
+    async def read(self, work: Callable[[Session], T]) -> T:
+        """Run a function that only reads, beside the writes, in a thread of the loop's pool."""
+
+        def run() -> T:
+            with Session(self._reading) as session:
+                return work(session)
+
+        return await asyncio.to_thread(run)
+
+    def _run(self) -> None:
+        while True:
+            batch, is_last = self._gather()
+            if batch and not self._run_together(batch):
+                for piece in batch:
+                    self._run_alone(piece)
+            if is_last:
+                return
+
+    def _gather(self) -> tuple[list[_Piece[Any]], bool]:
+        first = self._waiting.get()
+        batch: list[_Piece[Any]] = []
+        piece = first
+        while piece is not None:
+            # A caller that was cancelled meanwhile wants nothing written.
+            if piece.outcome.set_running_or_notify_cancel():
+                batch.append(piece)
+            if len(batch) >= _BATCH or self._waiting.empty():
+                return batch, False
+            piece = self._waiting.get()
+        return batch, True
+
+    def _run_together(self, batch: list[_Piece[Any]]) -> bool:
+        """Run a batch in one transaction; False where it was rolled back."""
+        if len(batch) == 1:
+            self._run_alone(batch[0])
+            return True
+        try:
+            with Session(self._engine) as session, session.begin():
+                announcements = [piece.run(session) for piece in batch]
+        except Exception:  # noqa: BLE001 - each piece is run again alone, and raises to its caller
+            return False
+        for announce in announcements:
+            announce()
+        return True
+
+    def _run_alone(self, piece: _Piece[Any]) -> None:
+        try:
+            with Session(self._engine) as session, session.begin():
+                announce = piece.run(session)
+        except Exception as exc:  # noqa: BLE001 - the caller gets it from the future
+            piece.outcome.set_exception(exc)
+        else:
+            announce()

@@ -73,6 +73,8 @@ class ChatSettings(_Area):
 
     edit_interval_seconds: Seconds = 1.0
     sweep_interval_seconds: Seconds = 2.0
+    # After so long without a word of the answer, the member is told once that it comes late.
+    delayed_after_seconds: Seconds = 10.0
     history_max_messages: int = Field(default=60, gt=0)
     message_max_characters: int = Field(default=4000, gt=0)
     # What the model is told of itself, before the conversation. Empty: nothing.

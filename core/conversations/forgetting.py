@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
 from core.db.statements import count_changed
-from core.db.tables import Conversation, Job, Message
+from core.db.tables import Conversation, Job, Message, Reply
 from core.jobs.ledger import request_cancel
 from core.jobs.states import FINAL_STATES, JobKind
 
@@ -53,11 +53,18 @@ def forget_member(session: Session, author_id: int, guild_id: int | None) -> For
 
 
 def forget_message(session: Session, discord_id: int) -> bool:
-    """Delete one message because its author deleted it in Discord.
+    """Delete one message because its author deleted it in Discord, and stop answering it.
 
     Returns:
         Whether it was remembered.
     """
+    answering = session.scalars(
+        select(Reply.job_id)
+        .join(Job, Job.id == Reply.job_id)
+        .where(Reply.trigger_id == discord_id, Job.state.not_in(FINAL_STATES))
+    )
+    for job_id in answering.all():
+        request_cancel(session, job_id)
     return count_changed(session, delete(Message).where(Message.discord_id == discord_id)) > 0
 
 

@@ -218,7 +218,7 @@ class Reply(Base):
     process_name: Mapped[str] = mapped_column(String(32))
     channel_id: Mapped[int]
     guild_id: Mapped[int | None]
-    trigger_id: Mapped[int]
+    trigger_id: Mapped[int] = mapped_column(index=True)
     locale: Mapped[str] = mapped_column(String(8))
     part_ids: Mapped[list[int]] = mapped_column(JSON, default=list)
     created_at: Mapped[float] = mapped_column(default=epoch_now())

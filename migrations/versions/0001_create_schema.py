@@ -249,6 +249,7 @@ def upgrade() -> None:
             sqlite_where=sa.text("delivered_at IS NULL"),
             postgresql_where=sa.text("delivered_at IS NULL"),
         )
+        batch_op.create_index(batch_op.f("ix_replies_trigger_id"), ["trigger_id"], unique=False)
 
     op.create_table(
         "versions",
@@ -319,6 +320,7 @@ def downgrade() -> None:
     op.drop_table("assignments")
     op.drop_table("versions")
     with op.batch_alter_table("replies", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_replies_trigger_id"))
         batch_op.drop_index(
             "ix_replies_owed",
             sqlite_where=sa.text("delivered_at IS NULL"),

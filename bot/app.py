@@ -1,0 +1,74 @@
+"""Composition of the bot process: every part is built here and handed to who needs it."""
+
+import os
+import socket
+import time
+from importlib.metadata import version
+
+from bot.catalogue import Catalogue
+from bot.chat.cog import ChatCog
+from bot.chat.intake import ChatIntake
+from bot.chat.live_reply import ReplyTools
+from bot.chat.pacing import EditPacer
+from bot.chat.places import Places
+from bot.chat.poster import DiscordPoster
+from bot.chat.reply_keeper import ReplyKeeper
+from bot.client import PerroquetBot
+from bot.heartbeat import Heartbeat
+from core.conversations.intake import ReplyOptions
+from core.db.desk import Desk
+from core.db.engines import make_engine
+from core.settings import Settings
+from core.transport.courier import make_publishing_celery
+from core.transport.publisher import Publisher
+from core.transport.stream_reader import StreamReader, make_reading_client
+
+
+def build_bot(settings: Settings) -> PerroquetBot:
+    """Build the bot and all its parts. Connects to nothing yet."""
+    name = settings.discord.process_name
+    engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
+    desk = Desk(engine)
+    publisher = Publisher(make_publishing_celery(settings), engine)
+    redis_client = make_reading_client(settings.redis.url)
+    reader = StreamReader(redis_client, settings.redis.key_prefix, name)
+    catalogue = Catalogue.load()
+    bot = PerroquetBot(translator=None)
+    tools = ReplyTools(
+        desk,
+        DiscordPoster(bot),
+        EditPacer(settings.chat.edit_interval_seconds, time.perf_counter),
+        catalogue,
+        settings.chat.delayed_after_seconds,
+    )
+    keeper = ReplyKeeper(tools, reader, name, settings.chat.sweep_interval_seconds)
+    places = Places(desk, settings.discord.default_locale)
+    options = ReplyOptions(settings.generation.model, name, {})
+    intake = ChatIntake(desk, publisher, keeper, options)
+    heartbeat = Heartbeat(
+        desk,
+        f"bot-{name}-{socket.gethostname()[:40]}-{os.getpid()}",
+        {"host": socket.gethostname(), "pid": os.getpid(), "version": version("perroquet")},
+    )
+
+    async def start() -> None:
+        desk.start()
+        publisher.start()
+        await places.refresh()
+        await bot.add_cog(
+            ChatCog(bot, intake, places, desk, catalogue, settings.chat.message_max_characters)
+        )
+        keeper.start()
+        heartbeat.start()
+
+    async def close() -> None:
+        await heartbeat.close()
+        await keeper.close()
+        publisher.close()
+        desk.close()
+        await redis_client.aclose()
+        engine.dispose()
+
+    bot.starters = (start,)
+    bot.closers = (close,)
+    return bot

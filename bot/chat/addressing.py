@@ -1,0 +1,80 @@
+"""Is a message meant for the bot, and what does it say? Plain Python, no Discord."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+_USER_MENTION = re.compile(r"<@!?(\d+)>")
+_OTHER_MENTION = re.compile(r"<(@&|#)(\d+)>")
+_CUSTOM_EMOJI = re.compile(r"<a?(:\w+:)\d+>")
+
+
+class Verdict(Enum):
+    """What to do with a message."""
+
+    IGNORE = "ignore"
+    ANSWER = "answer"
+    # It is meant for the bot and holds nothing that can be read.
+    ASK_FOR_TEXT = "ask for text"
+    TOO_LONG = "too long"
+
+
+@dataclass(frozen=True)
+class HeardMessage:
+    """What addressing needs to know of a message.
+
+    ``names`` maps the ids of mentioned users, roles and channels to what people call them.
+    """
+
+    content: str
+    is_from_machine: bool
+    is_direct: bool
+    is_in_listening_channel: bool
+    mentions_bot: bool
+    replies_to_bot: bool
+    names: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Addressed:
+    """The verdict, and the text as the model shall read it."""
+
+    verdict: Verdict
+    text: str = ""
+
+
+def address(heard: HeardMessage, *, bot_id: int, max_characters: int) -> Addressed:
+    """Decide on one message."""
+    if heard.is_from_machine or not _is_meant(heard):
+        return Addressed(Verdict.IGNORE)
+    text = readable_text(heard.content, heard.names, bot_id)
+    if not text:
+        # In a channel that is switched on, a picture among members asks for nothing.
+        is_personal = heard.is_direct or heard.mentions_bot or heard.replies_to_bot
+        return Addressed(Verdict.ASK_FOR_TEXT if is_personal else Verdict.IGNORE)
+    if len(text) > max_characters:
+        return Addressed(Verdict.TOO_LONG)
+    return Addressed(Verdict.ANSWER, text)
+
+
+def readable_text(content: str, names: Mapping[int, str], bot_id: int) -> str:
+    """The content with names instead of ids, and without the mention that calls the bot."""
+    text = content.strip()
+    call = re.match(rf"<@!?{bot_id}>[\s,:]*", text)
+    if call:
+        text = text[call.end() :]
+    text = _USER_MENTION.sub(lambda m: "@" + names.get(int(m[1]), "someone"), text)
+    text = _OTHER_MENTION.sub(
+        lambda m: ("#" if m[1] == "#" else "@") + names.get(int(m[2]), "somewhere"), text
+    )
+    return _CUSTOM_EMOJI.sub(r"\1", text).strip()
+
+
+def _is_meant(heard: HeardMessage) -> bool:
+    return (
+        heard.is_direct
+        or heard.is_in_listening_channel
+        or heard.mentions_bot
+        or heard.replies_to_bot
+    )

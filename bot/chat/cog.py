@@ -1,0 +1,75 @@
+"""Messages come in and are answered. Translates events and delegates."""
+
+import discord
+import structlog
+from discord.ext import commands
+from sqlalchemy.orm import Session
+
+from bot.catalogue import Catalogue
+from bot.chat.addressing import Verdict, address
+from bot.chat.intake import ChatIntake, hear
+from bot.chat.places import Places
+from core.conversations.forgetting import forget_message
+from core.db.desk import Desk
+
+log = structlog.get_logger(__name__)
+
+
+class ChatCog(commands.Cog):
+    """Hears every message, answers those that are meant for the bot."""
+
+    def __init__(
+        self,
+        client: discord.Client,
+        intake: ChatIntake,
+        places: Places,
+        desk: Desk,
+        catalogue: Catalogue,
+        max_characters: int,
+    ) -> None:
+        self._client = client
+        self._intake = intake
+        self._places = places
+        self._desk = desk
+        self._catalogue = catalogue
+        self._max_characters = max_characters
+
+    @commands.Cog.listener()
+    async def on_message(self, message: discord.Message) -> None:
+        """Answer a message that is meant for the bot."""
+        user = self._client.user
+        if user is None:
+            return
+        heard = hear(message, user.id, self._places.listening)
+        addressed = address(heard, bot_id=user.id, max_characters=self._max_characters)
+        locale = self._places.locale_of(message.guild)
+        if addressed.verdict is Verdict.ANSWER:
+            await self._intake.take(message, addressed.text, locale)
+        elif addressed.verdict is Verdict.ASK_FOR_TEXT:
+            await self._hint(message, self._catalogue.say(locale, "chat-text-only"))
+        elif addressed.verdict is Verdict.TOO_LONG:
+            text = self._catalogue.say(locale, "chat-text-too-long", limit=self._max_characters)
+            await self._hint(message, text)
+
+    @commands.Cog.listener()
+    async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
+        """Forget a message that its author deleted, and do not answer it any more."""
+        await self._forget([event.message_id])
+
+    @commands.Cog.listener()
+    async def on_raw_bulk_message_delete(self, event: discord.RawBulkMessageDeleteEvent) -> None:
+        """The same for many at once."""
+        await self._forget(sorted(event.message_ids))
+
+    async def _forget(self, message_ids: list[int]) -> None:
+        def forget(session: Session) -> None:
+            for message_id in message_ids:
+                forget_message(session, message_id)
+
+        await self._desk.write(forget)
+
+    async def _hint(self, message: discord.Message, text: str) -> None:
+        try:
+            await message.reply(text, mention_author=False)
+        except discord.HTTPException as exc:
+            log.info("hint_not_sent", code=exc.code)

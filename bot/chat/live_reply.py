@@ -1,0 +1,199 @@
+"""One answer on its way into a channel: placeholder, growing text, final text."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import structlog
+
+from bot.catalogue import Catalogue
+from bot.chat.pacing import EditPacer
+from bot.chat.poster import DiscordUnavailableError, MessageGoneError, Poster, UndeliverableError
+from bot.chat.splitting import split_message
+from core.conversations.replies import OwedReply, mark_delivered, owed_reply, record_parts
+from core.db.desk import Desk
+from core.jobs.states import JobState
+from core.transport.streams import StreamedText, StreamEntry
+
+log = structlog.get_logger(__name__)
+
+_TYPING_AFTER_SECONDS = 0.5
+_TYPING_LASTS_SECONDS = 8.0
+
+
+@dataclass(frozen=True)
+class ReplyTools:
+    """What all replies of a bot process share."""
+
+    desk: Desk
+    poster: Poster
+    pacer: EditPacer
+    catalogue: Catalogue
+    delayed_after_seconds: float
+
+
+@dataclass
+class LiveReply:
+    """Shows one answer. Everything it does in Discord may be done twice without harm.
+
+    ``run`` returns once the final text stands in the channel and SQL says so, or once it cannot;
+    where Discord is unavailable it raises, and the sweep begins anew from what SQL remembers.
+    """
+
+    tools: ReplyTools
+    job_id: str
+    channel_id: int
+    trigger_id: int
+    locale: str
+    part_ids: list[int] = field(default_factory=list)
+    is_adopted: bool = False
+    _shown: list[str] = field(default_factory=list)
+    _text: StreamedText = field(default_factory=StreamedText)
+    _has_ended: bool = False
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def feed(self, entry: StreamEntry) -> None:
+        """Take in a piece of the stream."""
+        if entry.is_end:
+            self.end()
+        elif self._text.add(entry):
+            self._wake.set()
+
+    def end(self) -> None:
+        """The job has ended in SQL; go and read how."""
+        self._has_ended = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Show the answer from placeholder to final text.
+
+        Raises:
+            DiscordUnavailableError: Discord did not answer properly; begin anew later.
+            OperationalError: nor did SQL.
+        """
+        try:
+            await self._place()
+            owed = await self._await_end()
+            await self._finish(owed)
+        except UndeliverableError as exc:
+            log.warning("reply_undeliverable", job_id=self.job_id, reason=exc.data.get("reason"))
+            await self._mark(str(exc.data.get("reason", "refused")))
+
+    async def _place(self) -> None:
+        """Post the placeholder, unless an earlier life of this process did."""
+        if self.is_adopted and not self.part_ids:
+            self.part_ids = await self.tools.poster.find_replies(self.channel_id, self.trigger_id)
+        if self.part_ids:
+            self._shown = [""] * len(self.part_ids)
+        else:
+            await self._post_part(self._say("chat-placeholder"))
+        await self._record()
+
+    async def _await_end(self) -> OwedReply | None:
+        """Follow the stream until SQL says that the job has ended; None where it is forgotten."""
+        while True:
+            await self._follow()
+            owed = await self.tools.desk.read(lambda session: owed_reply(session, self.job_id))
+            if owed is None or owed.state.is_final:
+                return owed
+            # The stream said more than SQL does; what it says is for the eyes only.
+            self._has_ended = False
+
+    async def _follow(self) -> None:
+        """Show the text as it grows, at the channel's pace."""
+        started = asyncio.get_running_loop().time()
+        wait, is_told = _TYPING_AFTER_SECONDS, False
+        while not self._has_ended:
+            try:
+                await asyncio.wait_for(self._wake.wait(), wait)
+            except TimeoutError:
+                is_late = asyncio.get_running_loop().time() - started > (
+                    self.tools.delayed_after_seconds
+                )
+                if is_late and not is_told and not self._text.text:
+                    is_told = await self._tell_delay()
+                elif not is_told:
+                    await self._show_typing()
+                wait = _TYPING_LASTS_SECONDS
+                continue
+            self._wake.clear()
+            if self._has_ended:
+                return
+            await self._take_turn()
+            if not self._has_ended:
+                await self._show(split_message(self._text.text))
+
+    async def _finish(self, owed: OwedReply | None) -> None:
+        await self._take_turn()
+        if owed is None or owed.state is JobState.CANCELLED:
+            await self._withdraw()
+        else:
+            await self._show(split_message(self._final_text(owed)), is_final=True)
+        await self._mark(None)
+
+    def _final_text(self, owed: OwedReply) -> str:
+        if owed.state is JobState.SUCCEEDED:
+            return owed.text or self.tools.catalogue.say_error(self.locale, "empty-answer", {})
+        return "🦜 " + self.tools.catalogue.say_error(
+            self.locale, owed.error_code or "internal", owed.error_data
+        )
+
+    async def _show(self, parts: list[str], *, is_final: bool = False) -> None:
+        """Make the channel show ``parts``: edit what differs, post what is missing."""
+        for index, part in enumerate(parts):
+            if index == len(self.part_ids):
+                await self._post_part(part)
+                await self._record()
+            elif self._shown[index] != part:
+                await self._edit_part(index, part)
+        if is_final:
+            for message_id in self.part_ids[len(parts) :]:
+                await self.tools.poster.delete(self.channel_id, message_id)
+
+    async def _post_part(self, text: str) -> None:
+        index = len(self.part_ids)
+        nonce = self.job_id if index == 0 else f"{self.job_id}.{index}"
+        reply_to = self.trigger_id if index == 0 else None
+        message_id = await self.tools.poster.post(
+            self.channel_id, text, nonce=nonce, reply_to=reply_to
+        )
+        self.part_ids.append(message_id)
+        self._shown.append(text)
+
+    async def _edit_part(self, index: int, text: str) -> None:
+        try:
+            await self.tools.poster.edit(self.channel_id, self.part_ids[index], text)
+        except MessageGoneError:
+            # A moderator deleted it while it grew; what a person removed stays removed.
+            log.info("reply_part_gone", job_id=self.job_id)
+        self._shown[index] = text
+
+    async def _withdraw(self) -> None:
+        for message_id in self.part_ids:
+            await self.tools.poster.delete(self.channel_id, message_id)
+
+    async def _tell_delay(self) -> bool:
+        await self._edit_part(0, self._say("chat-delayed"))
+        return True
+
+    async def _show_typing(self) -> None:
+        try:
+            await self.tools.poster.show_typing(self.channel_id)
+        except DiscordUnavailableError:
+            log.info("typing_not_shown", job_id=self.job_id)
+
+    async def _take_turn(self) -> None:
+        wait = self.tools.pacer.take_turn(self.channel_id)
+        if wait > 0:
+            await asyncio.sleep(wait)
+
+    async def _record(self) -> None:
+        part_ids = list(self.part_ids)
+        await self.tools.desk.write(lambda session: record_parts(session, self.job_id, part_ids))
+
+    async def _mark(self, reason: str | None) -> None:
+        await self.tools.desk.write(
+            lambda session: mark_delivered(session, self.job_id, undeliverable=reason)
+        )
+
+    def _say(self, key: str) -> str:
+        return self.tools.catalogue.say(self.locale, key)

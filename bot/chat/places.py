@@ -1,0 +1,42 @@
+"""What the bot must know of its guilds and channels without asking SQL for each message."""
+
+import discord
+
+from bot.catalogue import LocaleCode, locale_code
+from core.conversations.places import guild_locales, listening_channels
+from core.db.desk import Desk
+
+
+class Places:
+    """The channels that are switched on and the languages of guilds, as SQL has them.
+
+    One bot process sees its own changes at once, and those of others at its next ``refresh``.
+    """
+
+    def __init__(self, desk: Desk, default_locale: LocaleCode) -> None:
+        self._desk = desk
+        self._default_locale = default_locale
+        self.listening: set[int] = set()
+        self._locales: dict[int, str] = {}
+
+    async def refresh(self) -> None:
+        """Read both anew.
+
+        Raises:
+            OperationalError: the database cannot be reached.
+        """
+        self.listening = await self._desk.read(listening_channels)
+        self._locales = await self._desk.read(guild_locales)
+
+    def locale_of(self, guild: discord.Guild | None) -> LocaleCode:
+        """The language for a guild: its admins' choice, else what Discord says of it."""
+        if guild is None:
+            return self._default_locale
+        chosen = self._locales.get(guild.id)
+        if chosen is not None:
+            return locale_code(chosen)
+        return locale_code(str(guild.preferred_locale), self._default_locale)
+
+    def remember_locale(self, guild_id: int, locale: LocaleCode) -> None:
+        """A guild chose its language in this process."""
+        self._locales[guild_id] = locale

@@ -1,0 +1,60 @@
+"""``python -m bot.main``: the bot process."""
+
+import asyncio
+import os
+import signal
+import sys
+
+import discord
+import structlog
+
+from bot.app import build_bot
+from bot.endpoint import choose_endpoint
+from core.errors import PerroquetError, SettingsError
+from core.logging import configure_logging
+from core.settings import Settings, load_settings
+
+log = structlog.get_logger(__name__)
+
+
+async def run_bot(settings: Settings) -> None:
+    """Run the bot until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: Discord refuses the token, or an intent that the bot needs is off.
+    """
+    token = choose_endpoint(settings)
+    bot = build_bot(settings)
+    running = asyncio.create_task(bot.start(token))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    try:
+        await running
+    except asyncio.CancelledError:
+        log.info("ending")
+    except discord.LoginFailure as exc:
+        raise SettingsError("Discord refuses the token.", key="DISCORD_TOKEN") from exc
+    except discord.PrivilegedIntentsRequired as exc:
+        raise SettingsError(
+            "The Message Content intent is off; switch it on in Discord's developer portal.",
+            key="DISCORD_TOKEN",
+        ) from exc
+    finally:
+        await bot.close()
+
+
+def main() -> int:
+    """Read the settings from the environment and run."""
+    try:
+        settings = load_settings(os.environ)
+        configure_logging(settings.log, process="bot")
+        asyncio.run(run_bot(settings))
+    except PerroquetError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""What an admin reads before a fine-tune starts, as plain data."""
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Warning_ = Literal["little-text", "one-speaker", "other-language", "no-validation", "over-long"]
+LITTLE_TEXT_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """Tokens of one example: all, those the loss counts, and whether it outgrew a block."""
+
+    tokens: int
+    trained: int
+    over_long: bool
+
+
+@dataclass(slots=True)
+class SplitCount:
+    """What one split holds; tokens are 0 where no tokenizer was given."""
+
+    documents: int = 0
+    examples: int = 0
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class CorpusReport:
+    """Figures of a corpus that was read, cleaned, masked and split.
+
+    Attributes:
+        files: names as they were uploaded.
+        documents, examples, turns, characters, tokens: what is left to learn from. Tokens are
+            the base's own, templates included, and 0 where no tokenizer was given.
+        trained_tokens: those that the loss counts: answers, and all of running text.
+        languages: code to share of characters.
+        exact_duplicates, near_duplicates: documents dropped.
+        empty: examples dropped because nothing could be learnt from them.
+        over_long: examples longer than a block; their beginnings are left out.
+        masked: mask to how often it was set.
+        splits: by name.
+        sha256: of the prepared corpus.
+        speakers: display names found; more than 1,000 are not counted.
+        warnings: stable words; see :data:`Warning_`.
+    """
+
+    files: list[str] = field(default_factory=list)
+    documents: int = 0
+    examples: int = 0
+    conversations: int = 0
+    turns: int = 0
+    characters: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    languages: dict[str, float] = field(default_factory=dict)
+    exact_duplicates: int = 0
+    near_duplicates: int = 0
+    empty: int = 0
+    over_long: int = 0
+    masked: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, SplitCount] = field(default_factory=dict)
+    sha256: str = ""
+    speakers: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Ordinary JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "CorpusReport":
+        """The report that :meth:`to_json` wrote."""
+        splits = {name: SplitCount(**counts) for name, counts in values["splits"].items()}
+        return cls(**{**values, "splits": splits})
+
+
+def warnings_of(
+    report: CorpusReport, roles: Counter[str], base_languages: frozenset[str]
+) -> list[str]:
+    """What the admin should know before spending hours.
+
+    Args:
+        report: with all figures set.
+        roles: how many turns each role has.
+        base_languages: what the base was trained on; empty where nobody knows.
+    """
+    found: list[Warning_] = []
+    if report.bytes < LITTLE_TEXT_BYTES:
+        found.append("little-text")
+    if report.conversations and report.speakers == 1 and not roles["user"]:
+        found.append("one-speaker")
+    main = next(iter(report.languages), "und")
+    if base_languages and main != "und" and main not in base_languages:
+        found.append("other-language")
+    if not report.splits["validation"].documents:
+        found.append("no-validation")
+    if report.over_long > report.examples // 10:
+        found.append("over-long")
+    return list(found)
+
+
+def estimate_steps(tokens: int, *, block_size: int, rows_per_step: int, epochs: float) -> int:
+    """Optimizer steps that ``tokens`` of training text take when packed; at least one."""
+    rows = math.ceil(tokens / block_size)
+    return max(1, math.ceil(math.ceil(rows / rows_per_step) * epochs))
+
+
+def estimate_seconds(tokens: int, *, epochs: float, tokens_per_second: float) -> float:
+    """Training time from a measured speed; 0 where none was measured."""
+    return tokens * epochs / tokens_per_second if tokens_per_second > 0 else 0.0

@@ -65,9 +65,3 @@ class StoreError(PerroquetError):
     """A version in the model store is missing, damaged or refused."""
 
     code = "store"
-
-
-class ModelUnreadableError(PerroquetError):
-    """A model folder cannot be loaded as a causal language model."""
-
-    code = "model-unreadable"

@@ -1,0 +1,192 @@
+"""``perroquet models``: add, list, verify and remove models."""
+
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from cli.wiring import open_database, open_store, read_settings
+from core.catalog.registry import StoredVersion, list_versions, register_version, retire_model
+from core.catalog.resolution import resolve_version
+from core.errors import InvalidInputError
+from core.ids import new_id
+from core.settings import Settings
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+
+models_app = typer.Typer(
+    no_args_is_help=True, help="Add, list, verify and remove the models that answer."
+)
+
+
+@models_app.command()
+def add(
+    source: Annotated[
+        str,
+        typer.Argument(help="hf:<owner/name>[@revision], path:<folder>, gguf:<file>, or smollm2."),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="The name to give it; by default from the source.")
+    ] = None,
+) -> None:
+    """Add a model from the Hugging Face hub, a folder or a GGUF file."""
+    settings = read_settings()
+    console = Console(stderr=True)
+    with console.status(f"Adding {source} …"):
+        added = add_model(settings, source, name)
+    console.print(f"Added [bold]{added}[/bold]. Set generation.model to it to make it answer.")
+
+
+@models_app.command("list")
+def list_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the models and versions in the store."""
+    settings = read_settings()
+    with open_database(settings) as engine, Session(engine) as session:
+        entries = list_versions(session)
+    if as_json:
+        sys.stdout.write(json.dumps([entry.__dict__ for entry in entries], indent=1) + "\n")
+        return
+    table = Table("model", "version", "size", "source", "default")
+    for entry in entries:
+        is_default = entry.model == settings.generation.model
+        size = f"{entry.total_bytes / 2**20:,.0f} MiB"
+        table.add_row(entry.model, str(entry.number), size, entry.source, "●" if is_default else "")
+    Console().print(table if entries else "No models yet; add one with `perroquet models add`.")
+
+
+@models_app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+) -> None:
+    """Read every byte of the stored versions and compare it with the manifests."""
+    settings = read_settings()
+    store = open_store(settings)
+    with open_database(settings) as engine, Session(engine) as session:
+        entries = [e for e in list_versions(session) if name in (None, e.model)]
+    if name is not None and not entries:
+        raise InvalidInputError(f"There is no model “{name}”.", model=name)
+    for entry in entries:
+        manifest = store.verify(entry.store_path)
+        Console().print(f"{entry.model} {entry.number}: {len(manifest.files)} files are whole")
+
+
+@models_app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="The model's name.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove a model and all its versions from the catalogue and the store."""
+    if not yes:
+        typer.confirm(f"Remove {name} and all its versions for good?", abort=True)
+    settings = read_settings()
+    store = open_store(settings)
+    with open_database(settings) as engine:
+        with Session(engine) as session, session.begin():
+            paths = retire_model(session, name, None)
+        for path in paths:
+            store.retire(path)
+    Console().print(f"Removed {name} ({len(paths)} versions).")
+
+
+def ensure_default_model(settings: Settings, say: Callable[[str], None]) -> None:
+    """Make sure that the model which the settings name is there; SmolLM2 is imported at need.
+
+    Raises:
+        InvalidInputError: the settings name a model that nobody added.
+    """
+    wanted = settings.generation.model
+    with open_database(settings) as engine, Session(engine) as session:
+        if resolve_version(session, None, None, wanted) is not None:
+            return
+    if wanted != DEFAULT_MODEL:
+        raise InvalidInputError(
+            f"generation.model names “{wanted}”, which is not in the store; add it with "
+            "`perroquet models add`.",
+            model=wanted,
+        )
+    say("Importing SmolLM2-135M-Instruct (once, about 20 s)")
+    add_model(settings, "smollm2", None)
+
+
+def add_model(settings: Settings, source: str, name: str | None) -> str:
+    """Take a model in and register it; returns its name.
+
+    Raises:
+        InvalidInputError: the source or the name is of no known form.
+        StoreError: the source cannot be had, or holds what the store refuses.
+    """
+    scheme, _, place = source.partition(":")
+    name = name or _default_name(scheme, place)
+    if not _NAME.fullmatch(name):
+        raise InvalidInputError(
+            f"“{name}” is no model name: a to z, 0 to 9, dot, dash and underscore, at most 64.",
+            name=name,
+        )
+    store = open_store(settings)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _gather(scheme, place, Path(scratch) / "model")
+        _check_loads(folder)
+        path = f"models/{name}/{new_id()}"
+        publication = store.publish(folder, path, {"model": name, "source": source})
+    stored = StoredVersion(
+        publication.path, publication.manifest_sha256, publication.total_bytes, {}
+    )
+    with open_database(settings) as engine, Session(engine) as session, session.begin():
+        register_version(session, model=name, guild_id=None, source=source, stored=stored)
+    return name
+
+
+def _default_name(scheme: str, place: str) -> str:
+    if scheme == "smollm2":
+        return DEFAULT_MODEL
+    stem = Path(place.partition("@")[0].rstrip("/")).name
+    return re.sub(r"[^a-z0-9._-]+", "-", stem.removesuffix(".gguf").lower())
+
+
+def _gather(scheme: str, place: str, target: Path) -> Path:
+    """Bring a model into a local folder; the heavy imports happen only where they are needed."""
+    if scheme == "hf" and place:
+        from models_store.sources.hub import download
+
+        target.mkdir()
+        return download(place, target)
+    if scheme == "path" and place:
+        folder = Path(place)
+        if not (folder / "config.json").is_file():
+            raise InvalidInputError(f"{folder} is no model folder: it has no config.json.")
+        return folder
+    if scheme == "gguf" and place:
+        from workers.conversion.gguf import convert_gguf
+
+        if not Path(place).is_file():
+            raise InvalidInputError(f"There is no file {place}.")
+        return convert_gguf(Path(place), target)
+    if scheme == "smollm2" and not place:
+        from workers.conversion.smollm2 import convert_smollm2
+
+        return convert_smollm2(target)
+    raise InvalidInputError(
+        f"“{scheme}:{place}” names no source; use hf:<owner/name>, path:<folder> or gguf:<file>."
+    )
+
+
+def _check_loads(folder: Path) -> None:
+    """Refuse what could not answer later, while the person who adds it is looking.
+
+    Raises:
+        ModelUnreadableError: the folder holds no causal language model that can be read.
+    """
+    from workers.generation.loading import load_model
+
+    load_model(folder, device="cpu")

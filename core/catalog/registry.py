@@ -1,0 +1,134 @@
+"""Models and versions as rows: what there is, and who may see it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.db.clock import epoch_now
+from core.db.statements import count_changed, insert_missing
+from core.db.tables import Model, Version
+from core.errors import InvalidInputError, NotFoundError
+from core.ids import new_id
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """Where a version lies and what was measured of it."""
+
+    store_path: str
+    manifest_sha256: str
+    total_bytes: int
+    metrics: dict[str, Any]
+    base_id: str | None = None
+    job_id: str | None = None
+
+
+@dataclass(frozen=True)
+class CatalogEntry:
+    """One version of a model, as people are shown it."""
+
+    version_id: str
+    model: str
+    number: int
+    guild_id: int | None
+    source: str
+    store_path: str
+    total_bytes: int
+    metrics: dict[str, Any]
+    created_at: float
+
+
+def register_version(
+    session: Session, *, model: str, guild_id: int | None, source: str, stored: StoredVersion
+) -> str:
+    """Add a version under a model's name, which is made where it is new; returns its id."""
+    model_id = _open_model(session, model, guild_id, source)
+    newest = session.scalar(select(func.max(Version.number)).where(Version.model_id == model_id))
+    version_id = new_id()
+    session.add(
+        Version(
+            id=version_id,
+            model_id=model_id,
+            number=(newest or 0) + 1,
+            base_id=stored.base_id,
+            job_id=stored.job_id,
+            store_path=stored.store_path,
+            manifest_sha256=stored.manifest_sha256,
+            total_bytes=stored.total_bytes,
+            metrics=stored.metrics,
+        )
+    )
+    session.flush()
+    return version_id
+
+
+def list_versions(session: Session, guild_id: int | None = None) -> list[CatalogEntry]:
+    """The living versions of the operator's models and of one guild's own, by name and number."""
+    rows = session.execute(
+        select(Version, Model)
+        .join(Model, Model.id == Version.model_id)
+        .where(
+            Version.retired_at.is_(None), Model.guild_id.is_(None) | (Model.guild_id == guild_id)
+        )
+        .order_by(Model.name, Version.number)
+    )
+    return [
+        CatalogEntry(
+            version.id,
+            model.name,
+            version.number,
+            model.guild_id,
+            model.source,
+            version.store_path,
+            version.total_bytes,
+            version.metrics,
+            version.created_at,
+        )
+        for version, model in rows
+    ]
+
+
+def retire_model(session: Session, model: str, guild_id: int | None) -> list[str]:
+    """Take all versions of a model out of service.
+
+    Returns:
+        Their store paths, whose files can now go.
+
+    Raises:
+        NotFoundError: there is no such model.
+        InvalidInputError: a version of another model is built on it.
+    """
+    entries = [
+        entry
+        for entry in list_versions(session, guild_id)
+        if entry.model == model and entry.guild_id == guild_id
+    ]
+    if not entries:
+        raise NotFoundError(f"There is no model “{model}”.", model=model)
+    ids = [entry.version_id for entry in entries]
+    built_on_it = session.scalar(
+        select(Version.id)
+        .where(Version.base_id.in_(ids), Version.id.not_in(ids), Version.retired_at.is_(None))
+        .limit(1)
+    )
+    if built_on_it is not None:
+        raise InvalidInputError(
+            f"“{model}” is the base of a fine-tuned version; remove that first.", model=model
+        )
+    count_changed(
+        session, update(Version).where(Version.id.in_(ids)).values(retired_at=epoch_now())
+    )
+    return [entry.store_path for entry in entries]
+
+
+def _open_model(session: Session, name: str, guild_id: int | None, source: str) -> str:
+    query = select(Model.id).where(
+        Model.name == name, Model.guild_id.is_not_distinct_from(guild_id)
+    )
+    found = session.scalar(query)
+    if found is None:
+        insert_missing(session, Model.id, id=new_id(), name=name, guild_id=guild_id, source=source)
+        found = session.scalars(query).one()
+    return found

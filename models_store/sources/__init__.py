@@ -1,0 +1,1 @@
+"""Where models come from: ``hf:<repository>[@revision]``, ``path:<folder>``, ``gguf:<file>``."""

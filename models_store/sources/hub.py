@@ -1,0 +1,50 @@
+"""Models from the Hugging Face hub: files only, never code, never pickles."""
+
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+from models_store.errors import SourceUnavailableError
+
+_PATTERNS = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "README.md", "LICENSE"]
+
+
+def download(repository: str, target: Path) -> Path:
+    """Download a model repository into ``target``.
+
+    Args:
+        repository: ``owner/name``, with ``@revision`` for other than the newest.
+        target: an empty folder.
+
+    Raises:
+        SourceUnavailableError: the hub is out of reach, or has no such repository for us, or the
+            repository has no safetensors.
+    """
+    name, _, revision = repository.partition("@")
+    try:
+        snapshot_download(
+            name, revision=revision or None, local_dir=target, allow_patterns=_PATTERNS
+        )
+    except GatedRepoError as exc:
+        raise SourceUnavailableError(
+            f"{name} is gated: accept its terms on the hub and set HF_TOKEN.", source=name
+        ) from exc
+    except RepositoryNotFoundError as exc:
+        raise SourceUnavailableError(
+            f"The hub has no model “{name}”; check the spelling.", source=name
+        ) from exc
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as exc:
+        raise SourceUnavailableError(
+            f"“{name}” cannot be had from the hub ({type(exc).__name__}). Is this machine online? "
+            "A folder that was downloaded elsewhere can be added with path:<folder>.",
+            source=name,
+        ) from exc
+    if not any(target.glob("*.safetensors")):
+        raise SourceUnavailableError(
+            f"“{name}” has no safetensors, only pickled weights, which can run code when they are "
+            "read. Convert it elsewhere, or choose a revision that has safetensors.",
+            source=name,
+        )
+    return target

@@ -1,0 +1,196 @@
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from core.errors import InvalidInputError
+from workers.generation.engine import ContinuousBatchingEngine
+from workers.generation.loading import load_model
+from workers.generation.protocol import (
+    FinishReason,
+    GenerationFailedError,
+    GenerationRequest,
+    Sampling,
+)
+
+GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
+
+
+@pytest.fixture(scope="module", params=["tiny_gpt2_folder", "tiny_llama_folder"])
+def loaded(request):
+    return load_model(request.getfixturevalue(request.param), device="cpu", torch_threads=1)
+
+
+@pytest.fixture(scope="module")
+def reference(loaded):
+    model = AutoModelForCausalLM.from_pretrained(loaded.tokenizer.name_or_path)
+    return model.eval()
+
+
+@pytest.fixture
+def engine(loaded):
+    engine = ContinuousBatchingEngine(
+        loaded, max_batch_size=4, cache_max_tokens=1024, step_max_tokens=16
+    )
+    yield engine
+    engine.close()
+
+
+def prompts(loaded, count: int, seed: int = 0) -> list[tuple[int, ...]]:
+    dice = random.Random(seed)  # noqa: S311
+    ids = range(2, len(loaded.tokenizer))
+    return [tuple(dice.choices(ids, k=dice.randint(1, 60))) for _ in range(count)]
+
+
+def ask(engine, prompt, **sampling):
+    values = {"max_new_tokens": 12, **GREEDY, **sampling}
+    return engine.submit(GenerationRequest("r", prompt, Sampling(**values)))
+
+
+def text_of(stream) -> str:
+    return "".join(chunk.text for chunk in stream)
+
+
+def reference_text(loaded, reference, prompt, max_new_tokens=12) -> str:
+    with torch.inference_mode():
+        output = reference.generate(
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            pad_token_id=loaded.tokenizer.pad_token_id,
+            eos_token_id=sorted(loaded.end_ids),
+        )
+    text = loaded.tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)
+    return text.rstrip("�")
+
+
+def test_a_request_alone_gets_what_transformers_generates(loaded, reference, engine):
+    for prompt in prompts(loaded, 4):
+        assert text_of(ask(engine, prompt)) == reference_text(loaded, reference, prompt)
+
+
+def test_a_request_in_a_batch_gets_what_it_gets_alone(loaded, reference, engine):
+    asked = prompts(loaded, 10, seed=1)
+    streams = [ask(engine, prompt) for prompt in asked]
+    texts = [text_of(stream) for stream in streams]
+    assert texts == [reference_text(loaded, reference, prompt) for prompt in asked]
+
+
+def test_packing_equals_a_left_padded_batch_of_transformers(loaded, reference, engine):
+    asked = prompts(loaded, 5, seed=2)
+    longest = max(map(len, asked))
+    pad = loaded.tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (longest - len(p)) + list(p) for p in asked])
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in asked])
+    with torch.inference_mode():
+        output = reference.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=12,
+            do_sample=False,
+            pad_token_id=pad,
+            eos_token_id=sorted(loaded.end_ids),
+        )
+    decoded = loaded.tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+    padded = [text.rstrip("�") for text in decoded]
+    assert [text_of(s) for s in [ask(engine, p) for p in asked]] == padded
+
+
+def test_a_seed_gives_the_same_text_whatever_else_runs(loaded, engine):
+    prompt = prompts(loaded, 1)[0]
+    warm = {"temperature": 0.9, "top_p": 0.9, "repetition_penalty": 1.2, "seed": 7}
+    alone = text_of(ask(engine, prompt, **warm))
+    others = [ask(engine, p, temperature=1.0) for p in prompts(loaded, 6, seed=3)]
+    beside = text_of(ask(engine, prompt, **warm))
+    for other in others:
+        text_of(other)
+    assert alone == beside
+    assert alone != text_of(ask(engine, prompt, **{**warm, "seed": 8}))
+
+
+def test_an_answer_ends_at_its_length(loaded, engine):
+    chunks = list(ask(engine, prompts(loaded, 1)[0], max_new_tokens=3))
+    assert chunks[-1].token_count <= 3
+    assert chunks[-1].finish in {FinishReason.LENGTH, FinishReason.STOP}
+
+
+def test_zero_tokens_asked_is_an_empty_answer(loaded, engine):
+    (chunk,) = ask(engine, prompts(loaded, 1)[0], max_new_tokens=0)
+    assert (chunk.text, chunk.finish) == ("", FinishReason.LENGTH)
+
+
+def test_a_stop_string_ends_the_answer_before_it(loaded, engine):
+    prompt = max(prompts(loaded, 8), key=len)
+    whole = text_of(ask(engine, prompt, max_new_tokens=20))
+    stop = whole[4:7]
+    stream = ask(engine, prompt, max_new_tokens=20, stop=(stop,))
+    assert text_of(stream) == whole[: whole.find(stop)]
+
+
+def test_cancelling_ends_one_answer_and_no_other(loaded, engine):
+    long, other = prompts(loaded, 2, seed=5)
+    stream = ask(engine, long, max_new_tokens=150, temperature=2.0, seed=1)
+    beside = ask(engine, other)
+    next(iter(stream))
+    stream.cancel()
+    assert list(stream)[-1].finish in {FinishReason.CANCELLED, FinishReason.STOP}
+    assert list(beside)[-1].finish is not FinishReason.CANCELLED
+    assert engine.stats().running == 0
+
+
+@pytest.mark.parametrize(
+    "prompt", [(), (-1,), (10_000,), (5,) * 256], ids=["empty", "negative", "unknown", "too long"]
+)
+def test_a_prompt_that_cannot_be_run_is_refused(engine, prompt):
+    with pytest.raises(InvalidInputError):
+        ask(engine, prompt)
+
+
+def test_a_poison_request_ends_alone(loaded, reference, engine, monkeypatch):
+    poison = prompts(loaded, 1, seed=9)[0]
+    run = engine._runner.run
+
+    def explode(spans):
+        if any(span.token_ids[-1] == poison[-1] and span.position == 0 for span in spans):
+            raise RuntimeError("boom")
+        return run(spans)
+
+    monkeypatch.setattr(engine._runner, "run", explode)
+    asked = [p for p in prompts(loaded, 4, seed=10) if p[-1] != poison[-1]]
+    streams = [ask(engine, prompt) for prompt in asked]
+    failing = ask(engine, poison[-1:])
+    with pytest.raises(GenerationFailedError):
+        text_of(failing)
+    assert [text_of(s) for s in streams] == [
+        reference_text(loaded, reference, prompt) for prompt in asked
+    ]
+
+
+def test_logits_that_are_no_numbers_fail_their_request_only(loaded, engine, monkeypatch):
+    run = engine._runner.run
+
+    def spoil(spans):
+        logits = run(spans)
+        rows = [span for span in spans if span.is_sampling]
+        for row, span in enumerate(rows):
+            if span.position == 0 and len(span.token_ids) == 1:
+                logits[row, 3] = float("nan")
+        return logits
+
+    monkeypatch.setattr(engine._runner, "run", spoil)
+    healthy = ask(engine, max(prompts(loaded, 4), key=len))
+    with pytest.raises(GenerationFailedError, match="not a number"):
+        text_of(ask(engine, (5,)))
+    assert list(healthy)[-1].finish is not FinishReason.ERROR
+
+
+def test_closing_ends_every_answer_with_an_error(loaded):
+    engine = ContinuousBatchingEngine(loaded)
+    streams = [ask(engine, p, max_new_tokens=190) for p in prompts(loaded, 20, seed=4)]
+    engine.close()
+    with pytest.raises(GenerationFailedError):
+        text_of(streams[-1])
+    with pytest.raises(GenerationFailedError):
+        ask(engine, (5,))

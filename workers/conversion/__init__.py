@@ -1,0 +1,1 @@
+"""Turning other formats into the ``transformers`` folders that the store keeps."""

@@ -1,0 +1,116 @@
+"""Attention over packed sequences, plugged into unmodified transformers models.
+
+All tokens of a step lie in one row ``[1, T]``, so the linear layers carry no padding. Only
+attention must know where one sequence ends and the next begins; it is told by a
+:class:`PackedBatch` that travels as an argument through the model's forward.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+ATTENTION_NAME = "perroquet_packed"
+
+
+class KeyValueCache:
+    """Keys and values of one sequence: a tensor a layer, made once at its full length.
+
+    Shapes: ``keys[layer]`` and ``values[layer]`` are ``[1, num_kv_heads, max_tokens, head_size]``
+    of the model's dtype. Layers are made at their first use, when their shape is known.
+    """
+
+    def __init__(self, max_tokens: int) -> None:
+        self._max_tokens = max_tokens
+        self._keys: dict[int, torch.Tensor] = {}
+        self._values: dict[int, torch.Tensor] = {}
+
+    def extend(
+        self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write from position ``start``; returns all keys and values up to the end of what was
+        written."""
+        if layer not in self._keys:
+            shape = (1, keys.shape[1], self._max_tokens, keys.shape[3])
+            self._keys[layer] = keys.new_empty(shape)
+            self._values[layer] = values.new_empty(shape)
+        end = start + keys.shape[2]
+        self._keys[layer][:, :, start:end] = keys
+        self._values[layer][:, :, start:end] = values
+        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+
+
+@dataclass(frozen=True)
+class PackedSpan:
+    """One sequence's place in the packed row, ``[row_start, row_end)``, and in its own cache."""
+
+    cache: KeyValueCache
+    row_start: int
+    row_end: int
+    position: int
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """The spans of a step, in row order."""
+
+    spans: tuple[PackedSpan, ...]
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,  # noqa: ARG001 - transformers' signature
+    scaling: float | None = None,
+    packed_batch: PackedBatch | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each sequence only.
+
+    Args:
+        module: the attention layer; its ``layer_idx`` names the cache's layer.
+        query: ``[1, num_heads, T, head_size]``.
+        key: ``[1, num_kv_heads, T, head_size]``; likewise ``value``.
+        value: see ``key``.
+        attention_mask: unused; causality follows from positions.
+        scaling: factor of the scores; None for ``head_size ** -0.5``.
+        packed_batch: where the sequences lie.
+
+    Returns:
+        ``[1, T, num_heads, head_size]`` and None for the weights.
+    """
+    assert packed_batch is not None  # noqa: S101 - only our runner selects this attention
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    is_grouped = key.shape[1] != query.shape[1]
+    outputs = []
+    for span in packed_batch.spans:
+        rows = slice(span.row_start, span.row_end)
+        keys, values = span.cache.extend(layer, span.position, key[:, :, rows], value[:, :, rows])
+        outputs.append(
+            scaled_dot_product_attention(
+                query[:, :, rows],
+                keys,
+                values,
+                attn_mask=_causal_mask(span, query.device),
+                is_causal=span.position == 0 and span.row_end - span.row_start > 1,
+                scale=scaling,
+                enable_gqa=is_grouped,
+            )
+        )
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def _causal_mask(span: PackedSpan, device: torch.device) -> torch.Tensor | None:
+    """The mask of a later chunk of a prompt; a first chunk and a single token need none."""
+    count = span.row_end - span.row_start
+    if count == 1 or span.position == 0:
+        return None
+    total = span.position + count
+    return torch.ones(count, total, dtype=torch.bool, device=device).tril(span.position)
+
+
+AttentionInterface.register(ATTENTION_NAME, packed_attention)

@@ -1,0 +1,241 @@
+"""Continuous batching on one device: one thread, one step at a time, many requests in each."""
+
+import itertools
+import queue
+import secrets
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from core.errors import InvalidInputError, PerroquetError
+from workers.generation.attention import KeyValueCache
+from workers.generation.device import DeviceRunner, Span
+from workers.generation.loading import LoadedModel
+from workers.generation.protocol import (
+    Chunk,
+    EngineStats,
+    FinishReason,
+    GenerationFailedError,
+    GenerationRequest,
+    GenerationStream,
+)
+from workers.generation.sampling import SamplingState, choose_tokens
+from workers.generation.scheduler import Scheduler, Sequence, Work
+from workers.generation.text_stream import TextStream
+
+
+@dataclass
+class _Answer:
+    """A request with everything that belongs to it while it lives."""
+
+    request: GenerationRequest
+    stream: GenerationStream
+    token_ids: list[int]
+    text: TextStream
+    sampling: SamplingState
+    cache: KeyValueCache
+    max_new_tokens: int
+    generated: int = field(default=0)
+
+
+class ContinuousBatchingEngine:
+    """Implements :class:`workers.generation.protocol.Engine` with a model of this process.
+
+    Guarantees: a request's greedy text is what it would be alone; a request that breaks a step ends
+    alone, with an error, and its neighbours go on; ``cancel`` takes effect before the next step.
+    Not guaranteed: bitwise equal logits in different batches on devices whose matrix products
+    depend on the batch's shape.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        *,
+        max_batch_size: int = 16,
+        cache_max_tokens: int = 32_768,
+        step_max_tokens: int = 256,
+    ) -> None:
+        self._loaded = loaded
+        self._runner = DeviceRunner(loaded)
+        self._end_ids = loaded.end_ids
+        self._vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+        self._scheduler = Scheduler(max_batch_size, cache_max_tokens, step_max_tokens)
+        self._answers: dict[int, _Answer] = {}
+        self._numbers = itertools.count()
+        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._is_closed = False
+        self._steps = 0
+        self._generated_tokens = 0
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: GenerationRequest) -> GenerationStream:
+        """Queue a request.
+
+        Raises:
+            InvalidInputError: the prompt is empty, too long, or holds an id out of range.
+            GenerationFailedError: the engine is closed.
+        """
+        max_new_tokens = self._check(request)
+        number = next(self._numbers)
+        stream = GenerationStream(lambda: self._commands.put(lambda: self._cancel(number)))
+        if max_new_tokens == 0:
+            stream.put(Chunk("", 0, FinishReason.LENGTH))
+            return stream
+        sampling = request.sampling
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=secrets.randbits(32))
+        total = len(request.prompt_ids) + max_new_tokens
+        answer = _Answer(
+            request,
+            stream,
+            list(request.prompt_ids),
+            TextStream(self._loaded.tokenizer.backend_tokenizer, sampling.stop),
+            SamplingState(sampling, set(request.prompt_ids)),
+            KeyValueCache(total),
+            max_new_tokens,
+        )
+        self._commands.put(lambda: self._join(number, answer, total))
+        return stream
+
+    def stats(self) -> EngineStats:
+        """How busy it is; the numbers of a moment."""
+        return EngineStats(
+            self._scheduler.running,
+            self._scheduler.waiting,
+            self._scheduler.reserved_tokens,
+            self._steps,
+            self._generated_tokens,
+        )
+
+    def close(self) -> None:
+        """End every answer with an error and free what is held."""
+        self._is_closed = True
+        self._commands.put(lambda: None)
+        self._thread.join(30)
+
+    def _check(self, request: GenerationRequest) -> int:
+        """How many tokens the answer may have; raises what ``submit`` raises."""
+        if self._is_closed:
+            raise GenerationFailedError("The engine is closed.")
+        prompt = request.prompt_ids
+        if not prompt:
+            raise InvalidInputError("The prompt is empty.")
+        if min(prompt) < 0 or max(prompt) >= self._vocabulary:
+            raise InvalidInputError("The prompt holds a token id that the model does not have.")
+        room = self._loaded.context_window - len(prompt)
+        if room < 1:
+            raise InvalidInputError(
+                f"The prompt has {len(prompt)} tokens; the model sees "
+                f"{self._loaded.context_window}, and one is for the answer.",
+                tokens=len(prompt),
+            )
+        max_new_tokens = min(request.sampling.max_new_tokens, room)
+        if not self._scheduler.fits(len(prompt) + max_new_tokens):
+            raise InvalidInputError(
+                "The prompt and the answer do not fit into generation.cache_max_tokens.",
+                tokens=len(prompt) + max_new_tokens,
+            )
+        return max_new_tokens
+
+    def _join(self, number: int, answer: _Answer, total: int) -> None:
+        self._answers[number] = answer
+        self._scheduler.add(Sequence(number, len(answer.request.prompt_ids), total))
+
+    def _cancel(self, number: int) -> None:
+        self._finish(number, FinishReason.CANCELLED)
+
+    def _run(self) -> None:
+        while not self._is_closed:
+            self._take_commands()
+            work = self._scheduler.plan()
+            if work:
+                self._step(work)
+                self._steps += 1
+        self._do_commands()
+        for number in list(self._answers):
+            self._fail(number, GenerationFailedError("The engine was closed."))
+
+    def _take_commands(self) -> None:
+        """Do what other threads asked for; wait for it where there is nothing else to do."""
+        if not self._answers:
+            self._commands.get()()
+        self._do_commands()
+
+    def _do_commands(self) -> None:
+        while not self._commands.empty():
+            self._commands.get()()
+
+    def _step(self, work: list[Work]) -> None:
+        try:
+            self._compute(work)
+        except Exception as exc:  # noqa: BLE001 - the culprit is found below, and gets the error
+            if len(work) == 1:
+                self._fail(work[0].sequence_id, _translate(exc))
+                return
+            # Writing the same keys and values again is harmless, so each is tried alone.
+            for piece in work:
+                self._step([piece])
+
+    def _compute(self, work: list[Work]) -> None:
+        logits = self._runner.run([self._span(piece) for piece in work])
+        sampling = [piece for piece in work if piece.is_sampling]
+        broken = logits.isnan().any(dim=-1).tolist() if sampling else []
+        whole = [row for row, is_broken in enumerate(broken) if not is_broken]
+        states = [self._answers[sampling[row].sequence_id].sampling for row in whole]
+        tokens = choose_tokens(logits[whole], states) if whole else []
+        for piece in work:
+            self._scheduler.computed(piece)
+        for row, token in zip(whole, tokens, strict=True):
+            self._accept(sampling[row].sequence_id, token)
+        for piece, is_broken in zip(sampling, broken, strict=True):
+            if is_broken:
+                self._fail(
+                    piece.sequence_id, GenerationFailedError("The model's output is not a number.")
+                )
+
+    def _span(self, piece: Work) -> Span:
+        answer = self._answers[piece.sequence_id]
+        token_ids = answer.token_ids[piece.start : piece.start + piece.count]
+        return Span(answer.cache, token_ids, piece.start, piece.is_sampling)
+
+    def _accept(self, number: int, token: int) -> None:
+        answer = self._answers[number]
+        answer.generated += 1
+        self._generated_tokens += 1
+        if token in self._end_ids:
+            self._finish(number, FinishReason.STOP)
+            return
+        text = answer.text.push(token)
+        if answer.text.is_stopped:
+            self._finish(number, FinishReason.STOP, text)
+        elif answer.generated >= answer.max_new_tokens:
+            self._finish(number, FinishReason.LENGTH, text)
+        else:
+            answer.token_ids.append(token)
+            self._scheduler.sampled(number)
+            if text:
+                answer.stream.put(Chunk(text, answer.generated))
+
+    def _finish(self, number: int, reason: FinishReason, text: str = "") -> None:
+        answer = self._answers.pop(number, None)
+        if answer is None:
+            return
+        self._scheduler.remove(number)
+        answer.stream.put(Chunk(text + answer.text.flush(), answer.generated, reason))
+
+    def _fail(self, number: int, error: PerroquetError) -> None:
+        answer = self._answers.pop(number)
+        self._scheduler.remove(number)
+        answer.stream.put(Chunk("", answer.generated, FinishReason.ERROR, error))
+
+
+def _translate(exc: Exception) -> PerroquetError:
+    if isinstance(exc, torch.OutOfMemoryError):
+        error = GenerationFailedError("The device is out of memory.")
+    else:
+        error = GenerationFailedError(f"{type(exc).__name__} in the model.")
+    error.__cause__ = exc
+    return error

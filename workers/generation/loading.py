@@ -1,0 +1,127 @@
+"""Load a model folder: safetensors only, no code from the folder, on the device that is there."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from core.errors import PerroquetError
+from workers.generation.attention import ATTENTION_NAME
+from workers.generation.chat_format import ChatFormat
+
+_DEFAULT_WINDOW = 1024
+
+
+class ModelUnreadableError(PerroquetError):
+    """A model folder cannot be loaded as a causal language model."""
+
+    code = "model-unreadable"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run, with what belongs to it."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    chat_format: ChatFormat
+    context_window: int
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end an answer: every special token, so that none is ever shown."""
+        configured = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = configured if isinstance(configured, list) else [configured]
+        specials = [*ends, *self.tokenizer.all_special_ids]
+        specials += [i for i, t in self.tokenizer.added_tokens_decoder.items() if t.special]
+        return frozenset(token_id for token_id in specials if token_id is not None)
+
+
+def choose_device(wish: str) -> torch.device:
+    """The device of a wish; ``auto`` takes a GPU (ROCm is named cuda too) where there is one.
+
+    Raises:
+        ModelUnreadableError: the wish names no device of this machine.
+    """
+    if wish == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device("cuda" if wish == "rocm" else wish)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as exc:
+        raise ModelUnreadableError(
+            f"This machine has no device “{wish}”; set generation.device to auto or cpu.",
+            device=wish,
+        ) from exc
+    return device
+
+
+def choose_dtype(wish: str, device: torch.device) -> torch.dtype:
+    """The dtype of a wish; ``auto`` is bf16 on GPUs that have it, else fp16, and fp32 on CPUs."""
+    if wish != "auto":
+        dtype: torch.dtype = getattr(torch, wish)
+        return dtype
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def load_model(
+    folder: Path, *, device: str = "auto", dtype: str = "auto", torch_threads: int = 0
+) -> LoadedModel:
+    """Load a ``transformers`` folder for generation.
+
+    Args:
+        folder: configuration, tokenizer and safetensors.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``rocm``.
+        dtype: ``auto`` or a torch dtype's name.
+        torch_threads: intra-op threads on the CPU; 0 leaves torch's own choice.
+
+    Raises:
+        ModelUnreadableError: the folder is no causal language model that can be read.
+    """
+    if torch_threads:
+        torch.set_num_threads(torch_threads)
+    chosen_device = choose_device(device)
+    chosen_dtype = choose_dtype(dtype, chosen_device)
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=chosen_dtype,
+            attn_implementation=ATTENTION_NAME,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as exc:
+        raise ModelUnreadableError(
+            f"The model in {folder.name} cannot be loaded ({type(exc).__name__}); "
+            "check it with `perroquet models verify`.",
+            model=folder.name,
+        ) from exc
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    torch.nn.Module.to(model, chosen_device).train(mode=False)
+    return LoadedModel(
+        model,
+        tokenizer,
+        ChatFormat(tokenizer),
+        int(getattr(config, "max_position_embeddings", _DEFAULT_WINDOW)),
+        chosen_device,
+        chosen_dtype,
+    )

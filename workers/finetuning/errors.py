@@ -1,0 +1,39 @@
+"""Why a fine-tune stops before its end."""
+
+from core.errors import InvalidInputError, PerroquetError
+
+
+class SpecError(InvalidInputError):
+    """An option of a run is unknown or out of range; ``data["option"]`` names it."""
+
+    code = "training-option"
+
+
+class DivergedError(PerroquetError):
+    """The loss is no number any more or has left the range in which a model learns."""
+
+    code = "training-diverged"
+
+
+class OutOfMemoryError(PerroquetError):
+    """Even one row with gradient checkpointing is more than the device holds."""
+
+    code = "training-out-of-memory"
+
+
+class NothingToLearnError(InvalidInputError):
+    """The training split holds no token that the loss counts."""
+
+    code = "training-empty"
+
+
+class CheckpointError(PerroquetError):
+    """A checkpoint does not fit the model it is to be loaded into, or cannot be written."""
+
+    code = "training-checkpoint"
+
+
+class TrainerProcessError(PerroquetError):
+    """The trainer's process ended without saying why."""
+
+    code = "training-process"

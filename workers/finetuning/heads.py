@@ -1,0 +1,94 @@
+"""Causal language models taught to give their summed loss without making all logits."""
+
+import types
+from typing import Any
+
+import structlog
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
+
+from workers.finetuning.encoding import IGNORED
+from workers.finetuning.loss import chunked_cross_entropy
+
+log = structlog.get_logger(__name__)
+
+# Relative difference above which a head is taken to do more than a matrix product.
+_TOLERANCE = 1e-2
+
+
+def attach_summed_loss(model: PreTrainedModel) -> bool:
+    """Make ``model(input_ids, position_ids, labels)`` return the sum of the tokens' losses.
+
+    Labels are aligned with ``input_ids``, as everywhere in ``transformers``. Without labels the
+    model does what it always did, so generation is untouched; wrappers such as PEFT and
+    DistributedDataParallel pass through here too. The result's ``loss`` is a sum in float32, no
+    mean: the caller divides, so that accumulation weighs every token alike.
+
+    Returns:
+        Whether the loss is chunked. Heads that scale or cap their logits keep them whole.
+    """
+    is_plain = _has_plain_head(model)
+    if not is_plain:
+        log.info("logits_kept_whole", model=type(model).__name__)
+    original = model.forward
+
+    def forward(
+        self: PreTrainedModel,
+        input_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        if labels is None or input_ids is None:
+            return original(input_ids=input_ids, position_ids=position_ids, **kwargs)
+        # Without a cache and a mask, positions that start again tell one document from the next.
+        inputs = {"input_ids": input_ids, "position_ids": position_ids, "use_cache": False}
+        if is_plain:
+            return CausalLMOutput(loss=_chunked_loss(self, inputs, labels))
+        return CausalLMOutput(loss=_whole_loss(original(**inputs).logits, labels))
+
+    model.forward = types.MethodType(forward, model)
+    return is_plain
+
+
+def _chunked_loss(model: PreTrainedModel, inputs: dict[str, Any], labels: Tensor) -> Tensor:
+    hidden: Tensor = model.base_model(**inputs).last_hidden_state
+    head = _head_of(model)
+    flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
+    return chunked_cross_entropy(flat, head.weight, labels[:, 1:].reshape(-1), head.bias)
+
+
+def _whole_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    flat = logits[:, :-1].reshape(-1, logits.shape[-1]).float()
+    targets = labels[:, 1:].reshape(-1)
+    return functional.cross_entropy(flat, targets, ignore_index=IGNORED, reduction="sum")
+
+
+def _head_of(model: PreTrainedModel) -> nn.Linear:
+    head = _embeddings_out(model)
+    if not isinstance(head, nn.Linear):
+        raise TypeError("The model's head is no linear layer.")
+    return head
+
+
+def _embeddings_out(model: PreTrainedModel) -> Any:
+    untyped: Any = model
+    return untyped.get_output_embeddings()
+
+
+@torch.no_grad()
+def _has_plain_head(model: PreTrainedModel) -> bool:
+    """Whether logits are the head's product with the last hidden state and nothing more."""
+    head = _embeddings_out(model)
+    if type(head) is not nn.Linear or model.base_model is model:
+        return False
+    was_training = model.training
+    model.train(mode=False)
+    probe = torch.arange(1, 5, device=head.weight.device).unsqueeze(0)
+    whole = model(input_ids=probe, use_cache=False).logits.float()
+    plain = head(model.base_model(input_ids=probe, use_cache=False).last_hidden_state).float()
+    model.train(was_training)
+    return bool((whole - plain).abs().max() <= _TOLERANCE * whole.abs().max().clamp(min=1e-6))

@@ -1,0 +1,71 @@
+"""The numbers of a run that follow from its spec and its corpus."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from workers.finetuning.spec import RunSpec
+
+_BLOCK_SIZE = 512
+_STEPS_AN_EPOCH = 20
+_MAX_BATCH = 16
+# On a CPU one row keeps all cores busy and the caches warm; a GPU wants more at a time.
+_MICRO_BATCH = {"cpu": 1}
+_GPU_MICRO_BATCH = 8
+_EVALUATIONS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """Counts of rows and steps.
+
+    Attributes:
+        micro_batch_size: rows in one forward pass.
+        accumulation: forward passes in one optimizer step.
+        steps: optimizer steps of the whole run.
+        warmup_steps: those in which the learning rate rises.
+        evaluate_every, save_every: in optimizer steps.
+    """
+
+    micro_batch_size: int
+    accumulation: int
+    steps: int
+    warmup_steps: int
+    evaluate_every: int
+    save_every: int
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of an optimizer step."""
+        return self.micro_batch_size * self.accumulation
+
+
+def choose_block_size(spec: RunSpec, context_window: int) -> int:
+    """Tokens in a row, never more than the base can see."""
+    return min(spec.block_size or _BLOCK_SIZE, context_window)
+
+
+def make_plan(spec: RunSpec, rows: int, device: torch.device) -> TrainingPlan:
+    """Fill in what the spec leaves open.
+
+    Args:
+        spec: the options.
+        rows: packed rows of the training split.
+        device: where training runs.
+    """
+    batch = spec.batch_size or min(_MAX_BATCH, max(1, rows // _STEPS_AN_EPOCH))
+    micro = spec.micro_batch_size or _MICRO_BATCH.get(device.type, _GPU_MICRO_BATCH)
+    micro = min(micro, batch, rows)
+    accumulation = max(1, round(batch / micro))
+    steps_an_epoch = math.ceil(math.ceil(rows / micro) / accumulation)
+    steps = spec.max_steps or max(1, math.ceil(steps_an_epoch * spec.epochs))
+    evaluate_every = spec.evaluate_every or max(1, math.ceil(steps / _EVALUATIONS))
+    return TrainingPlan(
+        micro_batch_size=micro,
+        accumulation=accumulation,
+        steps=steps,
+        warmup_steps=math.ceil(steps * spec.warmup_share) if spec.warmup_share else 0,
+        evaluate_every=evaluate_every,
+        save_every=spec.save_every or evaluate_every,
+    )

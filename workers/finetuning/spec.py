@@ -1,0 +1,177 @@
+"""Everything that decides a run, as one JSON file that any machine can repeat it from."""
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from workers.finetuning.errors import SpecError
+
+SPEC_FILE = "spec.json"
+Method = Literal["lora", "full"]
+_CHOICES = {
+    "method": ("lora", "full"),
+    "schedule": ("cosine", "linear", "constant"),
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+}
+_LEARNING_RATES = {"lora": 2e-4, "full": 5e-5}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """The options of one fine-tune. Zero means “chosen for you” wherever it is the default.
+
+    Attributes:
+        base_model: folder of the base, in ``transformers``' layout.
+        corpus: folder of the prepared corpus.
+        base_name: what the model card and the adapter call the base; the folder's name if empty.
+        run_name: what the new model is called.
+        from_scratch: keep the base's shape and tokenizer only, with fresh weights; needs ``full``.
+        method: ``lora`` trains a small adapter, ``full`` all weights.
+        epochs: passes over the training split; ``max_steps`` overrides it.
+        max_steps: optimizer steps.
+        learning_rate: peak; 2e-4 for LoRA, 5e-5 for full weights.
+        schedule: course of the learning rate behind the warm-up.
+        warmup_share: share of the steps in which the rate rises.
+        block_size: tokens in a packed row; up to 512, never more than the base can see.
+        batch_size: rows of an optimizer step; chosen so that an epoch has some twenty steps.
+        micro_batch_size: rows at a time; halved by itself where memory runs out.
+        frozen_layers: lower layers that stay as they are, with their embeddings (``full`` only).
+        lora_rank, lora_alpha, lora_dropout, lora_targets: as PEFT has them.
+        gradient_checkpointing: trades a third more time for far less memory.
+        compile: ``torch.compile`` for the transformer's body; minutes at first, then faster.
+        evaluate_every: steps between evaluations; a tenth of the run.
+        save_every: steps between checkpoints; with each evaluation by default.
+        save_total_limit: checkpoints kept, the best one among them.
+        patience: evaluations without progress before the run stops early; 0 never does.
+        sample_prompts: what is asked at each evaluation; taken from the corpus if empty.
+        sample_max_new_tokens: length of those answers.
+        seed: of data order, initialisation and samples.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
+        dtype: of the products; ``auto`` is bf16 where the device has it, fp16 on other GPUs.
+        torch_threads: on the CPU; 0 leaves torch's choice.
+        max_evaluation_rows: of validation and test each, so that evaluating stays cheap.
+    """
+
+    base_model: str
+    corpus: str
+    base_name: str = ""
+    run_name: str = "perroquet"
+    from_scratch: bool = False
+    method: Method = "lora"
+    epochs: float = 3.0
+    max_steps: int = 0
+    learning_rate: float = 0.0
+    schedule: str = "cosine"
+    warmup_share: float = 0.05
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    block_size: int = 0
+    batch_size: int = 0
+    micro_batch_size: int = 0
+    frozen_layers: int = 0
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    lora_dropout: float = 0.05
+    lora_targets: str = "all-linear"
+    gradient_checkpointing: bool = False
+    compile: bool = False
+    evaluate_every: int = 0
+    save_every: int = 0
+    save_total_limit: int = 3
+    patience: int = 3
+    sample_prompts: tuple[str, ...] = ()
+    sample_max_new_tokens: int = 48
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "auto"
+    torch_threads: int = 0
+    max_evaluation_rows: int = 200
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The rate in force."""
+        return self.learning_rate or _LEARNING_RATES[self.method]
+
+    def write(self, run_dir: Path) -> None:
+        """Put the spec where ``python -m workers.finetuning.run`` looks for it."""
+        run_dir.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        (run_dir / SPEC_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, run_dir: Path) -> "RunSpec":
+        """The spec of a run folder.
+
+        Raises:
+            SpecError: there is none, or an option is unknown or out of range.
+        """
+        try:
+            values = json.loads((run_dir / SPEC_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
+            raise SpecError(f"{SPEC_FILE} cannot be read: {exc}.", option=SPEC_FILE) from exc
+        return cls.from_json(values)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "RunSpec":
+        """The spec that a JSON object describes.
+
+        Raises:
+            SpecError: an option is unknown, missing or out of range.
+        """
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise SpecError(f"There is no training option “{unknown[0]}”.", option=unknown[0])
+        missing = [name for name in ("base_model", "corpus") if name not in values]
+        if missing:
+            raise SpecError(f"The training option “{missing[0]}” is missing.", option=missing[0])
+        prompts = tuple(values.get("sample_prompts", ()))
+        return cls(**{**values, "sample_prompts": prompts})
+
+
+def _check(spec: RunSpec) -> None:
+    for option, choices in _CHOICES.items():
+        if getattr(spec, option) not in choices:
+            raise SpecError(f"“{option}” must be one of {', '.join(choices)}.", option=option)
+    for option, (least, most) in _RANGES.items():
+        value = getattr(spec, option)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            raise SpecError(f"“{option}” must be a number.", option=option)
+        if not least <= value <= most:
+            raise SpecError(f"“{option}” must lie between {least} and {most}.", option=option)
+    if spec.from_scratch and spec.method != "full":
+        raise SpecError("Training from scratch needs the method “full”.", option="from_scratch")
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "epochs": (0.01, 1000),
+    "max_steps": (0, 10_000_000),
+    "learning_rate": (0, 1),
+    "warmup_share": (0, 1),
+    "weight_decay": (0, 10),
+    "max_grad_norm": (0, 1000),
+    "block_size": (0, 131_072),
+    "batch_size": (0, 65_536),
+    "micro_batch_size": (0, 65_536),
+    "frozen_layers": (0, 1000),
+    "lora_rank": (1, 1024),
+    "lora_alpha": (1, 4096),
+    "lora_dropout": (0, 0.9),
+    "evaluate_every": (0, 10_000_000),
+    "save_every": (0, 10_000_000),
+    "save_total_limit": (1, 1000),
+    "patience": (0, 1000),
+    "sample_max_new_tokens": (1, 1024),
+    "seed": (0, 2**32 - 1),
+    "torch_threads": (0, 1024),
+    "max_evaluation_rows": (1, 1_000_000),
+}

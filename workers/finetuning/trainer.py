@@ -1,0 +1,263 @@
+"""``transformers``' Trainer with the few parts of our own that pay.
+
+Trainer brings the loop, schedules, mixed precision with loss scaling, clipping, early stopping
+and several GPUs, and a bare loop was no faster. Replaced are the loss (summed over learnt tokens
+and never as full logits), checkpoints (atomic, without pickle), evaluation (token-weighted), and
+running out of memory, which here leads to smaller micro-batches instead of a failure.
+"""
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import structlog
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import Trainer
+from transformers.trainer_callback import ExportableState
+
+from workers.finetuning.checkpoints import (
+    checkpoint_path,
+    load_optimizer,
+    load_random_state,
+    load_scalars,
+    load_weights,
+    rotate,
+    save_checkpoint,
+)
+from workers.finetuning.errors import OutOfMemoryError
+from workers.finetuning.evaluation import Likelihood
+from workers.finetuning.packing import PackedRows
+
+log = structlog.get_logger(__name__)
+
+Batch = dict[str, Tensor]
+
+
+class PackedDataset(Dataset[Batch]):
+    """Packed rows as Trainer wants them."""
+
+    def __init__(self, rows: PackedRows) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Batch:
+        rows = self._rows
+        return {
+            "input_ids": torch.from_numpy(rows.input_ids[index]).long(),
+            "position_ids": torch.from_numpy(rows.position_ids[index]).long(),
+            "labels": torch.from_numpy(rows.labels[index]).long(),
+        }
+
+
+class PackedTrainer(Trainer):
+    """Trains on packed rows with a model that returns summed losses.
+
+    Invariants: every learnt token weighs the same in a step, however rows are parted; a run that
+    goes on from a checkpoint repeats bit for bit what it would have done without the break.
+
+    Args:
+        measure: evaluates the model on the validation rows.
+        enable_checkpointing: turns gradient checkpointing on; the last resort for memory.
+        on_shrink: hears of each shrinking: parts of a micro-batch, whether it is checkpointed.
+        arguments: as Trainer has them.
+    """
+
+    # The loss is divided by all learnt tokens of the step, accumulation included.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        *,
+        measure: Callable[[nn.Module], Likelihood],
+        enable_checkpointing: Callable[[], None] | None,
+        on_shrink: Callable[[int, bool], None],
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        self.model_accepts_loss_kwargs = True
+        self._measure = measure
+        self._enable_checkpointing = enable_checkpointing
+        self._on_shrink = on_shrink
+        self._parts = 1
+        self._pending: list[Mapping[str, Any]] = []
+        self._pending_step = -1
+        self._seconds_before = 0.0
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time since training began, that of earlier processes up to their checkpoint included."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The mean over the learnt tokens of the whole optimizer step."""
+        outputs = model(**inputs)
+        if num_items_in_batch is None:
+            num_items_in_batch = (inputs["labels"][..., 1:] != -100).sum()
+        loss = outputs.loss / num_items_in_batch
+        if self.args.average_tokens_across_devices and self.args.world_size > 1:
+            # Gradients are averaged over devices, tokens were counted over all of them.
+            loss = loss * self.args.world_size
+        return (loss, outputs) if return_outputs else loss
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Forward and backward of one micro-batch, in smaller parts where memory runs out.
+
+        Raises:
+            OutOfMemoryError: a single row does not fit even with gradient checkpointing.
+        """
+        if self._pending_step != self.state.global_step:
+            self._pending, self._pending_step = [], self.state.global_step
+        self._pending.append(inputs)
+        todo = [inputs]
+        while True:
+            try:
+                losses = [self._step_in_parts(model, one, num_items_in_batch) for one in todo]
+                return losses[-1]
+            except (RuntimeError, MemoryError) as exc:
+                if not is_out_of_memory(exc) or self.args.world_size > 1:
+                    raise
+                self._shrink(len(inputs["input_ids"]), exc)
+            # Backward may have added half of its gradients: begin the whole step again.
+            model.zero_grad()
+            todo = list(self._pending)  # type: ignore[arg-type]
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Token-weighted loss of the validation rows."""
+        found = self._measure(self._trained())
+        metrics = {"eval_loss": found.loss, "eval_perplexity": found.perplexity}
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+    def _step_in_parts(
+        self, model: nn.Module, inputs: Mapping[str, Any], num_items: Tensor | int | None
+    ) -> Tensor:
+        rows = len(inputs["input_ids"])
+        size = math.ceil(rows / self._parts)
+        losses = [
+            super(PackedTrainer, self).training_step(
+                model, {k: v[start : start + size] for k, v in inputs.items()}, num_items
+            )
+            for start in range(0, rows, size)
+        ]
+        return torch.stack(losses).sum()
+
+    def _shrink(self, rows: int, exc: BaseException) -> None:
+        """Halve the parts; with single rows, recompute activations; then give up."""
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self._parts < rows:
+            self._parts *= 2
+        elif self._enable_checkpointing is not None:
+            self._enable_checkpointing()
+            self._enable_checkpointing = None
+        else:
+            raise OutOfMemoryError(
+                "The device has too little memory even for one row; choose a smaller block size, "
+                "LoRA, or a smaller base."
+            ) from exc
+        log.warning("micro_batch_shrunk", parts=self._parts)
+        self._on_shrink(self._parts, self._enable_checkpointing is None)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ARG002
+        """Our own checkpoint in place of Trainer's, which pickles."""
+        if not self.args.should_save:
+            return
+        self._export_callbacks()
+        folder = checkpoint_path(Path(str(self.args.output_dir)), self.state.global_step)
+        state = dataclasses.asdict(self.state) | {"log_history": [], "best_model_checkpoint": None}
+        save_checkpoint(
+            folder, self._trained(), self._optimizer(), self._scalars(), json.dumps(state, indent=2)
+        )
+        best = self.state.best_global_step
+        run_dir = folder.parent
+        rotate(
+            run_dir,
+            keep=self.args.save_total_limit or 1,
+            best=checkpoint_path(run_dir, best) if best else None,
+        )
+
+    def _scalars(self) -> dict[str, Any]:
+        scaler = self.accelerator.scaler
+        return {
+            "scheduler": self._scheduler().state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "parts": self._parts,
+            "seconds": self.seconds,
+            "is_checkpointing": self._enable_checkpointing is None,
+        }
+
+    def _export_callbacks(self) -> None:
+        """Let early stopping and the like write down where they are."""
+        kept: Any = self.state.stateful_callbacks
+        for callback in (*self.callback_handler.callbacks, self.control):
+            if isinstance(callback, ExportableState):
+                kept[type(callback).__name__] = callback.state()
+
+    # Trainer makes these three late, so for the type checker they may be missing.
+    def _trained(self) -> nn.Module:
+        return cast("nn.Module", self.model)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return cast("torch.optim.Optimizer", self.optimizer)
+
+    def _scheduler(self) -> torch.optim.lr_scheduler.LRScheduler:
+        return cast("torch.optim.lr_scheduler.LRScheduler", self.lr_scheduler)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: nn.Module | None = None
+    ) -> None:
+        load_weights(Path(resume_from_checkpoint), model or self._trained())
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None:
+            return
+        folder = Path(checkpoint)
+        load_optimizer(folder, self._optimizer())
+        scalars = load_scalars(folder)
+        self._scheduler().load_state_dict(scalars["scheduler"])
+        self._parts = scalars["parts"]
+        self._seconds_before = scalars["seconds"]
+        self._began = time.monotonic()
+        if scalars["is_checkpointing"] and self._enable_checkpointing is not None:
+            self._enable_checkpointing()
+            self._enable_checkpointing = None
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None and self.accelerator.scaler is not None:
+            stored = load_scalars(Path(checkpoint))["scaler"]
+            if stored:
+                self.accelerator.scaler.load_state_dict(stored)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_random_state(Path(checkpoint))
+
+
+def is_out_of_memory(exc: BaseException) -> bool:
+    """Whether a device or the host had no memory left."""
+    if isinstance(exc, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(exc)
+    return "can't allocate memory" in text or "HIP out of memory" in text

@@ -1,0 +1,320 @@
+"""One run from its spec to the published folder; begun again, it goes on where it was."""
+
+import functools
+import itertools
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.utils import logging
+
+from workers.finetuning.bases import (
+    Trainee,
+    deterministic_kernels,
+    enable_gradient_checkpointing,
+    load_trainee,
+)
+from workers.finetuning.checkpoints import (
+    checkpoint_path,
+    is_whole,
+    load_weights,
+    step_of,
+    valid_checkpoints,
+)
+from workers.finetuning.corpus.prepared import hash_prepared, read_split
+from workers.finetuning.corpus.splitting import Split
+from workers.finetuning.data import PackedSplits, pack_splits
+from workers.finetuning.encoding import ExampleEncoder
+from workers.finetuning.events import Emit
+from workers.finetuning.hooks import RunHooks
+from workers.finetuning.judging import Judge
+from workers.finetuning.plan import TrainingPlan, choose_block_size, make_plan
+from workers.finetuning.publishing import METRICS, PUBLISHED, publish
+from workers.finetuning.samples import choose_prompts
+from workers.finetuning.spec import RunSpec
+from workers.finetuning.trainer import PackedDataset, PackedTrainer
+from workers.finetuning.wishes import InterruptedRunError, Wish, Wishes
+
+log = structlog.get_logger(__name__)
+
+_BASE_FILE = "base.json"
+_TRAINED_FILE = "trained.json"
+_SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How training ended, kept on disk so that publishing can be repeated.
+
+    Attributes:
+        step: whose weights are the result.
+        steps: optimizer steps done.
+        seconds: spent on them.
+        ending: ``finished``, ``early-stopped`` or ``stopped``.
+    """
+
+    step: int
+    steps: int
+    seconds: float
+    ending: str
+
+
+def fine_tune(spec: RunSpec, run_dir: Path, emit: Emit, wishes: Wishes) -> Path:
+    """Run, or go on with, the fine-tune of a run folder.
+
+    Args:
+        spec: its options.
+        run_dir: holds checkpoints, notes and in the end ``published``.
+        emit: hears the events, see :mod:`workers.finetuning.events`.
+        wishes: is looked at after every step.
+
+    Returns:
+        The published folder.
+
+    Raises:
+        InterruptedRunError: it was paused or cancelled.
+        PerroquetError: it cannot go on; the class says why.
+    """
+    published = run_dir / PUBLISHED
+    if not published.exists():
+        published = _Run(spec, run_dir, emit, wishes).carry_out()
+    metrics = json.loads((published / METRICS).read_text("utf-8"))
+    emit("finished", folder=published.name, metrics=metrics)
+    return published
+
+
+class _Run:
+    """The parts of a run, made one after the other."""
+
+    def __init__(self, spec: RunSpec, run_dir: Path, emit: Emit, wishes: Wishes) -> None:
+        self._spec = spec
+        self._run_dir = run_dir
+        self._emit = emit
+        self._wishes = wishes
+        _silence_transformers()
+        set_seed(spec.seed)
+        self._trainee = load_trainee(spec)
+        deterministic_kernels(self._trainee.device)
+        self._check_wishes(0)
+        self._block_size = choose_block_size(spec, self._trainee.context_window)
+        self._splits = self._pack()
+        self._plan = make_plan(spec, len(self._splits.train), self._trainee.device)
+        self._judge = self._make_judge()
+
+    def carry_out(self) -> Path:
+        """Measure the base, train, judge, publish."""
+        base = self._measure_base()
+        self._check_wishes(0)
+        trained = self._read_trained() or self._train()
+        folder = checkpoint_path(self._run_dir, trained.step)
+        if is_whole(folder):
+            load_weights(folder, self._trainee.model)
+        metrics = self._metrics(base, self._judge.judge(), trained)
+        return publish(self._run_dir, self._trainee, self._spec, metrics)
+
+    def _pack(self) -> PackedSplits:
+        return pack_splits(
+            Path(self._spec.corpus),
+            ExampleEncoder(self._trainee.tokenizer, self._block_size),
+            block_size=self._block_size,
+            pad_id=self._trainee.pad_id,
+            max_evaluation_rows=self._spec.max_evaluation_rows,
+        )
+
+    def _make_judge(self) -> Judge:
+        corpus = Path(self._spec.corpus)
+        examples = itertools.chain(
+            read_split(corpus, Split.VALIDATION), read_split(corpus, Split.TRAIN)
+        )
+        count = max(_SAMPLES, len(self._spec.sample_prompts))
+        prompts = choose_prompts(self._spec.sample_prompts, examples, count)
+        rows = self._plan.micro_batch_size
+        return Judge(self._trainee, self._splits, prompts, self._spec, rows)
+
+    def _measure_base(self) -> dict[str, Any]:
+        """The base's figures, measured once; the model still is the base here."""
+        path = self._run_dir / _BASE_FILE
+        if path.exists():
+            kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            return kept
+        figures = self._judge.judge()
+        if "validation" in figures:
+            found = figures["validation"]
+            loss, perplexity = found["loss"], found["perplexity"]
+            self._emit("evaluated", step=0, loss=loss, perplexity=perplexity, is_best=False)
+        self._emit("sampled", step=0, samples=figures["samples"])
+        _write_json(path, figures)
+        return figures
+
+    def _train(self) -> Trained:
+        checkpoints = valid_checkpoints(self._run_dir)
+        newest = checkpoints[-1] if checkpoints else None
+        trainer = self._make_trainer()
+        self._tell_start(step_of(newest) if newest else 0)
+        trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+        step = trainer.state.global_step
+        wish = self._wishes.current
+        if step < self._plan.steps and wish in (Wish.PAUSE, Wish.CANCEL):
+            raise InterruptedRunError(wish, step)
+        trained = Trained(
+            trainer.state.best_global_step or step,
+            step,
+            round(trainer.seconds, 2),
+            self._ending(step),
+        )
+        _write_json(self._run_dir / _TRAINED_FILE, asdict(trained))
+        return trained
+
+    def _ending(self, step: int) -> str:
+        if step >= self._plan.steps:
+            return "finished"
+        return "stopped" if self._wishes.current is Wish.STOP else "early-stopped"
+
+    def _read_trained(self) -> Trained | None:
+        path = self._run_dir / _TRAINED_FILE
+        return Trained(**json.loads(path.read_text("utf-8"))) if path.exists() else None
+
+    def _make_trainer(self) -> PackedTrainer:
+        spec, trainee = self._spec, self._trainee
+        callbacks: list[TrainerCallback] = [self._hooks()]
+        if spec.patience and len(self._splits.validation):
+            callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.patience))
+        enable = functools.partial(enable_gradient_checkpointing, trainee.causal)
+        trainer = PackedTrainer(
+            measure=self._judge.validate,
+            enable_checkpointing=None if spec.gradient_checkpointing else enable,
+            on_shrink=self._tell_shrink,
+            model=trainee.model,
+            args=_arguments(spec, self._run_dir, self._plan, trainee, self._splits),
+            train_dataset=PackedDataset(self._splits.train),
+            eval_dataset=PackedDataset(self._splits.validation),
+            callbacks=callbacks,
+        )
+        # Standard output carries events; Trainer's own printing would break it.
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        return trainer
+
+    def _hooks(self) -> RunHooks:
+        tokens = self._plan.batch_size * self._block_size * self._splits.train.fill
+        return RunHooks(self._emit, self._wishes, tokens_a_step=tokens, sample=self._judge.sample)
+
+    def _tell_start(self, step: int) -> None:
+        parameters = list(self._trainee.model.parameters())
+        self._emit(
+            "started",
+            step=step,
+            steps=self._plan.steps,
+            epochs=self._spec.epochs,
+            rows=len(self._splits.train),
+            tokens=self._splits.train.real_tokens,
+            block_size=self._block_size,
+            batch_size=self._plan.batch_size,
+            micro_batch_size=self._plan.micro_batch_size,
+            device=str(self._trainee.device),
+            dtype=str(self._trainee.autocast or "float32").removeprefix("torch."),
+            trainable=sum(p.numel() for p in parameters if p.requires_grad),
+            parameters=sum(p.numel() for p in parameters),
+        )
+
+    def _tell_shrink(self, parts: int, is_checkpointing: bool) -> None:
+        micro = max(1, self._plan.micro_batch_size // parts)
+        self._emit(
+            "shrunk",
+            micro_batch_size=micro,
+            accumulation=self._plan.batch_size // micro,
+            gradient_checkpointing=is_checkpointing,
+        )
+
+    def _metrics(
+        self, base: dict[str, Any], tuned: dict[str, Any], trained: Trained
+    ) -> dict[str, Any]:
+        is_better: bool | None = None
+        if "validation" in base:
+            is_better = tuned["validation"]["loss"] < base["validation"]["loss"]
+        return {
+            "base": base,
+            "tuned": tuned,
+            "is_better": is_better,
+            "step": trained.step,
+            "steps": trained.steps,
+            "planned_steps": self._plan.steps,
+            "ending": trained.ending,
+            "train_seconds": trained.seconds,
+            "train_tokens": self._splits.train.real_tokens,
+            "trained_tokens": self._splits.train.trained_tokens,
+            "fill": round(self._splits.train.fill, 4),
+            "corpus_sha256": hash_prepared(Path(self._spec.corpus)),
+            "method": self._spec.method,
+            "seed": self._spec.seed,
+        }
+
+    def _check_wishes(self, step: int) -> None:
+        wish = self._wishes.current
+        if wish in (Wish.PAUSE, Wish.CANCEL):
+            raise InterruptedRunError(wish, step)
+
+
+def _arguments(
+    spec: RunSpec, run_dir: Path, plan: TrainingPlan, trainee: Trainee, splits: PackedSplits
+) -> TrainingArguments:
+    has_validation = len(splits.validation) > 0
+    precision = str(trainee.autocast).removeprefix("torch.")
+    return TrainingArguments(
+        output_dir=str(run_dir),
+        per_device_train_batch_size=plan.micro_batch_size,
+        gradient_accumulation_steps=plan.accumulation,
+        max_steps=plan.steps,
+        learning_rate=spec.peak_learning_rate,
+        lr_scheduler_type=spec.schedule,
+        warmup_steps=plan.warmup_steps,
+        weight_decay=spec.weight_decay,
+        max_grad_norm=spec.max_grad_norm,
+        optim="adamw_torch_fused",
+        bf16=precision == "bfloat16",
+        fp16=precision == "float16",
+        use_cpu=trainee.device.type == "cpu",
+        seed=spec.seed,
+        data_seed=spec.seed,
+        eval_strategy="steps" if has_validation else "no",
+        eval_steps=plan.evaluate_every,
+        save_strategy="steps",
+        save_steps=plan.save_every,
+        save_total_limit=spec.save_total_limit,
+        metric_for_best_model="eval_loss" if has_validation else None,
+        greater_is_better=False,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to="none",
+        remove_unused_columns=False,
+        dataloader_pin_memory=trainee.device.type == "cuda",
+    )
+
+
+def _silence_transformers() -> None:
+    """What it would log, events tell."""
+    untyped: Any = logging
+    untyped.set_verbosity_error()
+    untyped.disable_progress_bar()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, ensure_ascii=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)

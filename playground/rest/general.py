@@ -1,0 +1,131 @@
+"""Log-in, the application and its commands, guilds, users, direct channels."""
+
+from aiohttp import web
+
+from playground import cast
+from playground.rest.bodies import read_body
+from playground.rest.replies import UNKNOWN_GUILD, UNKNOWN_USER, answer
+from playground.world import Event, Object, World
+
+
+class GeneralRoutes:
+    """Everything outside channels and interactions."""
+
+    def __init__(self, world: World, gateway_url: str) -> None:
+        self._world = world
+        self._gateway_url = gateway_url
+
+    def routes(self) -> list[web.RouteDef]:
+        """What to mount."""
+        commands = "/applications/{application}/commands"
+        return [
+            web.get("/gateway", self.gateway),
+            web.get("/gateway/bot", self.gateway),
+            web.get("/users/@me", self.me),
+            web.get("/users/{user}", self.user),
+            web.get("/applications/@me", self.application),
+            web.get("/oauth2/applications/@me", self.application),
+            web.post("/users/@me/channels", self.open_direct),
+            web.get("/users/@me/guilds", self.own_guilds),
+            web.get("/guilds/{guild}", self.guild),
+            web.get("/guilds/{guild}/channels", self.guild_channels),
+            web.get("/guilds/{guild}/members/{user}", self.member),
+            web.get(commands, self.list_commands),
+            web.put(commands, self.replace_commands),
+        ]
+
+    async def gateway(self, _request: web.Request) -> web.Response:
+        """Where the gateway is."""
+        limit = {"total": 1000, "remaining": 999, "reset_after": 0, "max_concurrency": 1}
+        return answer({"url": self._gateway_url, "shards": 1, "session_start_limit": limit})
+
+    async def me(self, _request: web.Request) -> web.Response:
+        """The bot itself."""
+        return answer(self._world.bot)
+
+    async def user(self, request: web.Request) -> web.Response:
+        """Somebody."""
+        user = self._world.users.get(request.match_info["user"])
+        if user is None:
+            raise UNKNOWN_USER
+        return answer(user)
+
+    async def application(self, _request: web.Request) -> web.Response:
+        """The bot's application; Camille owns it."""
+        return answer(
+            {
+                "id": cast.BOT_ID,
+                "name": "Perroquet",
+                "icon": None,
+                "description": "",
+                "bot_public": True,
+                "bot_require_code_grant": False,
+                "verify_key": "",
+                "owner": self._world.users[cast.CAMILLE],
+                "team": None,
+                "flags": 1 << 19,
+                "hook": True,
+                "bot": self._world.bot,
+            }
+        )
+
+    async def open_direct(self, request: web.Request) -> web.Response:
+        """The bot opens a direct channel."""
+        body = await read_body(request)
+        user_id = str(body.data["recipient_id"])
+        if user_id not in self._world.users:
+            raise UNKNOWN_USER
+        return answer(self._world.open_direct(user_id))
+
+    async def own_guilds(self, _request: web.Request) -> web.Response:
+        """The guilds the bot is in."""
+        return answer([{"id": g["id"], "name": g["name"]} for g in self._world.guilds.values()])
+
+    async def guild(self, request: web.Request) -> web.Response:
+        """A guild."""
+        return answer(self._guild(request))
+
+    async def guild_channels(self, request: web.Request) -> web.Response:
+        """Its channels."""
+        guild = self._guild(request)
+        return answer(
+            [c for c in self._world.channels.values() if c.get("guild_id") == guild["id"]]
+        )
+
+    async def member(self, request: web.Request) -> web.Response:
+        """A member."""
+        guild = self._guild(request)
+        user_id = request.match_info["user"]
+        if not self._world.is_member(guild["id"], user_id):
+            raise UNKNOWN_USER
+        return answer(self._world.member(guild["id"], user_id))
+
+    async def list_commands(self, _request: web.Request) -> web.Response:
+        """The commands as registered."""
+        return answer(self._world.commands)
+
+    async def replace_commands(self, request: web.Request) -> web.Response:
+        """Register all commands anew; names keep their ids."""
+        body = await read_body(request)
+        known = {c["name"]: c["id"] for c in self._world.commands}
+        registered: list[Object] = list(body.data)  # type: ignore[arg-type]  # a bulk body is a list
+        self._world.commands = [
+            {
+                "type": 1,
+                "default_member_permissions": None,
+                "nsfw": False,
+                **command,
+                "id": known.get(command["name"]) or self._world.new_id(),
+                "application_id": cast.BOT_ID,
+                "version": self._world.new_id(),
+            }
+            for command in registered
+        ]
+        self._world.emit(Event("PAGE_COMMANDS", {"commands": self._world.commands}))
+        return answer(self._world.commands)
+
+    def _guild(self, request: web.Request) -> Object:
+        guild = self._world.guilds.get(request.match_info["guild"])
+        if guild is None:
+            raise UNKNOWN_GUILD
+        return guild

@@ -66,10 +66,16 @@ class HeldJob:
             CancelledJobError: somebody asked for its end.
             DrainedError: this process is asked to end.
         """
+        reason = self.stop_reason
+        if reason is not None:
+            raise _ERRORS[reason](f"Job {self.claim.job_id} stops: {reason}.")
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why the job must stop, or None while it may go on."""
         if self._reason is None and time.monotonic() > self.deadline:
             self.stop(StopReason.LOST)
-        if self._reason is not None:
-            raise _ERRORS[self._reason](f"Job {self.claim.job_id} stops: {self._reason}.")
+        return self._reason
 
     def stop(self, reason: StopReason) -> None:
         """Ask the job to stop; runs what was given to ``on_stop``."""

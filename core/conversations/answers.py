@@ -4,15 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, insert, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from core.db.statements import run
 from core.db.tables import Message, Version
 from core.errors import InvalidInputError, NotFoundError
 from core.jobs.ledger import Claim, succeed
 
-_STORE_PATH = select(Version.store_path).where(
-    Version.id == bindparam("version"), Version.retired_at.is_(None)
+_BASE = aliased(Version)
+_STORE_PATHS = (
+    select(Version.store_path, _BASE.store_path.label("base_path"))
+    .outerjoin(_BASE, _BASE.id == Version.base_id)
+    .where(Version.id == bindparam("version"), Version.retired_at.is_(None))
 )
 _HISTORY = (
     select(Message.id, Message.role, Message.author_name, Message.content)
@@ -48,11 +51,19 @@ class Utterance:
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Where a version's weights lie in the store; an adapter names its base too."""
+
+    store_path: str
+    base_path: str | None = None
+
+
+@dataclass(frozen=True)
 class Question:
     """A claimed ``generate`` job, unfolded: the history up to its message, and who answers."""
 
     utterances: tuple[Utterance, ...]
-    store_path: str
+    weights: Weights
     version_id: str
     sampling: dict[str, Any]
     stream: str
@@ -66,8 +77,8 @@ def load_question(session: Session, held: Claim, *, max_messages: int) -> Questi
         ForgottenError: the message is gone.
     """
     version_id = held.payload["version_id"]
-    store_path = run(session, _STORE_PATH, version=version_id).scalar_one_or_none()
-    if store_path is None:
+    paths = run(session, _STORE_PATHS, version=version_id).one_or_none()
+    if paths is None:
         raise NothingPublishedError(
             "No model is published yet; add one with `perroquet models add`."
         )
@@ -84,7 +95,7 @@ def load_question(session: Session, held: Claim, *, max_messages: int) -> Questi
         utterances=tuple(
             Utterance(row.role, row.author_name, row.content) for row in reversed(newest_first)
         ),
-        store_path=store_path,
+        weights=Weights(paths.store_path, paths.base_path),
         version_id=version_id,
         sampling=held.payload["sampling"],
         stream=held.payload["stream"],

@@ -118,6 +118,9 @@ _FAIL = _leave_running(
     error_code=bindparam("new_code"),
     error=bindparam("new_error"),
 )
+_REPORT_PROGRESS = (
+    update(Job).where(_IS_HELD).values(result=bindparam("new_result", type_=Job.result.type))
+)
 _CONFIRM_CANCEL = _leave_running(JobState.CANCELLED, finished_at=epoch_now())
 _RELEASE = _leave_running(JobState.QUEUED, worker_id=None, dispatched_at=None)
 _SET_APART = select(Job.id).where(
@@ -220,6 +223,16 @@ def succeed(session: Session, held: Claim, result: dict[str, Any]) -> None:
     if run(session, _SELECT_HELD, **_fence(held)).first() is not None:
         raise CancelledJobError(f"Job {held.job_id} was cancelled.", job=held.job_id)
     raise _lost(held)
+
+
+def report_progress(session: Session, held: Claim, progress: dict[str, Any]) -> None:
+    """Say how far a running job is; the newest word replaces the one before.
+
+    Raises:
+        LeaseLostError: the job is no longer held under this token.
+    """
+    if not _change_held(session, held, _REPORT_PROGRESS, new_result={"progress": progress}):
+        raise _lost(held)
 
 
 def fail(session: Session, held: Claim, error: PerroquetError) -> None:

@@ -59,7 +59,7 @@ class Answerer:
             )
         ).result()
         started = time.monotonic()
-        with self._pool.using(question.store_path) as responder:
+        with self._pool.using(question.weights) as responder:
             held.check()
             stream = responder.ask(
                 held.claim.job_id, question.utterances, self._sampling(held, question)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import (
@@ -76,13 +77,27 @@ def choose_dtype(wish: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
+def merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """Add a LoRA adapter's product to the weights it belongs to."""
+    from peft import PeftModel
+
+    merged: PreTrainedModel = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    return merged
+
+
 def load_model(
-    folder: Path, *, device: str = "auto", dtype: str = "auto", torch_threads: int = 0
+    folder: Path,
+    *,
+    adapter: Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    torch_threads: int = 0,
 ) -> LoadedModel:
     """Load a ``transformers`` folder for generation.
 
     Args:
         folder: configuration, tokenizer and safetensors.
+        adapter: a PEFT folder to merge into the weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``rocm``.
         dtype: ``auto`` or a torch dtype's name.
         torch_threads: intra-op threads on the CPU; 0 leaves torch's own choice.
@@ -99,7 +114,7 @@ def load_model(
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=chosen_dtype,
@@ -108,6 +123,8 @@ def load_model(
             trust_remote_code=False,
             local_files_only=True,
         )
+        if adapter is not None:
+            model = merge_adapter(model, adapter)
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as exc:
         raise ModelUnreadableError(
             f"The model in {folder.name} cannot be loaded ({type(exc).__name__}); "

@@ -46,15 +46,22 @@ class LocalResponder:
 
 
 def load_responder(
-    folder: Path, generation: GenerationSettings, chat: ChatSettings
+    folder: Path, base: Path | None, generation: GenerationSettings, chat: ChatSettings
 ) -> LocalResponder:
-    """Load a model folder by the settings.
+    """Load a version by the settings.
+
+    Args:
+        folder: a model, or an adapter where there is a base.
+        base: the model that the adapter belongs to.
+        generation: device, dtype and bounds.
+        chat: the persona.
 
     Raises:
         ModelUnreadableError: the folder holds no causal language model that can be read.
     """
     loaded = load_model(
-        folder,
+        base or folder,
+        adapter=folder if base else None,
         device=generation.device,
         dtype=generation.dtype,
         torch_threads=generation.torch_threads,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from core.conversations.answers import Utterance
+from core.conversations.answers import Utterance, Weights
 from workers.generation.protocol import GenerationStream, Sampling
 
 log = structlog.get_logger(__name__)
@@ -50,22 +50,22 @@ class ModelPool:
     where all are busy, the pool holds more than its bound until one is done.
     """
 
-    def __init__(self, load: Callable[[str], Responder], max_loaded: int) -> None:
+    def __init__(self, load: Callable[[Weights], Responder], max_loaded: int) -> None:
         self._load = load
         self._max_loaded = max_loaded
-        self._slots: OrderedDict[str, _Slot] = OrderedDict()
+        self._slots: OrderedDict[Weights, _Slot] = OrderedDict()
         self._lock = threading.Lock()
-        self._loading: dict[str, threading.Lock] = {}
+        self._loading: dict[Weights, threading.Lock] = {}
 
     @contextmanager
-    def using(self, store_path: str) -> Iterator[Responder]:
+    def using(self, weights: Weights) -> Iterator[Responder]:
         """The loaded model of a version, kept for as long as the context lasts.
 
         Raises:
             StoreError: the version is missing or damaged.
             ModelUnreadableError: it is whole but cannot be loaded.
         """
-        slot = self._enter(store_path)
+        slot = self._enter(weights)
         try:
             yield slot.responder
         finally:
@@ -76,7 +76,7 @@ class ModelPool:
     def describe(self) -> dict[str, dict[str, str | int]]:
         """What is loaded, by store path."""
         with self._lock:
-            return {path: slot.responder.describe() for path, slot in self._slots.items()}
+            return {w.store_path: slot.responder.describe() for w, slot in self._slots.items()}
 
     def close(self) -> None:
         """Let go of everything."""
@@ -86,31 +86,31 @@ class ModelPool:
         for slot in slots:
             slot.responder.close()
 
-    def _enter(self, store_path: str) -> _Slot:
+    def _enter(self, weights: Weights) -> _Slot:
         with self._lock:
-            loading = self._loading.setdefault(store_path, threading.Lock())
+            loading = self._loading.setdefault(weights, threading.Lock())
         with loading:
             with self._lock:
-                slot = self._slots.get(store_path)
+                slot = self._slots.get(weights)
                 if slot is not None:
-                    return self._take(store_path, slot)
-            log.info("model_loading", version=store_path)
-            slot = _Slot(self._load(store_path))
-            log.info("model_loaded", version=store_path, **slot.responder.describe())
+                    return self._take(weights, slot)
+            log.info("model_loading", version=weights.store_path)
+            slot = _Slot(self._load(weights))
+            log.info("model_loaded", version=weights.store_path, **slot.responder.describe())
             with self._lock:
-                self._slots[store_path] = slot
-                return self._take(store_path, slot)
+                self._slots[weights] = slot
+                return self._take(weights, slot)
 
-    def _take(self, store_path: str, slot: _Slot) -> _Slot:
+    def _take(self, weights: Weights, slot: _Slot) -> _Slot:
         slot.users += 1
-        self._slots.move_to_end(store_path)
+        self._slots.move_to_end(weights)
         return slot
 
     def _evict(self) -> None:
         with self._lock:
-            idle = [path for path, slot in self._slots.items() if slot.users == 0]
+            idle = [w for w, slot in self._slots.items() if slot.users == 0]
             surplus = idle[: max(0, len(self._slots) - self._max_loaded)]
-            slots = [(path, self._slots.pop(path)) for path in surplus]
-        for path, slot in slots:
-            log.info("model_unloaded", version=path)
+            slots = [(w, self._slots.pop(w)) for w in surplus]
+        for weights, slot in slots:
+            log.info("model_unloaded", version=weights.store_path)
             slot.responder.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from core.conversations.answers import Weights
 from core.jobs.states import JobKind
 from core.settings import Settings
 from core.transport.courier import make_celery
@@ -15,7 +16,7 @@ from workers.runner import JobRunner
 
 
 def run_generation_worker(
-    settings: Settings, load: Callable[[str], Responder] | None = None
+    settings: Settings, load: Callable[[Weights], Responder] | None = None
 ) -> None:
     """Answer until SIGTERM.
 
@@ -53,10 +54,12 @@ def run_generation_worker(
         process.close()
 
 
-def _store_loader(settings: Settings) -> Callable[[str], Responder]:
+def _store_loader(settings: Settings) -> Callable[[Weights], Responder]:
     store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
 
-    def load(store_path: str) -> Responder:
-        return load_responder(store.fetch(store_path), settings.generation, settings.chat)
+    def load(weights: Weights) -> Responder:
+        folder = store.fetch(weights.store_path)
+        base = store.fetch(weights.base_path) if weights.base_path else None
+        return load_responder(folder, base, settings.generation, settings.chat)
 
     return load

@@ -1,0 +1,194 @@
+"""The work of a ``finetune`` job: fetch, train in a child process, publish under the fence."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.catalog.registry import StoredVersion, register_version
+from core.db.desk import Desk
+from core.db.tables import Version
+from core.errors import CancelledJobError, LeaseLostError, NotFoundError, PerroquetError
+from core.jobs.events import record
+from core.jobs.ledger import report_progress, succeed
+from core.settings import FinetuningSettings
+from models_store.store import ModelStore, Publication
+from workers.finetuning.events import Event
+from workers.finetuning.spec import RunSpec
+from workers.finetuning.supervisor import Outcome, TrainerProcess
+from workers.finetuning.wishes import Wish
+from workers.leases import DrainedError, HeldJob, StopReason
+from workers.runner import write_within_lease
+
+log = structlog.get_logger(__name__)
+
+_WISHES = {StopReason.CANCELLED: Wish.CANCEL, StopReason.DRAINED: Wish.PAUSE}
+_PROGRESS_SECONDS = 2.0
+# What a job's timeline keeps; steps are progress and replace each other.
+_RECORDED = {"started", "evaluated", "checkpointed", "shrunk"}
+
+
+class TrainingFailedError(PerroquetError):
+    """The trainer ended without a model. ``code`` is the trainer's own where it has one."""
+
+    code = "training-failed"
+
+
+class Finetuner:
+    """Runs claimed ``finetune`` jobs, one at a time in a child process each.
+
+    The run folder outlives the process: a job that is claimed again on the same host goes on from
+    its newest checkpoint.
+    """
+
+    def __init__(
+        self, desk: Desk, store: ModelStore, runs_dir: Path, settings: FinetuningSettings
+    ) -> None:
+        self._desk = desk
+        self._store = store
+        self._runs_dir = runs_dir
+        self._settings = settings
+
+    def finetune(self, held: HeldJob) -> None:
+        """Train and publish one version.
+
+        Raises:
+            TrainingFailedError: the trainer said why it could not go on.
+            StoreError: corpus or base cannot be fetched, or the result not be published.
+            LeaseLostError, CancelledJobError, DrainedError: the job must stop.
+        """
+        run_dir = self._runs_dir / held.claim.job_id
+        spec = self._prepare(held, run_dir)
+        reporter = _Reporter(self._desk, held)
+        trainer = TrainerProcess(run_dir, reporter.hear)
+        outcome = trainer.run(lambda: _wish(held))
+        self._check(held, outcome)
+        self._publish(held, run_dir, spec, outcome.event["metrics"])
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+    def _prepare(self, held: HeldJob, run_dir: Path) -> RunSpec:
+        payload = held.claim.payload
+        base_path = self._desk.hand_in(
+            lambda session: _store_path(session, payload["base_version_id"])
+        ).result()
+        spec = RunSpec.from_json(
+            {
+                "device": self._settings.device,
+                "torch_threads": self._settings.torch_threads,
+                **payload["options"],
+                "base_model": str(self._store.fetch(base_path)),
+                "base_name": payload["base_name"],
+                "corpus": str(self._store.fetch(payload["corpus_path"])),
+                "run_name": payload["model"],
+            }
+        )
+        spec.write(run_dir)
+        held.check()
+        return spec
+
+    def _check(self, held: HeldJob, outcome: Outcome) -> None:
+        """Raise what the outcome means, unless the run went to its end."""
+        held.check()
+        if outcome.ending == "finished":
+            return
+        if outcome.ending == "cancelled":
+            raise CancelledJobError("The run was cancelled.")
+        if outcome.ending == "paused":
+            raise DrainedError("The run was paused at a checkpoint.")
+        if outcome.ending == "failed":
+            error = TrainingFailedError(outcome.event["message"], **outcome.event["data"])
+            error.code = outcome.event["code"]  # type: ignore[misc]  # the trainer's own code
+            raise error
+        # Killed from outside, perhaps for memory: the reaper counts it as a crash.
+        log.warning("trainer_died", exit_code=outcome.exit_code)
+        raise LeaseLostError(f"The trainer died with exit code {outcome.exit_code}.")
+
+    def _publish(
+        self, held: HeldJob, run_dir: Path, spec: RunSpec, metrics: dict[str, Any]
+    ) -> None:
+        """Copy the folder into the store, then make it a version and end the job in one go."""
+        claim = held.claim
+        # The token keeps two attempts apart; the loser's folder is retired below.
+        path = f"models/{claim.payload['model']}/{claim.job_id}-{claim.token}"
+        self._store.retire(path)
+        publication = self._store.publish(
+            run_dir / "published", path, {"model": claim.payload["model"], "job": claim.job_id}
+        )
+
+        def finish(session: Session) -> None:
+            version_id = register_version(
+                session,
+                model=claim.payload["model"],
+                guild_id=claim.guild_id,
+                source=f"finetune:{claim.job_id}",
+                stored=_stored(held, publication, spec, metrics),
+            )
+            succeed(session, claim, {"version_id": version_id, "metrics": metrics})
+
+        try:
+            write_within_lease(self._desk, held, finish)
+        except PerroquetError:
+            self._store.retire(path)
+            raise
+        log.info("version_published", model=claim.payload["model"], path=path)
+
+
+class _Reporter:
+    """Writes what the trainer says into the ledger: events as events, steps as progress."""
+
+    def __init__(self, desk: Desk, held: HeldJob) -> None:
+        self._desk = desk
+        self._held = held
+        self._reported_at = 0.0
+
+    def hear(self, event: Event) -> None:
+        name = event["event"]
+        fields = {k: v for k, v in event.items() if k not in ("event", "time", "folder")}
+        if name in _RECORDED:
+            self._desk.hand_in(
+                lambda session: record(session, self._held.claim.job_id, name, **fields)
+            ).result()
+        elif name == "step" and time.monotonic() - self._reported_at > _PROGRESS_SECONDS:
+            self._reported_at = time.monotonic()
+            self._desk.hand_in(
+                lambda session: report_progress(session, self._held.claim, fields)
+            ).result()
+
+
+def _wish(held: HeldJob) -> Wish | None:
+    """What to ask of the trainer.
+
+    Raises:
+        LeaseLostError: the job is another's by now; the trainer is killed.
+    """
+    reason = held.stop_reason
+    if reason is StopReason.LOST:
+        held.check()
+    return None if reason is None else _WISHES[reason]
+
+
+def _store_path(session: Session, version_id: str) -> str:
+    path = session.scalar(
+        select(Version.store_path).where(Version.id == version_id, Version.retired_at.is_(None))
+    )
+    if path is None:
+        raise NotFoundError("The base model of this fine-tune is gone.", version=version_id)
+    return path
+
+
+def _stored(
+    held: HeldJob, publication: Publication, spec: RunSpec, metrics: dict[str, Any]
+) -> StoredVersion:
+    payload = held.claim.payload
+    return StoredVersion(
+        publication.path,
+        publication.manifest_sha256,
+        publication.total_bytes,
+        metrics,
+        base_id=payload["base_version_id"] if spec.method == "lora" else None,
+        job_id=held.claim.job_id,
+    )

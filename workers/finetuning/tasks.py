@@ -1,0 +1,42 @@
+"""The fine-tuning worker: composition, and the hand-over from Celery."""
+
+from core.jobs.states import JobKind
+from core.settings import Settings
+from core.transport.courier import make_celery
+from models_store.store import ModelStore
+from workers.celery_worker import consume
+from workers.finetuning.running import Finetuner
+from workers.process import build_process
+from workers.runner import JobRunner
+
+
+def run_finetuning_worker(settings: Settings) -> None:
+    """Train until SIGTERM."""
+    process = build_process(settings, JobKind.FINETUNE)
+    store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
+    finetuner = Finetuner(process.desk, store, settings.data_dir / "runs", settings.finetuning)
+    runner = JobRunner(
+        process.desk,
+        process.keeper,
+        isolate_after_crashes=settings.ledger.isolate_after_crashes,
+        work=finetuner.finetune,
+        ended=lambda _claim: None,
+    )
+
+    def begin_drain() -> None:
+        runner.drain()
+        process.drain(at_once=True)
+
+    process.start()
+    try:
+        consume(
+            make_celery(settings),
+            JobKind.FINETUNE,
+            threads=1,
+            # A run outlives any visibility timeout; the relay sends again what is lost.
+            acks_late=False,
+            run=runner.run,
+            begin_drain=begin_drain,
+        )
+    finally:
+        process.close()

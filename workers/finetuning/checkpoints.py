@@ -224,7 +224,7 @@ def _with_tuples(group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _random_tensors() -> dict[str, Tensor]:
-    state = np.random.get_state(legacy=True)
+    state: Any = np.random.get_state()
     keys = np.asarray(state[1]).astype(np.int64)
     states = {"random/torch": torch.get_rng_state(), "random/numpy": torch.from_numpy(keys)}
     return {**states, **dict(_device_states())}

@@ -56,18 +56,6 @@ class RunHooks(TrainerCallback):
         self._started = time.monotonic()
         self._first_step = state.global_step
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Obey the wishes that came in meanwhile."""
-        wish = self._wishes.current
-        if wish is None:
-            return
-        control.should_training_stop = True
-        control.should_save = wish is not Wish.CANCEL
-        # Pausing must be quick; stopping ends the run, so its last weights are to be judged too.
-        control.should_evaluate = wish is Wish.STOP and args.eval_strategy != "no"
-
     def on_log(
         self,
         args: TrainingArguments,
@@ -76,7 +64,7 @@ class RunHooks(TrainerCallback):
         logs: dict[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Tell of a step.
+        """Tell of a step and obey what was wished for meanwhile; each step is logged.
 
         Raises:
             DivergedError: the loss is no number or far above where it was.
@@ -96,6 +84,7 @@ class RunHooks(TrainerCallback):
             tokens_per_second=round(speed * self._tokens_a_step, 1),
             seconds_left=round(left, 1),
         )
+        self._obey(args, control)
 
     def on_evaluate(
         self,
@@ -129,6 +118,15 @@ class RunHooks(TrainerCallback):
         """Tell of a checkpoint."""
         folder = checkpoint_path(_folder(args), state.global_step)
         self._emit("checkpointed", step=state.global_step, folder=folder.name)
+
+    def _obey(self, args: TrainingArguments, control: TrainerControl) -> None:
+        wish = self._wishes.current
+        if wish is None:
+            return
+        control.should_training_stop = True
+        control.should_save = wish is not Wish.CANCEL
+        # Pausing must be quick; stopping ends the run, so its last weights are to be judged too.
+        control.should_evaluate = wish is Wish.STOP and args.eval_strategy != "no"
 
     def _speed(self, state: TrainerState) -> tuple[float, float]:
         """Steps a second in this process, and the seconds that are left."""

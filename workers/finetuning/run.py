@@ -17,10 +17,11 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from core.errors import PerroquetError
 from workers.finetuning.events import EventWriter
+from workers.finetuning.spec import RunSpec
 from workers.finetuning.wishes import InterruptedRunError, Wish, Wishes
 
 EXIT_FINISHED = 0
@@ -47,11 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(run_dir: Path, emit: EventWriter, wishes: Wishes) -> int:
     try:
         with _lock(run_dir):
-            # Torch takes seconds to import, and a signal must not find us without a handler.
-            from workers.finetuning.spec import RunSpec
+            spec = RunSpec.read(run_dir)
+            # Torch takes seconds to import; signals and bad options need not wait for it.
             from workers.finetuning.training import fine_tune
 
-            fine_tune(RunSpec.read(run_dir), run_dir, emit, wishes)
+            fine_tune(spec, run_dir, emit, wishes)
     except InterruptedRunError as exc:
         is_pause = exc.wish is Wish.PAUSE
         emit("paused" if is_pause else "cancelled", step=exc.step)
@@ -113,5 +114,11 @@ class RunFolderBusyError(PerroquetError):
     code = "training-busy"
 
 
+def _leave(code: int) -> NoReturn:
+    """End at once: the listener sits in a read that an orderly shutdown would wait for."""
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    _leave(main())

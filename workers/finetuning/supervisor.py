@@ -20,6 +20,7 @@ log = structlog.get_logger(__name__)
 LOG_FILE = "trainer.log"
 _ENDINGS = ("finished", "paused", "cancelled", "failed")
 _LOG_TAIL_BYTES = 2000
+_LEAVE_SECONDS = 30
 
 Ending = Literal["finished", "paused", "cancelled", "failed", "died"]
 
@@ -96,12 +97,18 @@ class TrainerProcess:
         try:
             self._follow(child, wanted)
         finally:
-            if child.poll() is None:
-                child.kill()
-            exit_code = child.wait()
+            exit_code = self._end(child)
             _close(child.stdin, child.stdout)
         log.info("trainer_ended", pid=child.pid, exit_code=exit_code)
         return self._outcome(exit_code)
+
+    def _end(self, child: subprocess.Popen[str]) -> int:
+        """The exit code. A child that has said its last word gets a moment to leave."""
+        try:
+            return child.wait(_LEAVE_SECONDS if self._last.get("event") in _ENDINGS else 0)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return child.wait()
 
     def _follow(self, child: subprocess.Popen[str], wanted: Callable[[], Wish | None]) -> None:
         lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()

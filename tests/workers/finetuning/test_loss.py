@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from workers.finetuning.loss import chunked_cross_entropy
+
+POSITIONS, WIDTH, VOCABULARY = 37, 16, 101
+
+
+def inputs(dtype=torch.float32):
+    torch.manual_seed(0)
+    hidden = torch.randn(POSITIONS, WIDTH).to(dtype).requires_grad_()
+    weight = torch.randn(VOCABULARY, WIDTH).to(dtype).requires_grad_()
+    bias = torch.randn(VOCABULARY).to(dtype).requires_grad_()
+    labels = torch.randint(0, VOCABULARY, (POSITIONS,))
+    labels[::5] = -100
+    return hidden, weight, bias, labels
+
+
+def reference(hidden, weight, bias, labels):
+    logits = (hidden @ weight.T).float()
+    logits = logits if bias is None else logits + bias.float()
+    return functional.cross_entropy(logits, labels, reduction="sum")
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 1000, None])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_equals_the_reference_forward_and_backward(chunk_size, has_bias):
+    hidden, weight, bias, labels = inputs()
+    tensors = [hidden, weight, *([bias] if has_bias else [])]
+    expected = reference(hidden, weight, bias if has_bias else None, labels)
+    wanted = torch.autograd.grad(expected / 3, tensors)
+    loss = chunked_cross_entropy(hidden, weight, labels, bias if has_bias else None, chunk_size)
+    found = torch.autograd.grad(loss / 3, tensors)
+    torch.testing.assert_close(loss, expected)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_pass_the_numeric_check_in_double_precision():
+    hidden, weight, bias, labels = inputs(torch.float64)
+    reference_grad = torch.autograd.grad(
+        functional.cross_entropy(hidden @ weight.T + bias, labels, reduction="sum"), hidden
+    )[0]
+    loss = chunked_cross_entropy(hidden, weight, labels, bias, 5)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, hidden)[0], reference_grad, rtol=1e-5, atol=1e-5
+    )
+
+
+def test_bfloat16_stays_within_its_precision():
+    hidden, weight, _, labels = inputs(torch.bfloat16)
+    expected = reference(hidden.float(), weight.float(), None, labels)
+    loss = chunked_cross_entropy(hidden, weight, labels, None, 8)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=2e-2, atol=0.1)
+    loss.backward()
+    assert weight.grad is not None
+    assert weight.grad.dtype == torch.bfloat16
+
+
+def test_a_frozen_head_gets_no_gradient_and_none_is_computed():
+    hidden, weight, _, labels = inputs()
+    weight = weight.detach()
+    loss = chunked_cross_entropy(hidden, weight, labels)
+    loss.backward()
+    assert weight.grad is None
+    assert hidden.grad is not None
+    assert bool((hidden.grad[::5] == 0).all())
+
+
+def test_no_tensor_as_large_as_the_logits_is_made():
+    """The largest allocation of a step stays at the size of one chunk."""
+    sizes: list[int] = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            if isinstance(result, torch.Tensor):
+                sizes.append(result.numel())
+            return result
+
+    torch.manual_seed(0)
+    hidden = torch.randn(512, 4, requires_grad=True)
+    weight = torch.randn(1000, 4, requires_grad=True)
+    with Watch():
+        chunked_cross_entropy(hidden, weight, torch.arange(512), None, 32).backward()
+    assert max(sizes) == 32 * 1000
+
+
+def test_nothing_to_learn_is_zero():
+    hidden, weight, _, _ = inputs()
+    loss = chunked_cross_entropy(hidden, weight, torch.full((POSITIONS,), -100))
+    loss.backward()
+    assert loss.item() == 0

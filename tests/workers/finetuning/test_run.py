@@ -1,5 +1,7 @@
 """The trainer as a real child process."""
 
+import fcntl
+import io
 import json
 import os
 import signal
@@ -10,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from workers.finetuning import run as run_module
+from workers.finetuning.errors import DivergedError
 from workers.finetuning.events import EventWriter, parse_event
 from workers.finetuning.run import EXIT_CANCELLED, EXIT_FAILED, EXIT_PAUSED
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.supervisor import TrainerProcess
-from workers.finetuning.wishes import Wish, Wishes
+from workers.finetuning.wishes import InterruptedRunError, Wish, Wishes
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
 
@@ -62,52 +66,37 @@ def test_paused_and_killed_a_run_still_ends_as_if_undisturbed(
     undisturbed = run(spec, folder="whole").of("finished")[0]["metrics"]
     folder = tmp_path / "parted"
     spec.write(folder)
-    paused = Boss(folder, at_step=3, wish=Wish.PAUSE).run()
+
+    boss = Boss(folder, at_step=3, act=lambda: _signal_children(signal.SIGTERM))
+    paused = boss.run()
     assert (paused.ending, paused.exit_code) == ("paused", EXIT_PAUSED)
-    pids = [int(line) for line in _children()]
+    assert boss.events[-2]["event"] == "checkpointed"
+    assert boss.events[-2]["step"] == paused.event["step"]
+    assert all(parse_event(json.dumps(event)) for event in boss.events)
 
-    def kill() -> None:
-        for pid in set(map(int, _children())) - set(pids):
-            os.kill(pid, signal.SIGKILL)
-
-    killed = Boss(folder, at_step=paused.event["step"] + 4, act=kill).run()
+    killing_step = paused.event["step"] + 4
+    boss = Boss(folder, at_step=killing_step, act=lambda: _signal_children(signal.SIGKILL))
+    killed = boss.run()
     assert (killed.ending, killed.exit_code) == ("died", -signal.SIGKILL)
-    boss = Boss(folder)
-    finished = boss.run()
-    assert finished.ending == "finished"
-    assert boss.events[0]["event"] == "started"
-    assert boss.events[0]["step"] > 0
+    assert boss.events[0]["step"] == paused.event["step"]
+
+    finished = Boss(folder).run()
+    assert (finished.ending, finished.exit_code) == ("finished", 0)
     expected = {key: value for key, value in undisturbed.items() if key != "train_seconds"}
     assert metrics_of(finished) == expected
 
 
-def _children() -> list[str]:
+def _children() -> list[int]:
     path = Path(f"/proc/self/task/{os.getpid()}/children")
-    return path.read_text().split()
+    return [int(pid) for pid in path.read_text().split()]
 
 
-def test_sigterm_leaves_a_checkpoint_and_code_75(run_dir):
-    child = subprocess.Popen(
-        [sys.executable, "-m", "workers.finetuning.run", str(run_dir)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT, text=True,
-    )  # fmt: skip
-    with child:
-        for line in child.stdout:
-            event = parse_event(line)
-            assert event is not None, f"no event: {line}"
-            if event["event"] == "step":
-                break
-        child.send_signal(signal.SIGTERM)
-        rest = [parse_event(line) for line in child.stdout]
-        assert child.wait(30) == EXIT_PAUSED
-    assert rest[-1]["event"] == "paused"
-    assert rest[-2] == {
-        "event": "checkpointed",
-        "time": rest[-2]["time"],
-        "step": rest[-1]["step"],
-        "folder": f"checkpoint-{rest[-1]['step']}",
-    }
+def _signal_children(number: int) -> None:
+    """The trainer is this process' only child of that command."""
+    for pid in _children():
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"workers.finetuning.run" in command:
+            os.kill(pid, number)
 
 
 def test_cancelling_ends_the_child_and_publishes_nothing(run_dir):
@@ -149,24 +138,62 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def test_a_run_that_cannot_begin_fails_with_its_reason(tmp_path):
-    folder = tmp_path / "run"
-    RunSpec(base_model=str(tmp_path), corpus=str(tmp_path), device="cpu").write(folder)
-    outcome = Boss(folder).run()
+def test_a_bad_option_fails_with_its_reason_before_torch_is_imported(tmp_path):
+    (tmp_path / "spec.json").write_text('{"base_model": "b", "corpus": "c", "epochs": -1}')
+    outcome = Boss(tmp_path).run()
     assert (outcome.ending, outcome.exit_code) == ("failed", EXIT_FAILED)
-    assert outcome.event["code"] == "model-unreadable"
-    assert outcome.event["message"].endswith(".")
+    assert outcome.event["code"] == "training-option"
+    assert outcome.event["data"] == {"option": "epochs"}
 
 
-def test_a_listener_that_raises_takes_the_child_down_with_it(run_dir):
+def test_a_listener_that_raises_takes_the_child_down_with_it(tmp_path):
     def refuse(event) -> None:
         raise LookupError(event["event"])
 
-    began = time.monotonic()
+    (tmp_path / "spec.json").write_text("{}")
     with pytest.raises(LookupError):
-        TrainerProcess(run_dir, refuse, environment=ENVIRONMENT).run(lambda: None)
-    assert time.monotonic() - began < 60
-    assert not _children()
+        TrainerProcess(tmp_path, refuse, environment=ENVIRONMENT).run(lambda: None)
+    assert not any(b"finetuning" in Path(f"/proc/{p}/cmdline").read_bytes() for p in _children())
+
+
+def test_a_child_that_does_not_obey_is_killed_after_its_grace(tmp_path, monkeypatch):
+    """The lock is held, so the child waits and hears nothing of the wish."""
+    (tmp_path / "spec.json").write_text("{}")
+    with (tmp_path / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        process = TrainerProcess(
+            tmp_path, lambda _: None, environment=ENVIRONMENT, grace_seconds=0.3, poll_seconds=0.05
+        )
+        outcome = process.run(lambda: Wish.PAUSE)
+    assert (outcome.ending, outcome.exit_code) == ("died", -signal.SIGKILL)
+
+
+def test_errors_become_events_and_exit_codes(tmp_path, monkeypatch):
+    def play(error: Exception) -> tuple[int, dict]:
+        def fail(*_):
+            raise error
+
+        monkeypatch.setattr("workers.finetuning.training.fine_tune", fail)
+        RunSpec(base_model="b", corpus="c").write(tmp_path)
+        out = io.StringIO()
+        code = run_module._run(tmp_path, EventWriter(out), Wishes())
+        return code, json.loads(out.getvalue())
+
+    code, event = play(InterruptedRunError(Wish.CANCEL, 4))
+    assert (code, event["event"], event["step"]) == (EXIT_CANCELLED, "cancelled", 4)
+    code, event = play(DivergedError("It diverged.", step=3))
+    assert (code, event["code"], event["data"]) == (EXIT_FAILED, "training-diverged", {"step": 3})
+    code, event = play(KeyError("x"))
+    assert (code, event["code"]) == (EXIT_FAILED, "internal")
+
+
+def test_wishes_come_as_lines_and_the_end_of_input_ends_the_process(monkeypatch):
+    ended: list[int] = []
+    monkeypatch.setattr(run_module.os, "_exit", ended.append)
+    wishes = Wishes()
+    run_module._listen(io.StringIO("dance\nstop\n"), wishes)
+    assert wishes.current is Wish.STOP
+    assert ended == [EXIT_PAUSED]
 
 
 def test_nothing_takes_a_cancellation_back():

@@ -5,7 +5,7 @@ import queue
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -37,7 +37,7 @@ class _Answer:
     sampling: SamplingState
     cache: KeyValueCache
     max_new_tokens: int
-    generated: int = field(default=0)
+    generated: int = 0
 
 
 class ContinuousBatchingEngine:
@@ -65,6 +65,8 @@ class ContinuousBatchingEngine:
         self._answers: dict[int, _Answer] = {}
         self._numbers = itertools.count()
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # Held while a request is queued, so that none is queued after the last look.
+        self._gate = threading.Lock()
         self._is_closed = False
         self._steps = 0
         self._generated_tokens = 0
@@ -93,11 +95,13 @@ class ContinuousBatchingEngine:
             stream,
             list(request.prompt_ids),
             TextStream(self._loaded.tokenizer.backend_tokenizer, sampling.stop),
-            SamplingState(sampling, set(request.prompt_ids)),
+            SamplingState(sampling, request.prompt_ids, max_new_tokens),
             KeyValueCache(total),
             max_new_tokens,
         )
-        self._commands.put(lambda: self._join(number, answer, total))
+        with self._gate:
+            self._refuse_if_closed()
+            self._commands.put(lambda: self._join(number, answer, total))
         return stream
 
     def stats(self) -> EngineStats:
@@ -118,8 +122,7 @@ class ContinuousBatchingEngine:
 
     def _check(self, request: GenerationRequest) -> int:
         """How many tokens the answer may have; raises what ``submit`` raises."""
-        if self._is_closed:
-            raise GenerationFailedError("The engine is closed.")
+        self._refuse_if_closed()
         prompt = request.prompt_ids
         if not prompt:
             raise InvalidInputError("The prompt is empty.")
@@ -140,6 +143,10 @@ class ContinuousBatchingEngine:
             )
         return max_new_tokens
 
+    def _refuse_if_closed(self) -> None:
+        if self._is_closed:
+            raise GenerationFailedError("The engine is closed.")
+
     def _join(self, number: int, answer: _Answer, total: int) -> None:
         self._answers[number] = answer
         self._scheduler.add(Sequence(number, len(answer.request.prompt_ids), total))
@@ -148,15 +155,20 @@ class ContinuousBatchingEngine:
         self._finish(number, FinishReason.CANCELLED)
 
     def _run(self) -> None:
-        while not self._is_closed:
-            self._take_commands()
-            work = self._scheduler.plan()
-            if work:
-                self._step(work)
-                self._steps += 1
-        self._do_commands()
-        for number in list(self._answers):
-            self._fail(number, GenerationFailedError("The engine was closed."))
+        try:
+            while not self._is_closed:
+                self._take_commands()
+                work = self._scheduler.plan()
+                if work:
+                    self._step(work)
+                    self._steps += 1
+        finally:
+            # Whatever ended the loop, nobody may wait for ever.
+            with self._gate:
+                self._is_closed = True
+            self._do_commands()
+            for number in list(self._answers):
+                self._fail(number, GenerationFailedError("The engine was closed."))
 
     def _take_commands(self) -> None:
         """Do what other threads asked for; wait for it where there is nothing else to do."""
@@ -169,32 +181,39 @@ class ContinuousBatchingEngine:
             self._commands.get()()
 
     def _step(self, work: list[Work]) -> None:
+        """Compute, and find the culprit where that fails.
+
+        Nothing but the caches is changed before all is computed, and writing the same keys and
+        values again is harmless, so after a failure each sequence is tried alone.
+        """
         try:
-            self._compute(work)
-        except Exception as exc:  # noqa: BLE001 - the culprit is found below, and gets the error
+            tokens = self._compute(work)
+        except Exception as exc:  # noqa: BLE001 - the culprit is found, and gets the error
             if len(work) == 1:
                 self._fail(work[0].sequence_id, _translate(exc))
                 return
-            # Writing the same keys and values again is harmless, so each is tried alone.
             for piece in work:
                 self._step([piece])
-
-    def _compute(self, work: list[Work]) -> None:
-        logits = self._runner.run([self._span(piece) for piece in work])
-        sampling = [piece for piece in work if piece.is_sampling]
-        broken = logits.isnan().any(dim=-1).tolist() if sampling else []
-        whole = [row for row, is_broken in enumerate(broken) if not is_broken]
-        states = [self._answers[sampling[row].sequence_id].sampling for row in whole]
-        tokens = choose_tokens(logits[whole], states) if whole else []
+            return
         for piece in work:
             self._scheduler.computed(piece)
-        for row, token in zip(whole, tokens, strict=True):
-            self._accept(sampling[row].sequence_id, token)
-        for piece, is_broken in zip(sampling, broken, strict=True):
-            if is_broken:
-                self._fail(
-                    piece.sequence_id, GenerationFailedError("The model's output is not a number.")
-                )
+        for piece, token in zip(_sampling(work), tokens, strict=True):
+            self._hand_over(piece.sequence_id, token)
+
+    def _compute(self, work: list[Work]) -> list[int | None]:
+        """The next tokens of those that sample, in order."""
+        logits = self._runner.run([self._span(piece) for piece in work])
+        states = [self._answers[piece.sequence_id].sampling for piece in _sampling(work)]
+        return choose_tokens(logits, states) if states else []
+
+    def _hand_over(self, number: int, token: int | None) -> None:
+        if token is None:
+            self._fail(number, GenerationFailedError("The model's output is not a number."))
+            return
+        try:
+            self._accept(number, token)
+        except Exception as exc:  # noqa: BLE001 - turning ids into text must harm nobody else
+            self._fail(number, _translate(exc))
 
     def _span(self, piece: Work) -> Span:
         answer = self._answers[piece.sequence_id]
@@ -204,6 +223,7 @@ class ContinuousBatchingEngine:
     def _accept(self, number: int, token: int) -> None:
         answer = self._answers[number]
         answer.generated += 1
+        answer.sampling.accept(token)
         self._generated_tokens += 1
         if token in self._end_ids:
             self._finish(number, FinishReason.STOP)
@@ -227,9 +247,15 @@ class ContinuousBatchingEngine:
         answer.stream.put(Chunk(text + answer.text.flush(), answer.generated, reason))
 
     def _fail(self, number: int, error: PerroquetError) -> None:
-        answer = self._answers.pop(number)
+        answer = self._answers.pop(number, None)
+        if answer is None:
+            return
         self._scheduler.remove(number)
         answer.stream.put(Chunk("", answer.generated, FinishReason.ERROR, error))
+
+
+def _sampling(work: list[Work]) -> list[Work]:
+    return [piece for piece in work if piece.is_sampling]
 
 
 def _translate(exc: Exception) -> PerroquetError:

@@ -1,97 +1,151 @@
-"""Choose the next token of each row. Every request draws from a generator of its own."""
+"""Choose the next token of each row. Every request throws dice of its own."""
 
-import random
-from dataclasses import dataclass, field
+from hashlib import blake2b
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from workers.generation.protocol import Sampling
 
 # Top-p is exact through the most likely tokens where these hold enough of the mass; otherwise
 # through more of them, and at last through all.
 _TIERS = (256, 4096)
+_DICE_BYTES = 7
 
 
-@dataclass
 class SamplingState:
-    """What a request carries from token to token: its parameters, its dice, the tokens it saw."""
+    """What a request carries from token to token: its parameters and the tokens it saw.
 
-    sampling: Sampling
-    seen_ids: set[int]
-    dice: random.Random = field(init=False)
+    The dice are a function of the seed and of how many tokens were drawn, so a step that is tried
+    again after a failure draws the same.
 
-    def __post_init__(self) -> None:
-        self.dice = random.Random(self.sampling.seed)  # noqa: S311 - sampling, not secrets
+    Args:
+        sampling: with a seed where ``temperature`` is above 0.
+        prompt_ids: the prompt, which the repetition penalty counts as seen.
+        max_new_tokens: how many tokens may be accepted.
+    """
+
+    def __init__(
+        self, sampling: Sampling, prompt_ids: tuple[int, ...], max_new_tokens: int
+    ) -> None:
+        self.sampling = sampling
+        self._prompt_tokens = len(prompt_ids)
+        self._drawn = 0
+        self._seen = np.zeros(len(prompt_ids) + max_new_tokens, np.int64)
+        self._seen[: len(prompt_ids)] = prompt_ids
+
+    @property
+    def seen_ids(self) -> NDArray[np.int64]:
+        """Prompt and answer so far, ``[tokens]``."""
+        return self._seen[: self._prompt_tokens + self._drawn]
+
+    def throw(self) -> float:
+        """The uniform number in [0, 1) for the next token."""
+        source = f"{self.sampling.seed}:{self._drawn}".encode()
+        digest = blake2b(source, digest_size=_DICE_BYTES).digest()
+        return int.from_bytes(digest, "big") / 2.0 ** (8 * _DICE_BYTES)
+
+    def accept(self, token_id: int) -> None:
+        """Note that a token was chosen for good."""
+        self._seen[self._prompt_tokens + self._drawn] = token_id
+        self._drawn += 1
 
 
 @torch.inference_mode()
-def choose_tokens(logits: torch.Tensor, states: list[SamplingState]) -> list[int]:
-    """The next token id of each row.
+def choose_tokens(logits: torch.Tensor, states: list[SamplingState]) -> list[int | None]:
+    """The next token id of each row, None where a row's logits are no numbers.
 
     The same seed gives the same text whatever else is in the batch, up to the arithmetic of the
     logits themselves: a device whose matrix products depend on the batch's shape can tip a near
-    tie.
+    tie. Changes no state, so it can be called again for the same step.
 
     Args:
         logits: float ``[rows, vocabulary]``; changed in place.
         states: one for each row.
     """
     logits = logits.float()
-    for row, state in enumerate(states):
-        _penalise_repetition(logits[row], state)
-    greedy = logits.argmax(dim=-1).tolist()
-    warm = [row for row, state in enumerate(states) if state.sampling.temperature > 0]
-    chosen = list(greedy)
+    penalised = [row for row, s in enumerate(states) if s.sampling.repetition_penalty != 1.0]
+    if penalised:
+        _penalise_repetition(logits, penalised, states)
+    best, greedy = logits.max(dim=-1)
+    is_sound: list[bool] = best.isfinite().tolist()
+    chosen: list[int | None] = list(greedy.tolist())
+    warm = [r for r, s in enumerate(states) if s.sampling.temperature > 0 and is_sound[r]]
     if warm:
         for row, token in zip(warm, _draw(logits[warm], [states[r] for r in warm]), strict=True):
             chosen[row] = token
-    for state, token in zip(states, chosen, strict=True):
-        state.seen_ids.add(token)
-    return chosen
+    return [token if sound else None for token, sound in zip(chosen, is_sound, strict=True)]
 
 
-def _penalise_repetition(row: torch.Tensor, state: SamplingState) -> None:
-    """Keskar et al., *CTRL* (2019), section 4.1, as ``transformers`` has it."""
-    penalty = state.sampling.repetition_penalty
-    if penalty == 1.0 or not state.seen_ids:
-        return
-    seen = torch.tensor(sorted(state.seen_ids), device=row.device)
-    scores = row[seen]
-    row[seen] = torch.where(scores > 0, scores / penalty, scores * penalty)
+def _penalise_repetition(
+    logits: torch.Tensor, rows: list[int], states: list[SamplingState]
+) -> None:
+    """Keskar et al., *CTRL* (2019), section 4.1, as ``transformers`` has it.
+
+    A token that occurs twice is looked up twice and written twice with the same value.
+    """
+    device = logits.device
+    seen = [states[row].seen_ids for row in rows]
+    row_index = torch.from_numpy(np.repeat(rows, [len(ids) for ids in seen])).to(device)
+    token_index = torch.from_numpy(np.concatenate(seen)).to(device)
+    penalties = torch.tensor([s.sampling.repetition_penalty for s in states], device=device)
+    scores = logits[row_index, token_index]
+    penalty = penalties[row_index]
+    logits[row_index, token_index] = torch.where(scores > 0, scores / penalty, scores * penalty)
 
 
 def _draw(logits: torch.Tensor, states: list[SamplingState]) -> list[int]:
-    temperatures = torch.tensor([s.sampling.temperature for s in states], device=logits.device)
+    device = logits.device
+    temperatures = torch.tensor([s.sampling.temperature for s in states], device=device)
     # A temperature near 0 must not overflow; the largest logit becomes 0 first.
     scaled = (logits - logits.max(dim=-1, keepdim=True).values) / temperatures[:, None]
     log_total = scaled.logsumexp(dim=-1, keepdim=True)
-    width = _width(scaled, log_total, states)
-    values, ids = scaled.topk(width, dim=-1)
+    values, ids = _most_likely(scaled, log_total, states)
     probabilities = (values - log_total).exp()
-    before = probabilities.cumsum(dim=-1) - probabilities
-    rank = torch.arange(width, device=logits.device)
-    top_p = torch.tensor([s.sampling.top_p for s in states], device=logits.device)
-    top_k = torch.tensor([s.sampling.top_k or width for s in states], device=logits.device)
-    keep = (before < top_p[:, None]) & (rank < top_k[:, None])
-    keep[:, 0] = True
-    kept = probabilities * keep
-    dice = torch.tensor([s.dice.random() for s in states], device=logits.device)
+    kept = probabilities * _is_kept(probabilities, states)
+    dice = torch.tensor([s.throw() for s in states], device=device)
     threshold = dice[:, None] * kept.sum(dim=-1, keepdim=True)
     index = (kept.cumsum(dim=-1) <= threshold).sum(dim=-1, keepdim=True)
-    last = keep.sum(dim=-1, keepdim=True) - 1
-    return ids.gather(1, torch.minimum(index, last)).squeeze(1).tolist()
+    # Rounding may put the dice at or past the whole mass; the last token that is kept has it then.
+    last = (kept > 0).sum(dim=-1, keepdim=True) - 1
+    tokens: list[int] = ids.gather(1, torch.minimum(index, last)).squeeze(1).tolist()
+    return tokens
 
 
-def _width(scaled: torch.Tensor, log_total: torch.Tensor, states: list[SamplingState]) -> int:
-    """How many of the most likely tokens hold every row's top-p or top-k."""
+def _is_kept(probabilities: torch.Tensor, states: list[SamplingState]) -> torch.Tensor:
+    """Which tokens of each row, most likely first, are within its ``top_k`` and ``top_p``.
+
+    As in ``transformers``, ``top_k`` comes first and ``top_p`` is a share of what it leaves.
+    """
+    device, width = probabilities.device, probabilities.shape[-1]
+    top_k = torch.tensor([s.sampling.top_k or width for s in states], device=device)
+    top_p = torch.tensor([s.sampling.top_p for s in states], device=device)
+    is_bounded = torch.tensor([s.sampling.top_k > 0 for s in states], device=device)
+    within_k = torch.arange(width, device=device) < top_k[:, None]
+    within = probabilities * within_k
+    # Without a bound the probabilities are shares of the whole vocabulary, seen here or not.
+    mass = torch.where(is_bounded, within.sum(dim=-1), 1.0)
+    before = within.cumsum(dim=-1) - within
+    keep = within_k & (before < (top_p * mass)[:, None])
+    keep[:, 0] = True
+    return keep
+
+
+def _most_likely(
+    scaled: torch.Tensor, log_total: torch.Tensor, states: list[SamplingState]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As few of the most likely tokens, sorted, as hold every row's ``top_k`` or ``top_p``."""
     vocabulary = scaled.shape[-1]
     for width in _TIERS:
         if width >= vocabulary:
             break
-        mass = (scaled.topk(width, dim=-1).values - log_total).exp().sum(dim=-1).tolist()
+        values, ids = scaled.topk(width, dim=-1)
+        mass = (values - log_total).exp().sum(dim=-1).tolist()
         if all(
-            m >= s.sampling.top_p or 0 < s.sampling.top_k <= width
+            0 < s.sampling.top_k <= width or m >= s.sampling.top_p
             for m, s in zip(mass, states, strict=True)
         ):
-            return width
-    return vocabulary
+            return values, ids
+    values, ids = scaled.sort(dim=-1, descending=True)
+    return values, ids

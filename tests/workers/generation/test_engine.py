@@ -176,7 +176,8 @@ def test_logits_that_are_no_numbers_fail_their_request_only(loaded, engine, monk
         rows = [span for span in spans if span.is_sampling]
         for row, span in enumerate(rows):
             if span.position == 0 and len(span.token_ids) == 1:
-                logits[row, 3] = float("nan")
+                with torch.inference_mode():
+                    logits[row, 3] = float("nan")
         return logits
 
     monkeypatch.setattr(engine._runner, "run", spoil)

@@ -14,7 +14,13 @@ from bot.chat.places import Places
 from bot.chat.poster import DiscordPoster
 from bot.chat.reply_keeper import ReplyKeeper
 from bot.client import PerroquetBot
+from bot.guilds import GuildsCog
+from bot.health.cog import make_health_cog
 from bot.heartbeat import Heartbeat
+from bot.patience import keep_trying
+from bot.privacy.cog import make_privacy_cog
+from bot.settings.cog import make_settings_cog
+from bot.translation import CatalogueTranslator
 from core.conversations.intake import ReplyOptions
 from core.db.desk import Desk
 from core.db.engines import make_engine
@@ -33,7 +39,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
     redis_client = make_reading_client(settings.redis.url)
     reader = StreamReader(redis_client, settings.redis.key_prefix, name)
     catalogue = Catalogue.load()
-    bot = PerroquetBot(translator=None)
+    bot = PerroquetBot(catalogue, CatalogueTranslator(catalogue))
     tools = ReplyTools(
         desk,
         DiscordPoster(bot),
@@ -54,10 +60,16 @@ def build_bot(settings: Settings) -> PerroquetBot:
     async def start() -> None:
         desk.start()
         publisher.start()
-        await places.refresh()
+        await keep_trying(places.refresh)
         await bot.add_cog(
             ChatCog(bot, intake, places, desk, catalogue, settings.chat.message_max_characters)
         )
+        await bot.add_cog(make_settings_cog(catalogue, desk, places))
+        await bot.add_cog(make_privacy_cog(catalogue, desk))
+        await bot.add_cog(
+            make_health_cog(catalogue, desk, publisher, reader, settings.generation.model)
+        )
+        await bot.add_cog(GuildsCog(desk))
         keeper.start()
         heartbeat.start()
 

@@ -7,6 +7,9 @@ import structlog
 from discord import app_commands
 from discord.ext import commands
 
+from bot.catalogue import Catalogue
+from bot.errors import RoutedTree
+
 log = structlog.get_logger(__name__)
 
 
@@ -25,9 +28,8 @@ class PerroquetBot(commands.AutoShardedBot):
 
     def __init__(
         self,
-        *,
-        translator: app_commands.Translator | None,
-        tree_cls: type[app_commands.CommandTree[discord.Client]] = app_commands.CommandTree,
+        catalogue: Catalogue,
+        translator: app_commands.Translator,
     ) -> None:
         super().__init__(
             command_prefix=commands.when_mentioned,
@@ -36,16 +38,16 @@ class PerroquetBot(commands.AutoShardedBot):
             allowed_mentions=discord.AllowedMentions.none(),
             max_messages=1000,
             chunk_guilds_at_startup=False,
-            tree_cls=tree_cls,
+            tree_cls=RoutedTree,
         )
+        self.tree.catalogue = catalogue  # type: ignore[attr-defined]  # of our RoutedTree
         self._translator = translator
         self.starters: Sequence[Callable[[], Awaitable[None]]] = ()
         self.closers: Sequence[Callable[[], Awaitable[None]]] = ()
 
     async def setup_hook(self) -> None:
         """Runs once, after login and before the gateway connects."""
-        if self._translator is not None:
-            await self.tree.set_translator(self._translator)
+        await self.tree.set_translator(self._translator)
         for start in self.starters:
             await start()
         await self.tree.sync()

@@ -3,16 +3,21 @@
 import discord
 import structlog
 from discord.ext import commands
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from bot.catalogue import Catalogue
+from bot.catalogue import Catalogue, LocaleCode
 from bot.chat.addressing import Verdict, address
 from bot.chat.intake import ChatIntake, hear
 from bot.chat.places import Places
+from bot.patience import keep_trying
 from core.conversations.forgetting import forget_message
 from core.db.desk import Desk
 
 log = structlog.get_logger(__name__)
+
+# Messages that wait for the database in memory; beyond it they are lost, and the log says so.
+_MAX_WAITING = 1000
 
 
 class ChatCog(commands.Cog):
@@ -33,6 +38,8 @@ class ChatCog(commands.Cog):
         self._desk = desk
         self._catalogue = catalogue
         self._max_characters = max_characters
+        self._waiting = 0
+        self._told: set[int] = set()
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
@@ -44,12 +51,35 @@ class ChatCog(commands.Cog):
         addressed = address(heard, bot_id=user.id, max_characters=self._max_characters)
         locale = self._places.locale_of(message.guild)
         if addressed.verdict is Verdict.ANSWER:
-            await self._intake.take(message, addressed.text, locale)
+            await self._answer(message, addressed.text, locale)
         elif addressed.verdict is Verdict.ASK_FOR_TEXT:
             await self._hint(message, self._catalogue.say(locale, "chat-text-only"))
         elif addressed.verdict is Verdict.TOO_LONG:
             text = self._catalogue.say(locale, "chat-text-too-long", limit=self._max_characters)
             await self._hint(message, text)
+
+    async def _answer(self, message: discord.Message, text: str, locale: LocaleCode) -> None:
+        """Take a message in; while the database is away it waits here, and its author is told."""
+        try:
+            await self._intake.take(message, text, locale)
+        except OperationalError as exc:
+            log.warning("message_waits", error=type(exc).__name__)
+            await self._answer_later(message, text, locale)
+
+    async def _answer_later(self, message: discord.Message, text: str, locale: LocaleCode) -> None:
+        if self._waiting >= _MAX_WAITING:
+            log.error("message_lost", waiting=self._waiting)
+            return
+        self._waiting += 1
+        try:
+            if message.channel.id not in self._told:
+                self._told.add(message.channel.id)
+                await self._hint(message, self._catalogue.say(locale, "chat-database-down"))
+            await keep_trying(lambda: self._intake.take(message, text, locale))
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._told.clear()
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:
@@ -66,7 +96,7 @@ class ChatCog(commands.Cog):
             for message_id in message_ids:
                 forget_message(session, message_id)
 
-        await self._desk.write(forget)
+        await keep_trying(lambda: self._desk.write(forget))
 
     async def _hint(self, message: discord.Message, text: str) -> None:
         try:

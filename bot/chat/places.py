@@ -37,6 +37,10 @@ class Places:
             return locale_code(chosen)
         return locale_code(str(guild.preferred_locale), self._default_locale)
 
+    def remember_listening(self, channel_id: int, *, is_listening: bool) -> None:
+        """A channel was switched in this process."""
+        (self.listening.add if is_listening else self.listening.discard)(channel_id)
+
     def remember_locale(self, guild_id: int, locale: LocaleCode) -> None:
         """A guild chose its language in this process."""
         self._locales[guild_id] = locale

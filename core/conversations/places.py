@@ -79,9 +79,10 @@ def listening_channels(session: Session) -> set[int]:
     return set(session.scalars(select(Channel.id).where(Channel.is_listening)))
 
 
-def set_locale(session: Session, guild_id: int, locale: str) -> None:
-    """Choose the language in which the bot speaks of itself in a guild."""
-    session.execute(update(Guild).where(Guild.id == guild_id).values(locale=locale))
+def set_locale(session: Session, place: Place, locale: str) -> None:
+    """Choose the language in which the bot speaks of itself in a place's guild."""
+    open_place(session, place)
+    session.execute(update(Guild).where(Guild.id == place.guild_id).values(locale=locale))
 
 
 def guild_locales(session: Session) -> dict[int, str]:

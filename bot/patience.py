@@ -1,0 +1,30 @@
+"""Waiting for a database that is away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from sqlalchemy.exc import OperationalError
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_FIRST_WAIT_SECONDS = 0.5
+_LONGEST_WAIT_SECONDS = 10.0
+
+
+async def keep_trying(work: Callable[[], Awaitable[T]]) -> T:
+    """Do something that needs the database, again and again until it is back.
+
+    The waits double up to ten seconds. Only cancellation ends the waiting.
+    """
+    wait = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return await work()
+        except OperationalError as exc:
+            log.warning("database_away", error=type(exc).__name__, next_try_seconds=wait)
+        await asyncio.sleep(wait)
+        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)

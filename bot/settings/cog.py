@@ -1,0 +1,111 @@
+"""``/perroquet``: where the bot listens, and which language it speaks."""
+
+from typing import Literal
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+
+from bot.catalogue import Catalogue, locale_code
+from bot.chat.places import Places
+from bot.settings.views import UndoListening
+from bot.translation import text
+from core.conversations.places import Place, set_listening, set_locale
+from core.db.desk import Desk
+
+
+def make_settings_cog(catalogue: Catalogue, desk: Desk, places: Places) -> commands.Cog:
+    """The cog; a function, because discord.py reads descriptions when the class is made."""
+
+    class SettingsCog(
+        commands.GroupCog,
+        group_name="perroquet",
+        group_description=text(catalogue, "command-perroquet"),
+    ):
+        """Settings of a channel and of a server."""
+
+        @app_commands.command(
+            name=text(catalogue, "command-here-name"), description=text(catalogue, "command-here")
+        )
+        @app_commands.guild_only()
+        @app_commands.checks.has_permissions(manage_channels=True)
+        async def here(self, interaction: discord.Interaction) -> None:
+            """Answer every message of this channel."""
+            await switch(interaction, is_listening=True)
+
+        @app_commands.command(
+            name=text(catalogue, "command-away-name"), description=text(catalogue, "command-away")
+        )
+        @app_commands.guild_only()
+        @app_commands.checks.has_permissions(manage_channels=True)
+        async def away(self, interaction: discord.Interaction) -> None:
+            """Answer only who addresses the bot."""
+            await switch(interaction, is_listening=False)
+
+        @app_commands.command(
+            name=text(catalogue, "command-language-name"),
+            description=text(catalogue, "command-language"),
+        )
+        @app_commands.guild_only()
+        @app_commands.checks.has_permissions(manage_guild=True)
+        @app_commands.rename(language=text(catalogue, "option-language-name"))
+        @app_commands.describe(language=text(catalogue, "option-language"))
+        async def language(
+            self, interaction: discord.Interaction, language: Literal["English", "Français"]
+        ) -> None:
+            """Choose the language in which the bot speaks of itself here."""
+            chosen = locale_code("fr" if language == "Français" else "en")
+            guild_id = _guild_id(interaction)
+            place = place_of(interaction)
+            await desk.write(lambda session: set_locale(session, place, chosen))
+            places.remember_locale(guild_id, chosen)
+            await interaction.response.send_message(
+                catalogue.say(chosen, "language-chosen"), ephemeral=True
+            )
+
+        @app_commands.command(
+            name=text(catalogue, "command-help-name"), description=text(catalogue, "command-help")
+        )
+        async def help(self, interaction: discord.Interaction) -> None:
+            """Say what the bot can do."""
+            locale = locale_code(str(interaction.locale))
+            embed = discord.Embed(
+                title=catalogue.say(locale, "help-title"),
+                description=catalogue.say(locale, "help-text"),
+                colour=discord.Colour.green(),
+            )
+            await interaction.response.send_message(embed=embed, ephemeral=True)
+
+    async def switch(interaction: discord.Interaction, *, is_listening: bool) -> None:
+        locale = locale_code(str(interaction.locale))
+        place = place_of(interaction)
+        has_changed = await desk.write(
+            lambda session: set_listening(session, place, is_listening=is_listening)
+        )
+        places.remember_listening(place.channel_id, is_listening=is_listening)
+        state = "on" if is_listening else "off"
+        if not has_changed:
+            sentence = catalogue.say(locale, f"listening-already-{state}")
+            await interaction.response.send_message(sentence, ephemeral=True)
+            return
+        undo = UndoListening(catalogue, desk, places, place, locale, was_listening=not is_listening)
+        await interaction.response.send_message(
+            catalogue.say(locale, f"listening-{state}"), view=undo
+        )
+
+    return SettingsCog()
+
+
+def place_of(interaction: discord.Interaction) -> Place:
+    """Where an interaction happens."""
+    guild = interaction.guild
+    channel_id = interaction.channel_id or 0
+    if guild is None:
+        return Place(channel_id)
+    return Place(channel_id, guild.id, guild.name, locale_code(str(guild.preferred_locale)))
+
+
+def _guild_id(interaction: discord.Interaction) -> int:
+    if interaction.guild_id is None:
+        raise app_commands.NoPrivateMessage
+    return interaction.guild_id

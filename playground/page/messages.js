@@ -24,7 +24,7 @@ export function messageNode(message, view) {
   if (isPrivate) body.append(el("p", { className: "note" }, say("privately") + " · ",
     el("a", { href: "#", onclick: (e) => { e.preventDefault(); api.remove(message.channel_id, message.id, view.me.id); } }, say("dismiss"))));
   return el("li", { className: `message${isPrivate ? " private" : ""}`, id: `m${message.id}` },
-    quote(message), avatar(author), el("div", {}, head, body), isPrivate ? null : tools(message, view));
+    quote(message, view), avatar(author), el("div", {}, head, body), isPrivate ? null : tools(message, view));
 }
 
 function avatar(user) {
@@ -33,12 +33,14 @@ function avatar(user) {
   return node;
 }
 
-function quote(message) {
+function quote(message, view) {
   const replied = message.referenced_message;
   if (!replied) return null;
-  const text = `${replied.author.global_name ?? replied.author.username}: ${replied.content.slice(0, 120)}`;
+  const text = `${replied.author.global_name ?? replied.author.username}: ${plain(replied.content, view.names).slice(0, 120)}`;
   return el("button", { type: "button", className: "quote-of", onclick: () => document.getElementById(`m${replied.id}`)?.scrollIntoView({ block: "center" }) }, text);
 }
+
+const plain = (text, names) => text.replace(/<@!?(\d+)>/g, (_, id) => `@${names.user(id)}`).replace(/<#(\d+)>/g, (_, id) => `#${names.channel(id)}`);
 
 function tools(message, view) {
   const own = message.author.id === view.me.id;

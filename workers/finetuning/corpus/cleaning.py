@@ -37,8 +37,10 @@ def _clean_example(example: Example) -> Example | None:
     turns = _merge([replace(turn, text=clean_text(turn.text)) for turn in example.turns])
     while turns and turns[-1].role != "assistant":
         turns.pop()
-    while turns and turns[0].role == "assistant":
-        turns.pop(0)
+    # What is said before anybody asked answers nothing, and templates want a question first.
+    opening = 1 if turns and turns[0].role == "system" else 0
+    while len(turns) > opening and turns[opening].role == "assistant":
+        turns.pop(opening)
     if not any(turn.role == "assistant" and turn.trains for turn in turns):
         return None
     return Conversation(tuple(turns)) if any(turn.role == "user" for turn in turns) else None

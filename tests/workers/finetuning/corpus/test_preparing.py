@@ -1,0 +1,191 @@
+"""Uploads become a clean, deduplicated, masked and split corpus with an honest report."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from workers.finetuning.bases import load_tokenizer
+from workers.finetuning.corpus.errors import CorpusError
+from workers.finetuning.corpus.files import CorpusFile
+from workers.finetuning.corpus.prepared import hash_prepared, read_split
+from workers.finetuning.corpus.preparing import PreparationOptions, prepare_corpus
+from workers.finetuning.corpus.report import CorpusReport, estimate_seconds, estimate_steps
+from workers.finetuning.corpus.splitting import Split, SplitShares
+from workers.finetuning.encoding import ExampleEncoder
+
+STORY = [
+    "Le perroquet gris du port de Saint-Malo répète tout ce que disent les marins du matin.",
+    "Au marché, une vieille dame lui donne des noix et lui apprend une chanson de son pays.",
+    "Quand la pluie tombe, il se cache sous le toit de la halle et imite le bruit des gouttes.",
+    "Les enfants de l’école viennent le voir chaque soir pour entendre une nouvelle histoire.",
+]
+
+
+def upload(tmp_path: Path, records: list, name: str = "a.jsonl") -> list[CorpusFile]:
+    path = tmp_path / name
+    path.write_text("\n".join(json.dumps(record) for record in records))
+    return [CorpusFile(path, name)]
+
+
+def pairs(count: int) -> list[dict]:
+    return [{"prompt": f"Number {i}?", "completion": f"It is {i * i}."} for i in range(count)]
+
+
+def texts_of(folder: Path) -> dict[Split, list[str]]:
+    return {split: [example.text for example in read_split(folder, split)] for split in Split}
+
+
+def test_figures_of_a_plain_case(tmp_path, tiny_llama_folder):
+    encoder = ExampleEncoder(load_tokenizer(tiny_llama_folder), 64)
+    report = prepare_corpus(
+        upload(tmp_path, pairs(40)), tmp_path / "out", count_tokens=encoder.count
+    )
+    assert (report.documents, report.examples, report.turns) == (40, 40, 80)
+    assert report.files == ["a.jsonl"]
+    assert 0 < report.trained_tokens < report.tokens
+    counts = {name: split.documents for name, split in report.splits.items()}
+    assert counts == {"train": 36, "validation": 2, "test": 2}
+    assert sum(split.tokens for split in report.splits.values()) == report.tokens
+    assert report.sha256 == hash_prepared(tmp_path / "out")
+    assert CorpusReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+    assert [path.suffix for path in (tmp_path / "out").iterdir()] == [".jsonl"] * 3
+
+
+def test_the_same_seed_splits_alike_and_another_does_not(tmp_path):
+    files = upload(tmp_path, pairs(60))
+
+    def split(seed: int, name: str) -> dict[Split, list[str]]:
+        options = PreparationOptions(shares=SplitShares(seed=seed))
+        prepare_corpus(files, tmp_path / name, options=options)
+        return texts_of(tmp_path / name)
+
+    assert split(1, "a") == split(1, "b") != split(2, "c")
+
+
+def test_twins_are_dropped_so_none_stands_in_two_splits(tmp_path):
+    story = " ".join(STORY)
+    nearly = story.replace("gris", "vert")
+    records = [
+        *pairs(20),
+        {"prompt": "  number 3? ", "completion": "IT IS 9"},
+        {"text": story},
+        {"text": nearly},
+        {"text": " ".join(reversed(STORY)) + " Et puis il s’envole vers le sud avec les siens."},
+    ]
+    report = prepare_corpus(upload(tmp_path, records), tmp_path / "out")
+    assert (report.exact_duplicates, report.near_duplicates) == (1, 1)
+    everything = [text for texts in texts_of(tmp_path / "out").values() for text in texts]
+    assert story in everything
+    assert nearly not in everything
+
+
+def test_what_cannot_be_learnt_is_counted_not_kept(tmp_path):
+    records = [
+        *pairs(12),
+        {"prompt": "Silence?", "completion": "  "},
+        {"text": "\u0000\u200e\n"},
+        {"messages": [{"role": "user", "content": "Anybody?"}]},
+        {"messages": [{"role": "assistant", "content": "Alone."}]},
+    ]
+    report = prepare_corpus(upload(tmp_path, records), tmp_path / "out")
+    assert report.examples == 12 + (report.documents - 12)
+    assert report.empty >= 3
+    kept = [text for texts in texts_of(tmp_path / "out").values() for text in texts]
+    assert not any("Anybody" in text or "Alone" in text for text in kept)
+
+
+def test_turns_are_put_in_the_order_that_templates_want(tmp_path):
+    record = {
+        "messages": [
+            {"role": "assistant", "content": "Welcome!"},
+            {"role": "user", "content": "One"},
+            {"role": "user", "content": "Two"},
+            {"role": "system", "content": "Be kind."},
+            {"role": "assistant", "content": "A"},
+            {"role": "assistant", "content": "B"},
+            {"role": "user", "content": "Bye"},
+        ]
+    }
+    options = PreparationOptions(shares=SplitShares(0, 0))
+    prepare_corpus(upload(tmp_path, [*pairs(10), record]), tmp_path / "out", options=options)
+    last = list(read_split(tmp_path / "out", Split.TRAIN))[-1]
+    assert [(turn.role, turn.text) for turn in last.turns] == [
+        ("system", "Be kind."),
+        ("user", "One\nTwo"),
+        ("assistant", "A\nB"),
+    ]
+
+
+def test_personal_data_is_masked_and_counted(tmp_path):
+    records = [
+        *pairs(10),
+        {
+            "prompt": "Mail?",
+            "completion": "Write to coco.vert+x@example.org, or call 06 12 34 56 78.",
+        },
+        {"prompt": "Key?", "completion": "ghp_" + "a1" * 18 + " and AKIAABCDEFGHIJKLMNOP"},
+        {"prompt": "Abroad?", "completion": "+44 20 7946 0958 at 12:30 on 2024-05-06, 1 000 000 €"},
+    ]
+    report = prepare_corpus(upload(tmp_path, records), tmp_path / "out")
+    assert report.masked == {"[email]": 1, "[phone]": 2, "[secret]": 2}
+    everything = "\n".join(text for texts in texts_of(tmp_path / "out").values() for text in texts)
+    assert "Write to [email], or call [phone]." in everything
+    assert "[phone] at 12:30 on 2024-05-06, 1 000 000 €" in everything
+    assert "ghp_" not in everything
+    kept = PreparationOptions(mask_personal_data=False)
+    assert prepare_corpus(upload(tmp_path, records), tmp_path / "raw", options=kept).masked == {}
+
+
+def test_languages_and_warnings(tmp_path):
+    records = [{"text": f"{line} Voici le jour numéro {i} de la semaine."} for i, line in
+               enumerate(STORY * 4)]  # fmt: skip
+    options = PreparationOptions(base_languages=frozenset({"en"}))
+    report = prepare_corpus(upload(tmp_path, records), tmp_path / "out", options=options)
+    assert next(iter(report.languages)) == "fr"
+    assert report.warnings == ["little-text", "other-language"]
+
+
+def test_a_validation_set_of_ones_own_is_used_and_its_twins_leave_the_rest(tmp_path):
+    own = upload(tmp_path, pairs(5), "own.jsonl")
+    report = prepare_corpus(upload(tmp_path, pairs(40)), tmp_path / "out", validation_files=own)
+    splits = texts_of(tmp_path / "out")
+    assert len(splits[Split.VALIDATION]) == report.splits["validation"].examples == 5
+    assert report.exact_duplicates == 5
+    assert not set(splits[Split.VALIDATION]) & set(splits[Split.TRAIN] + splits[Split.TEST])
+
+
+@pytest.mark.parametrize("records", [pairs(9), [{"text": "Encore."}] * 500])
+def test_too_little_is_refused_and_leaves_nothing(tmp_path, records):
+    with pytest.raises(CorpusError, match="at least 10 are needed") as caught:
+        prepare_corpus(upload(tmp_path, records), tmp_path / "out")
+    assert caught.value.data["found"] == len({json.dumps(record) for record in records})
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_fault_late_in_the_file_leaves_nothing(tmp_path):
+    (file,) = upload(tmp_path, pairs(50))
+    file.path.write_text(file.path.read_text() + '\n{"prompt": "half')
+    with pytest.raises(CorpusError) as caught:
+        prepare_corpus([file], tmp_path / "out")
+    assert caught.value.data["line"] == 51
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_one_text_file_is_enough(tmp_path):
+    path = tmp_path / "story.txt"
+    path.write_text("\n\n".join(" ".join(f"w{i}x{j}" for j in range(200)) for i in range(3)))
+    heard: list[int] = []
+    report = prepare_corpus(
+        [CorpusFile(path, "story.txt")], tmp_path / "out", on_progress=heard.append
+    )
+    assert report.conversations == 0
+    assert "no-validation" in report.warnings
+    assert report.splits["train"].documents == report.documents
+
+
+def test_estimates():
+    assert estimate_steps(10_000, block_size=512, rows_per_step=4, epochs=3) == 15
+    assert estimate_steps(1, block_size=512, rows_per_step=4, epochs=0.01) == 1
+    assert estimate_seconds(1000, epochs=3, tokens_per_second=100) == 30
+    assert estimate_seconds(1000, epochs=3, tokens_per_second=0) == 0

@@ -9,11 +9,16 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from core.errors import InvalidInputError
+from workers.generation.prompt_encoding import PromptEncoder
+
 BOT_NAME = "Perroquet"
 _MAX_NAME_LENGTH = 32
 # What Discord lets into a name and a transcript must not contain.
 _NOT_IN_NAMES = re.compile(r"[\s:<>|]+")
-_INVISIBLE = "\u200b"
+_NAMELESS = "User"
+# A line of a member's text that looks like somebody else's turn.
+_LOOKS_LIKE_TURN = re.compile(r"\n(?=[^\n:]{1,32}:)")
 
 
 @dataclass(frozen=True)
@@ -36,27 +41,25 @@ class Prompt:
 def give_template(tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a tokenizer without a chat template the plain one with speaker tags.
 
-    ``save_pretrained`` then keeps it beside the model.
+    ``save_pretrained`` then keeps it beside the model. Where the tokenizer begins its texts with a
+    token of their own, so does the template.
     """
     if not tokenizer.chat_template:
-        tokenizer.chat_template = _speaker_tags()
+        begins = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
+        tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + _speaker_tags()
 
 
 class ChatFormat:
-    """Renders conversations with a tokenizer's chat template.
+    """Renders conversations with a tokenizer's chat template. Thread-safe.
 
-    Members cannot forge control tokens: the special tokens' strings are broken up by an invisible
-    character wherever a member writes them.
+    Members cannot forge control tokens: what they write is encoded as plain text.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         give_template(tokenizer)
         self._tokenizer = tokenizer
-        self._has_speaker_tags = tokenizer.chat_template == _speaker_tags()
-        specials = {
-            str(token) for token in tokenizer.added_tokens_decoder.values() if token.special
-        }
-        self._specials = sorted({*specials, *tokenizer.all_special_tokens}, key=len, reverse=True)
+        self._encoder = PromptEncoder(tokenizer)
+        self._has_speaker_tags = str(tokenizer.chat_template).endswith(_speaker_tags())
 
     def fit(
         self, turns: Sequence[Turn], *, persona: str, context_window: int, max_new_tokens: int
@@ -70,33 +73,52 @@ class ChatFormat:
             persona: what the model is told of itself; models with speaker tags are told nothing.
             context_window: how many tokens the model can see.
             max_new_tokens: the room to leave; at most half the window is left.
-        """
-        room = context_window - min(max_new_tokens, context_window // 2)
-        kept = [self._clean(turn) for turn in turns]
-        while True:
-            token_ids = self._render(kept, persona)
-            if len(token_ids) <= room:
-                return Prompt(tuple(token_ids), self._stops(kept))
-            if len(kept) > 1:
-                kept = kept[1:]
-            elif len(kept[0].text) <= 1:
-                return Prompt(tuple(token_ids[-room:]), self._stops(kept))
-            else:
-                kept = [self._without_beginning(kept[0], len(token_ids) - room)]
 
-    def _without_beginning(self, turn: Turn, surplus: int) -> Turn:
-        ids = self._tokenizer.encode(turn.text, add_special_tokens=False)
-        text = str(self._tokenizer.decode(ids[surplus:])) if surplus < len(ids) else ""
-        shorter = text if len(text) < len(turn.text) else turn.text[1:]
-        return replace(turn, text=shorter or turn.text[-1:])
+        Raises:
+            InvalidInputError: there are no turns.
+        """
+        if not turns:
+            raise InvalidInputError("There is no message to answer.")
+        room = context_window - min(max_new_tokens, context_window // 2)
+        persona = self._encoder.guard(persona)
+        spoken = [self._clean(turn) for turn in turns]
+        kept, token_ids = self._newest_that_fit(spoken, persona, room)
+        while len(token_ids) > room and kept[0].text:
+            kept = [self._without_beginning(kept[0], len(token_ids) - room)]
+            token_ids = self._render(kept, persona)
+        # Only a template that is itself longer than the window is still too long.
+        return Prompt(tuple(token_ids[-room:]), self._stops(spoken))
+
+    def _newest_that_fit(
+        self, turns: list[Turn], persona: str, room: int
+    ) -> tuple[list[Turn], list[int]]:
+        """The longest end of the conversation that fits, at least its last turn; its token ids."""
+        too_many, fewest = 0, len(turns) - 1
+        # Fewer turns make fewer tokens, so the border is found by halving.
+        best = turns[fewest:]
+        best_ids = self._render(best, persona)
+        if len(best_ids) > room:
+            return best, best_ids
+        first = too_many
+        while first < fewest:
+            token_ids = self._render(turns[first:], persona)
+            if len(token_ids) <= room:
+                fewest, best, best_ids = first, turns[first:], token_ids
+            else:
+                too_many = first + 1
+            first = (too_many + fewest) // 2
+        return best, best_ids
+
+    def _without_beginning(self, turn: Turn, surplus_tokens: int) -> Turn:
+        shorter = self._encoder.without_beginning(turn.text, surplus_tokens)
+        return replace(turn, text=shorter if len(shorter) < len(turn.text) else "")
 
     def _render(self, turns: list[Turn], persona: str) -> list[int]:
         messages = self._messages(turns)
-        system = [{"role": "system", "content": persona}] if persona else []
-        if self._has_speaker_tags:
-            system = []
+        if self._has_speaker_tags or not persona:
+            return self._apply(messages)
         try:
-            return self._apply(system + messages)
+            return self._apply([{"role": "system", "content": persona}, *messages])
         except TemplateError:
             # Some templates know no system role; then the first turn says it.
             first = {**messages[0], "content": f"{persona}\n\n{messages[0]['content']}"}
@@ -106,8 +128,7 @@ class ChatFormat:
         text = self._tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
-        ids: list[int] = self._tokenizer.encode(str(text), add_special_tokens=False)
-        return ids
+        return self._encoder.encode(str(text))
 
     def _messages(self, turns: list[Turn]) -> list[dict[str, str]]:
         """Turns as the template wants them: roles alternate, names only where several speak."""
@@ -128,18 +149,15 @@ class ChatFormat:
         """The strings at which the reply would begin to speak for somebody."""
         if not self._has_speaker_tags:
             return ()
-        names = {turn.name for turn in turns if turn.role == "user"} | {BOT_NAME, "User"}
+        names = {turn.name for turn in turns if turn.role == "user"} | {BOT_NAME, _NAMELESS}
         return tuple(sorted(f"\n{name}:" for name in names))
 
     def _clean(self, turn: Turn) -> Turn:
-        name = _NOT_IN_NAMES.sub(" ", self._defused(turn.name)).strip()[:_MAX_NAME_LENGTH]
-        return Turn(turn.role, name or "User", self._defused(turn.text))
-
-    def _defused(self, text: str) -> str:
-        for special in self._specials:
-            if special in text:
-                text = text.replace(special, special[0] + _INVISIBLE + special[1:])
-        return text
+        name = _NOT_IN_NAMES.sub(" ", turn.name).strip()[:_MAX_NAME_LENGTH].strip()
+        text = self._encoder.guard(turn.text)
+        if self._has_speaker_tags:
+            text = _LOOKS_LIKE_TURN.sub("\n ", text)
+        return Turn(turn.role, name or _NAMELESS, text)
 
 
 def _speaker_tags() -> str:

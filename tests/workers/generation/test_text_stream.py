@@ -1,0 +1,72 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.workers.model_folders import make_tokenizer
+from workers.generation.text_stream import TextStream
+
+TOKENIZER = make_tokenizer(["<|endoftext|>"]).backend_tokenizer
+
+
+def ids_of(text: str) -> list[int]:
+    return TOKENIZER.encode(text, add_special_tokens=False).ids
+
+
+def stream(token_ids, *stops) -> list[str]:
+    """What each push gives, and at the end what the flush gives."""
+    text_stream = TextStream(TOKENIZER, stops)
+    pieces = []
+    for token_id in token_ids:
+        pieces.append(text_stream.push(token_id))
+        if text_stream.is_stopped:
+            break
+    return [*pieces, text_stream.flush()]
+
+
+@pytest.mark.parametrize(
+    "text", ["hello there", "été à Noël", "👩‍👩‍👧 🐱", "鸚鵡學舌", "a\n\nb  c ", ""]
+)
+def test_text_comes_out_as_it_went_in(text):
+    assert "".join(stream(ids_of(text))) == text
+
+
+def test_a_character_is_held_back_until_it_is_whole():
+    ids = ids_of("🐱")
+    assert len(ids) > 1
+    assert stream(ids) == [*[""] * (len(ids) - 1), "🐱", ""]
+
+
+def test_half_a_character_at_the_end_is_left_out():
+    assert "".join(stream(ids_of("ok 鸚")[:-1])) == "ok "
+
+
+def test_special_tokens_are_never_text():
+    assert "".join(stream([*ids_of("a"), 0, *ids_of("b")])) == "ab"
+
+
+def test_a_stop_string_across_tokens_is_never_shown():
+    pieces = stream(ids_of("well\nAlice: me"), "\nAlice:")
+    assert "".join(pieces) == "well"
+
+
+def test_what_only_looked_like_a_stop_is_shown():
+    assert "".join(stream(ids_of("well\nAlicia"), "\nAlice:")) == "well\nAlicia"
+    assert "".join(stream(ids_of("well\nAli"), "\nAlice:")) == "well\nAli"
+
+
+def test_the_earliest_of_several_stops_counts():
+    assert "".join(stream(ids_of("one two three"), "three", "two", "")) == "one "
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet="ab🐱é\n", max_size=30), st.text(alphabet="ab\n", max_size=4))
+def test_the_text_is_what_stands_before_the_first_stop(text, stop):
+    expected = text[: text.find(stop)] if stop and stop in text else text
+    assert "".join(stream(ids_of(text), stop)) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, TOKENIZER.get_vocab_size() - 1), max_size=30))
+def test_any_tokens_give_what_decoding_them_at_once_gives(token_ids):
+    whole = TOKENIZER.decode(token_ids, skip_special_tokens=True)
+    assert "".join(stream(token_ids)) == whole.rstrip("\ufffd")

@@ -1,0 +1,79 @@
+import pytest
+
+from core.errors import SettingsError
+from core.settings import describe_settings, load_settings, redact_url
+
+
+def test_without_anything_set_the_defaults_hold(tmp_path):
+    settings = load_settings({}, tmp_path / "absent.toml")
+    assert settings.database_url.startswith("sqlite:///")
+    assert settings.discord_token == ""
+
+
+def test_the_environment_wins_over_the_file(tmp_path):
+    file = tmp_path / "perroquet.toml"
+    file.write_text("[ledger]\nlease_seconds = 5\nmax_crashes = 7\n")
+    settings = load_settings({"PERROQUET_LEDGER__LEASE_SECONDS": "9"}, file)
+    assert (settings.ledger.lease_seconds, settings.ledger.max_crashes) == (9, 7)
+
+
+@pytest.mark.parametrize(
+    ("environment", "key"),
+    [
+        ({"PERROQUET_COLOUR": "red"}, "colour"),
+        ({"PERROQUET_LEDGER__COLOUR": "red"}, "ledger.colour"),
+        ({"PERROQUET_LEDGER__LEASE_SECONDS": "-1"}, "ledger.lease_seconds"),
+        ({"PERROQUET_LEDGER__LEASE_SECONDS": "soon"}, "ledger.lease_seconds"),
+    ],
+)
+def test_an_unknown_key_or_a_bad_value_is_named(tmp_path, environment, key):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environment, tmp_path / "absent.toml")
+    assert caught.value.data["key"] == key
+    assert key in str(caught.value)
+
+
+def test_an_unknown_key_in_the_file_is_named(tmp_path):
+    file = tmp_path / "perroquet.toml"
+    file.write_text("[chat]\nspeed = 3\n")
+    with pytest.raises(SettingsError, match=r"chat\.speed"):
+        load_settings({}, file)
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path):
+    file = tmp_path / "perroquet.toml"
+    file.write_text("what?")
+    with pytest.raises(SettingsError, match=r"perroquet\.toml"):
+        load_settings({}, file)
+
+
+def test_the_well_known_variables_are_read(tmp_path):
+    token_file = tmp_path / "token"
+    token_file.write_text("abc\n")
+    settings = load_settings(
+        {
+            "DATABASE_URL": "postgresql://u:p@h/d",
+            "REDIS_URL": "redis://h",
+            "STORE_URL": "s3://b",
+            "DISCORD_TOKEN_FILE": str(token_file),
+        },
+        tmp_path / "absent.toml",
+    )
+    assert settings.database_url == "postgresql://u:p@h/d"
+    assert (settings.redis.url, settings.store_url) == ("redis://h", "s3://b")
+    assert settings.discord_token == "abc"
+
+
+def test_a_token_file_that_is_missing_is_named(tmp_path):
+    settings = load_settings({"DISCORD_TOKEN_FILE": str(tmp_path / "no")}, tmp_path / "absent")
+    with pytest.raises(SettingsError, match="DISCORD_TOKEN_FILE"):
+        _ = settings.discord_token
+
+
+def test_secrets_are_masked_wherever_settings_are_shown(tmp_path):
+    settings = load_settings(
+        {"DATABASE_URL": "postgresql://u:hush@h/d", "DISCORD_TOKEN": "hush"}, tmp_path / "absent"
+    )
+    assert "hush" not in "\n".join(describe_settings(settings))
+    assert "hush" not in repr(settings.discord)
+    assert redact_url("postgresql://u:hush@h/d") == "postgresql://u:***@h/d"

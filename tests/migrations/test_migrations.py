@@ -1,0 +1,37 @@
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from core.db.engines import make_engine
+from core.db.tables import Base
+from migrations.runner import SchemaNewerError, current_revision, migrate, newest_revision
+
+
+def test_migrations_make_the_schema_that_the_code_expects(any_engine):
+    with any_engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    assert current_revision(any_engine) == newest_revision()
+
+
+def test_migrations_go_down_and_up_again(any_engine):
+    migrate(any_engine, "base")
+    assert set(inspect(any_engine).get_table_names()) <= {"alembic_version"}
+    migrate(any_engine)
+    assert "jobs" in inspect(any_engine).get_table_names()
+
+
+def test_a_schema_of_a_newer_perroquet_is_refused(engine):
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaNewerError, match="9999"):
+        migrate(engine)
+
+
+def test_migrating_twice_changes_nothing(tmp_path):
+    engine = make_engine(f"sqlite:///{tmp_path / 'x.db'}")
+    migrate(engine)
+    migrate(engine)
+    assert current_revision(engine) == newest_revision()
+    engine.dispose()

@@ -117,7 +117,7 @@ class PlaygroundServer:
         return probe
 
     def _make_application(self) -> web.Application:
-        interactions = Interactions(self.world)
+        interactions = self.interactions = Interactions(self.world)
         self.gateway = Gateway(self.world, self.gateway_url)
         rest = web.Application(
             middlewares=[make_gate(self._limiter, self.faults)], client_max_size=_MAX_BODY_BYTES

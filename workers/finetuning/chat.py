@@ -37,6 +37,13 @@ def render_segments(
         done = whole
 
 
+def render_prompt(tokenizer: PreTrainedTokenizerBase, question: str, persona: str = "") -> str:
+    """A single question up to where the answer begins."""
+    system = [Turn("system", persona)] if persona else []
+    messages = [_message(turn) for turn in (*system, Turn("user", question))]
+    return _render(tokenizer, messages, prompt=True)
+
+
 def _message(turn: Turn) -> Message:
     message: Message = {"role": turn.role, "content": turn.text}
     if turn.name:

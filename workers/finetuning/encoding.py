@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from workers.finetuning.chat import render_segments
-from workers.finetuning.corpus.documents import Conversation, Example, PlainText
+from workers.finetuning.corpus.documents import Conversation, Example, PlainText, Turn
 from workers.finetuning.corpus.report import TokenCount
 
 # What cross entropy leaves out, in torch and transformers alike.
@@ -40,11 +40,15 @@ class ExampleEncoder:
     Args:
         tokenizer: must have a chat template when conversations are to be encoded.
         block_size: tokens in a packed row.
+        persona: the system turn of conversations that have none; empty adds none.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, block_size: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, block_size: int, persona: str = ""
+    ) -> None:
         self._tokenizer = tokenizer
         self._block_size = block_size
+        self._persona = persona
         self._special = frozenset(tokenizer.all_special_ids)
         self._eos = tokenizer.eos_token_id
 
@@ -53,7 +57,7 @@ class ExampleEncoder:
         if isinstance(example, PlainText):
             yield from self._encode_text(example.text)
         else:
-            yield self._encode_conversation(example)
+            yield self._encode_conversation(self._with_persona(example))
 
     def count(self, example: Example) -> TokenCount:
         """Tokens of an example, for the report."""
@@ -73,6 +77,11 @@ class ExampleEncoder:
         for start in range(0, max(1, len(ids) - 1), self._block_size - 1):
             stretch = np.array(ids[start : start + self._block_size], np.int32)
             yield Encoded(stretch, _ignore_first(stretch.copy()))
+
+    def _with_persona(self, example: Conversation) -> Conversation:
+        if not self._persona or example.turns[0].role == "system":
+            return example
+        return Conversation((Turn("system", self._persona), *example.turns))
 
     def _encode_conversation(self, example: Conversation) -> Encoded:
         shortened = example

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from workers.finetuning.corpus.documents import Conversation, Example, PlainText
+from workers.finetuning.chat import render_prompt
+from workers.finetuning.corpus.documents import Example, PlainText
 
 _PROMPT_WORDS = 8
 _MAX_PROMPT_TOKENS = 256
@@ -20,26 +21,29 @@ class Prompt:
 
     text: str
     is_chat: bool
+    persona: str = ""
 
 
-def choose_prompts(given: Sequence[str], examples: Iterable[Example], count: int) -> list[Prompt]:
+def choose_prompts(
+    given: Sequence[str], examples: Iterable[Example], count: int, persona: str = ""
+) -> list[Prompt]:
     """The given prompts as chat, filled up to ``count`` with the first questions of a corpus."""
-    prompts = [Prompt(text, is_chat=True) for text in given]
+    prompts = [Prompt(text, is_chat=True, persona=persona) for text in given]
     for example in examples:
         if len(prompts) >= count:
             break
-        found = _prompt_of(example)
+        found = _prompt_of(example, persona)
         if found is not None and found not in prompts:
             prompts.append(found)
     return prompts
 
 
-def _prompt_of(example: Example) -> Prompt | None:
+def _prompt_of(example: Example, persona: str) -> Prompt | None:
     if isinstance(example, PlainText):
         words = example.text.split()[:_PROMPT_WORDS]
         return Prompt(" ".join(words), is_chat=False) if words else None
     question = next((turn.text for turn in example.turns if turn.role == "user"), "")
-    return Prompt(question, is_chat=isinstance(example, Conversation)) if question else None
+    return Prompt(question, is_chat=True, persona=persona) if question else None
 
 
 @torch.no_grad()
@@ -103,10 +107,8 @@ def _encode(
 def _ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
     if not prompt.is_chat:
         return list(tokenizer(prompt.text).input_ids)
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": prompt.text}], tokenize=False, add_generation_prompt=True
-    )
-    return list(tokenizer(str(text), add_special_tokens=False).input_ids)
+    text = render_prompt(tokenizer, prompt.text, prompt.persona)
+    return list(tokenizer(text, add_special_tokens=False).input_ids)
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

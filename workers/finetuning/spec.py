@@ -27,6 +27,8 @@ class RunSpec:
         corpus: folder of the prepared corpus.
         base_name: what the model card and the adapter call the base; the folder's name if empty.
         run_name: what the new model is called.
+        persona: the system turn of conversations that have none. What the bot will be told when
+            it answers belongs here, so that it learns under the words it will meet.
         from_scratch: keep the base's shape and tokenizer only, with fresh weights; needs ``full``.
         method: ``lora`` trains a small adapter, ``full`` all weights.
         epochs: passes over the training split; ``max_steps`` overrides it.
@@ -58,6 +60,7 @@ class RunSpec:
     corpus: str
     base_name: str = ""
     run_name: str = "perroquet"
+    persona: str = ""
     from_scratch: bool = False
     method: Method = "lora"
     epochs: float = 3.0
@@ -73,7 +76,7 @@ class RunSpec:
     frozen_layers: int = 0
     lora_rank: int = 16
     lora_alpha: int = 32
-    lora_dropout: float = 0.05
+    lora_dropout: float = 0.0
     lora_targets: str = "all-linear"
     gradient_checkpointing: bool = False
     compile: bool = False

@@ -126,7 +126,7 @@ class _Run:
     def _pack(self) -> PackedSplits:
         return pack_splits(
             Path(self._spec.corpus),
-            ExampleEncoder(self._trainee.tokenizer, self._block_size),
+            ExampleEncoder(self._trainee.tokenizer, self._block_size, self._spec.persona),
             block_size=self._block_size,
             pad_id=self._trainee.pad_id,
             max_evaluation_rows=self._spec.max_evaluation_rows,
@@ -138,7 +138,9 @@ class _Run:
             read_split(corpus, Split.VALIDATION), read_split(corpus, Split.TRAIN)
         )
         count = max(_SAMPLES, len(self._spec.sample_prompts))
-        prompts = choose_prompts(self._spec.sample_prompts, examples, count)
+        prompts = choose_prompts(
+            self._spec.sample_prompts, examples, count, persona=self._spec.persona
+        )
         rows = self._plan.micro_batch_size
         return Judge(self._trainee, self._splits, prompts, self._spec, rows)
 

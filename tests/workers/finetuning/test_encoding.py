@@ -131,3 +131,13 @@ def test_counts_agree_with_what_is_encoded(tokenizer):
     count = encoder.count(Conversation(CHAT.turns[1:3]))
     assert (count.tokens, count.over_long) == (len(encoded), False)
     assert count.trained == int((encoded.labels != -100).sum())
+
+
+def test_a_persona_is_told_to_conversations_that_have_no_system_turn(tiny_llama_folder):
+    tokenizer = load_tokenizer(tiny_llama_folder)
+    encoder = ExampleEncoder(tokenizer, 256, persona="You are Coco.")
+    (without,) = encoder.encode(Conversation(CHAT.turns[1:3]))
+    (own,) = encoder.encode(CHAT)
+    assert "You are Coco." in tokenizer.decode(without.input_ids.tolist())
+    assert "You are Coco." not in tokenizer.decode(own.input_ids.tolist())
+    assert "Coco" not in learnt_text(tokenizer, without)

@@ -89,6 +89,7 @@ class PlaygroundServer:
             self._saving.cancel()
         self.world.save()
         if self._runner is not None:
+            self._listener.close()
             await self.gateway.drop_connections()
             await self._runner.cleanup()
 

@@ -1,0 +1,175 @@
+from types import SimpleNamespace
+
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from core.conversations.intake import IncomingMessage, ReplyOptions, receive
+from core.conversations.places import Place
+from core.db.desk import Desk
+from core.db.tables import Message, Model, Version
+from core.errors import CancelledJobError, InvalidInputError
+from core.ids import new_id
+from core.settings import ChatSettings, GenerationSettings
+from tests.workers.ledger_helpers import claim_job, read_job
+from workers.generation.answering import Answerer, EmptyAnswerError
+from workers.generation.protocol import Chunk, FinishReason, GenerationFailedError, GenerationStream
+from workers.generation.serving import ModelPool
+from workers.leases import HeldJob, StopReason
+
+
+class Script:
+    """A responder that says what a test wrote down, and remembers what it was asked."""
+
+    def __init__(self, *chunks: Chunk) -> None:
+        self._chunks = chunks
+        self.asked: list[tuple] = []
+        self.cancelled = 0
+
+    def ask(self, request_id, utterances, sampling):
+        self.asked.append((request_id, utterances, sampling))
+        stream = GenerationStream(self._cancel)
+        for chunk in self._chunks:
+            stream.put(chunk)
+        return stream
+
+    def describe(self):
+        return {}
+
+    def close(self) -> None:
+        pass
+
+    def _cancel(self) -> None:
+        self.cancelled += 1
+
+
+@pytest.fixture
+def desk(engine):
+    desk = Desk(engine)
+    desk.start()
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def version_id(engine):
+    model_id, version_id = new_id(), new_id()
+    with Session(engine) as session, session.begin():
+        session.execute(insert(Model).values(id=model_id, name="tiny", source="test"))
+        session.execute(
+            insert(Version).values(
+                id=version_id,
+                model_id=model_id,
+                number=1,
+                store_path="models/tiny/1",
+                manifest_sha256="0" * 64,
+                total_bytes=1,
+            )
+        )
+    return version_id
+
+
+def ask(engine, text="hello", **sampling) -> HeldJob:
+    """A member's message as a claimed job."""
+    message = IncomingMessage(Place(5, 7, "Guild"), None, 1, "Alice", text)
+    with Session(engine) as session, session.begin():
+        job_id = receive(session, message, ReplyOptions("tiny", "bot-0", sampling))
+    return HeldJob(claim_job(engine, job_id), deadline=1e12)
+
+
+def answerer(desk, script, **settings):
+    written = []
+    streams = SimpleNamespace(write=lambda name, entry: written.append((name, entry)))
+    pool = ModelPool(lambda path: script, 1)
+    generation = GenerationSettings(**settings)
+    return Answerer(desk, pool, streams, generation, ChatSettings()), written
+
+
+def test_an_answer_is_streamed_and_written_down_trimmed(engine, desk, version_id):
+    script = Script(
+        Chunk(" ", 1), Chunk(" Hi", 2), Chunk(" you", 3), Chunk(" \n", 4, FinishReason.STOP)
+    )
+    held = ask(engine)
+    subject, written = answerer(desk, script)
+    subject.answer(held)
+    job = read_job(engine, held.claim.job_id)
+    assert (job.state, job.result["text"]) == ("succeeded", "Hi you")
+    assert (job.result["tokens"], job.result["finish"]) == (4, "stop")
+    assert job.result["version_id"] == version_id
+    assert [(name, e.offset, e.text) for name, e in written] == [
+        ("bot-0", 0, "Hi"),
+        ("bot-0", 2, " you"),
+        ("bot-0", 6, " \n"),
+    ]
+    with Session(engine) as session:
+        said = session.query(Message).order_by(Message.id).all()
+        assert [(m.role, m.content) for m in said] == [("user", "hello"), ("assistant", "Hi you")]
+
+
+def test_the_whole_conversation_is_given_to_the_model(engine, desk, version_id):
+    script = Script(Chunk("Hi", 1, FinishReason.STOP))
+    subject, _ = answerer(desk, script)
+    subject.answer(ask(engine, "one"))
+    subject.answer(ask(engine, "two"))
+    _, utterances, _ = script.asked[-1]
+    assert [(u.role, u.name, u.text) for u in utterances] == [
+        ("user", "Alice", "one"),
+        ("assistant", "Perroquet", "Hi"),
+        ("user", "Alice", "two"),
+    ]
+
+
+def test_a_job_may_override_the_workers_sampling_and_keeps_its_seed(engine, desk, version_id):
+    script = Script(Chunk("Hi", 1, FinishReason.STOP))
+    subject, _ = answerer(desk, script, temperature=0.4, top_k=9)
+    held = ask(engine, temperature=0.0, stop=["x"])
+    subject.answer(held)
+    _, _, sampling = script.asked[-1]
+    assert (sampling.temperature, sampling.top_k, sampling.stop) == (0.0, 9, ("x",))
+    assert sampling.seed == subject._sampling(held, SimpleNamespace(sampling={})).seed
+
+
+def test_sampling_out_of_range_fails_the_job_not_the_worker(engine, desk, version_id):
+    subject, _ = answerer(desk, Script())
+    with pytest.raises(InvalidInputError):
+        subject.answer(ask(engine, temperature=-1.0))
+
+
+def test_an_answer_without_a_word_is_an_error(engine, desk, version_id):
+    subject, written = answerer(desk, Script(Chunk(" \n ", 3, FinishReason.STOP)))
+    with pytest.raises(EmptyAnswerError):
+        subject.answer(ask(engine))
+    assert written == []
+
+
+def test_an_engines_failure_is_the_jobs(engine, desk, version_id):
+    failed = Chunk("", 0, FinishReason.ERROR, GenerationFailedError("boom"))
+    subject, _ = answerer(desk, Script(failed))
+    with pytest.raises(GenerationFailedError):
+        subject.answer(ask(engine))
+
+
+def test_a_job_that_must_stop_cancels_its_answer(engine, desk, version_id):
+    script = Script(Chunk("Hi", 1), Chunk(" you", 2, FinishReason.STOP))
+    subject, _ = answerer(desk, script)
+    held = ask(engine)
+    ask_before = script.ask
+
+    def stop_while_answering(*arguments):
+        stream = ask_before(*arguments)
+        held.stop(StopReason.CANCELLED)
+        return stream
+
+    script.ask = stop_while_answering
+    with pytest.raises(CancelledJobError):
+        subject.answer(held)
+    assert script.cancelled >= 1
+    assert read_job(engine, held.claim.job_id).state == "running"
+
+
+def test_the_end_is_announced_to_the_bot_process(engine, desk, version_id):
+    held = ask(engine)
+    subject, written = answerer(desk, Script())
+    subject.announce_end(held.claim)
+    ((name, entry),) = written
+    assert (name, entry.job_id, entry.is_end) == ("bot-0", held.claim.job_id, True)

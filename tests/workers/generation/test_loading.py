@@ -1,0 +1,134 @@
+import json
+import shutil
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from workers.generation.engine import ContinuousBatchingEngine
+from workers.generation.loading import ModelUnreadableError, choose_device, choose_dtype, load_model
+from workers.generation.protocol import GenerationRequest, Sampling
+
+# PEFT asks transformers for a name that it is about to lose.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+
+
+@pytest.fixture
+def copy(tiny_gpt2_folder, tmp_path):
+    return shutil.copytree(tiny_gpt2_folder, tmp_path / "copy")
+
+
+def save_adapter(folder, target, *, rank=4) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    config = LoraConfig(r=rank, target_modules=["c_attn"], fan_in_fan_out=True)
+    adapted = get_peft_model(model, config)
+    torch.manual_seed(3)
+    for name, weight in adapted.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.5)
+    adapted.save_pretrained(target)
+
+
+def test_a_folder_is_loaded_with_what_belongs_to_it(tiny_llama_folder):
+    loaded = load_model(tiny_llama_folder, device="cpu", torch_threads=1)
+    assert loaded.context_window == 256
+    assert (loaded.device.type, loaded.dtype) == ("cpu", torch.float32)
+    assert loaded.end_ids == {0, 1}
+    assert not loaded.model.training
+    assert loaded.tokenizer.pad_token_id is not None
+
+
+def test_weights_are_loaded_in_the_dtype_asked_for(tiny_llama_folder):
+    loaded = load_model(tiny_llama_folder, device="cpu", dtype="bfloat16")
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.bfloat16}
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto").type == "cuda"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").type == "cpu"
+
+
+def test_dtypes_follow_the_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert choose_dtype("auto", torch.device("cuda")) is torch.float16
+    assert choose_dtype("auto", torch.device("cpu")) is torch.float32
+
+
+@pytest.mark.parametrize("wish", ["nonsense", "rocm"])
+def test_a_device_that_is_not_there_is_refused(wish):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(ModelUnreadableError, match=wish):
+        choose_device(wish)
+
+
+def test_an_empty_folder_is_no_model(tmp_path):
+    with pytest.raises(ModelUnreadableError, match=tmp_path.name):
+        load_model(tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 64])
+def test_damaged_weights_are_refused(copy, content):
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelUnreadableError):
+        load_model(copy, device="cpu")
+
+
+def test_pickled_weights_are_never_read(copy):
+    (copy / "model.safetensors").unlink()
+    torch.save({}, copy / "pytorch_model.bin")
+    with pytest.raises(ModelUnreadableError):
+        load_model(copy, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "config", [b"{", b"[]", b'{"model_type": "no-such-model"}', b'{"model_type": "t5"}']
+)
+def test_a_configuration_of_something_else_is_refused(copy, config):
+    (copy / "config.json").write_bytes(config)
+    with pytest.raises(ModelUnreadableError):
+        load_model(copy, device="cpu")
+
+
+def test_code_in_the_folder_is_never_run(copy, tmp_path):
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "evil.Config"}}
+    (copy / "config.json").write_text(json.dumps(config))
+    (copy / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ModelUnreadableError):
+        load_model(copy, device="cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_adapter_changes_what_its_base_says_as_peft_does(tiny_gpt2_folder, tmp_path):
+    save_adapter(tiny_gpt2_folder, tmp_path)
+    loaded = load_model(tiny_gpt2_folder, adapter=tmp_path, device="cpu")
+    from peft import PeftModel
+
+    reference = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder), tmp_path
+    ).eval()
+    prompt = tuple(range(5, 25))
+    with torch.inference_mode():
+        expected = reference(torch.tensor([prompt])).logits[0, -1].argmax().item()
+    engine = ContinuousBatchingEngine(loaded)
+    sampling = Sampling(max_new_tokens=1, temperature=0.0)
+    text = "".join(c.text for c in engine.submit(GenerationRequest("r", prompt, sampling)))
+    engine.close()
+    assert text == loaded.tokenizer.decode([expected]).rstrip("\ufffd")
+
+
+def test_an_adapter_of_another_base_is_refused(tiny_gpt2_folder, tiny_llama_folder, tmp_path):
+    save_adapter(tiny_gpt2_folder, tmp_path)
+    with pytest.raises(ModelUnreadableError):
+        load_model(tiny_llama_folder, adapter=tmp_path, device="cpu")
+
+
+def test_an_adapter_without_safetensors_is_refused(tiny_gpt2_folder, tmp_path):
+    save_adapter(tiny_gpt2_folder, tmp_path)
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(ModelUnreadableError):
+        load_model(tiny_gpt2_folder, adapter=tmp_path, device="cpu")

@@ -84,12 +84,14 @@ class Answerer:
         try:
             for chunk in stream:
                 held.check()
-                if chunk.text:
+                # The answer begins with its first word; what stands before it is never shown.
+                piece = chunk.text if text else chunk.text.lstrip()
+                if piece:
                     self._streams.write(
                         question.stream,
-                        StreamEntry(held.claim.job_id, held.claim.token, len(text), chunk.text),
+                        StreamEntry(held.claim.job_id, held.claim.token, len(text), piece),
                     )
-                    text += chunk.text
+                    text += piece
                 if chunk.finish is not None:
                     facts |= {"tokens": chunk.token_count, "finish": str(chunk.finish)}
         finally:

@@ -1,11 +1,11 @@
 """Load a model folder: safetensors only, no code from the folder, on the device that is there."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -19,6 +19,7 @@ from workers.generation.attention import ATTENTION_NAME
 from workers.generation.chat_format import ChatFormat
 
 _DEFAULT_WINDOW = 1024
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 class ModelUnreadableError(PerroquetError):
@@ -81,6 +82,9 @@ def merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     """Add a LoRA adapter's product to the weights it belongs to."""
     from peft import PeftModel
 
+    if not (adapter / _ADAPTER_WEIGHTS).is_file():
+        # PEFT would otherwise unpickle, or ask the hub.
+        raise FileNotFoundError(_ADAPTER_WEIGHTS)
     merged: PreTrainedModel = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     return merged
 
@@ -125,12 +129,17 @@ def load_model(
         )
         if adapter is not None:
             model = merge_adapter(model, adapter)
-    except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as exc:
         raise ModelUnreadableError(
             f"The model in {folder.name} cannot be loaded ({type(exc).__name__}); "
             "check it with `perroquet models verify`.",
             model=folder.name,
         ) from exc
+    if model.config.is_encoder_decoder or not tokenizer.is_fast:
+        raise ModelUnreadableError(
+            f"The model in {folder.name} is no causal language model with a fast tokenizer.",
+            model=folder.name,
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     torch.nn.Module.to(model, chosen_device).train(mode=False)

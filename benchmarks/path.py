@@ -1,0 +1,249 @@
+"""``perroquet bench path``: the way of a message through bot, SQL, Redis, worker and back.
+
+The real bot, the real upkeep and a real generation worker run as processes against SQLite and an
+embedded Valkey; only the model is trivial (it says three words at once), so that what is left is
+our own time. The playground runs here, without rate limits, and is both Discord and the members.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.catalog.registry import StoredVersion, register_version
+from core.db.engines import make_engine
+from core.embedded import free_port, valkey_command
+from core.settings import Settings, load_settings
+from migrations.runner import migrate
+from playground import cast
+from playground.server import PlaygroundServer
+from playground.world import Event
+
+_P50_GOAL_MILLISECONDS = 10.0
+_RATE_GOAL = 200.0
+_READY_SECONDS = 60.0
+_CHANNELS = 400
+_ON_THEIR_WAY = 256
+
+
+class _Clock:
+    """When each question was asked and when its placeholder and final text stood there."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, float] = {}
+        self.placed: dict[str, float] = {}
+        self.answered: dict[str, float] = {}
+        self._question_of: dict[str, str] = {}
+
+    def hear(self, event: Event) -> None:
+        """Take an event of the playground."""
+        if event.name not in ("MESSAGE_CREATE", "MESSAGE_UPDATE"):
+            return
+        data = event.data
+        if data["author"]["id"] != cast.BOT_ID:
+            return
+        if event.name == "MESSAGE_CREATE" and data.get("message_reference"):
+            question = data["message_reference"]["message_id"]
+            self._question_of[data["id"]] = question
+            self.placed[question] = time.perf_counter()
+        elif data["id"] in self._question_of and data["content"].endswith("fruit."):
+            self.answered[self._question_of[data["id"]]] = time.perf_counter()
+
+
+def run(*, quick: bool) -> dict[str, Any]:
+    """Measure.
+
+    Returns:
+        ``figures`` and ``goals``. Latencies are of messages that come one by one; the rate is that
+        of a burst over many channels, from the first question to the last final text.
+    """
+    with tempfile.TemporaryDirectory(prefix="perroquet-path-") as folder:
+        return asyncio.run(
+            _measure(Path(folder), single=60 if quick else 200, burst=600 if quick else 3000)
+        )
+
+
+async def _measure(folder: Path, *, single: int, burst: int) -> dict[str, Any]:
+    base = {
+        "PERROQUET_DATA_DIR": str(folder),
+        "PERROQUET_PLAYGROUND__PORT": "0",
+        "PERROQUET_LOG__LEVEL": "error",
+    }
+    server = PlaygroundServer(load_settings(base, folder / "none"), rate_limits=False)
+    await server.start()
+    channels = _make_channels(server)
+    clock = _Clock()
+    server.world.listen(clock.hear)
+    first_tokens = folder / "first-tokens.jsonl"
+    port = free_port()
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("PERROQUET_", "DISCORD_"))},
+        **base,
+        "REDIS_URL": f"redis://127.0.0.1:{port}/0",
+        "PERROQUET_DISCORD__API_BASE": server.rest_base,
+        "PERROQUET_DISCORD__GATEWAY_URL": server.gateway_url,
+        "BENCH_FIRST_TOKENS": str(first_tokens),
+    }
+    _prepare_database(load_settings(base, folder / "none"))
+    try:
+        with _processes(folder, port, environment):
+            await _until(lambda: server.gateway.is_bot_online, _READY_SECONDS)
+            await _ask_one_by_one(server, clock, channels[:20], 20)
+            asked = await _ask_one_by_one(server, clock, channels, single)
+            rate, answered = await _ask_in_a_burst(server, clock, channels, burst)
+    finally:
+        await server.stop()
+    return _report(clock, asked, first_tokens, rate, answered, burst)
+
+
+async def _ask_one_by_one(
+    server: PlaygroundServer, clock: _Clock, channels: list[str], count: int
+) -> list[str]:
+    questions = []
+    for number in range(count):
+        question = _ask(server, clock, channels[number % len(channels)])
+        await _until(lambda q=question: q in clock.answered, 30)
+        questions.append(question)
+    return questions
+
+
+async def _ask_in_a_burst(
+    server: PlaygroundServer, clock: _Clock, channels: list[str], count: int
+) -> tuple[float, int]:
+    """Ask as fast as answers come, with a bounded number on their way; returns messages/s."""
+    started = time.perf_counter()
+    before = len(clock.answered)
+    for number in range(count):
+        _ask(server, clock, channels[number % len(channels)])
+        await asyncio.sleep(0)
+        await _until(lambda n=number: n - (len(clock.answered) - before) < _ON_THEIR_WAY, 60)
+    await _until(lambda: len(clock.answered) - before >= count, 120)
+    return count / (time.perf_counter() - started), len(clock.answered) - before
+
+
+def _ask(server: PlaygroundServer, clock: _Clock, channel: str) -> str:
+    text = f"<@{cast.BOT_ID}> what do parrots eat?"
+    # The clock starts before the message does.
+    started = time.perf_counter()
+    question: str = server.world.say(cast.ALICE, channel, text)["id"]
+    clock.asked[question] = started
+    return question
+
+
+def _make_channels(server: PlaygroundServer) -> list[str]:
+    ids = [str(4000 + number) for number in range(_CHANNELS)]
+    for channel_id in ids:
+        channel = cast.channel(channel_id, cast.PERROQUET_GUILD, f"bench-{channel_id}")
+        server.world.channels[channel_id] = channel
+    return ids
+
+
+def _prepare_database(settings: Settings) -> None:
+    engine = make_engine(settings.database_url)
+    migrate(engine)
+    with Session(engine) as session, session.begin():
+        register_version(
+            session,
+            model=settings.generation.model,
+            guild_id=None,
+            source="bench",
+            stored=StoredVersion("models/trivial/1", "0" * 64, 0, {}),
+        )
+    engine.dispose()
+
+
+@contextmanager
+def _processes(folder: Path, port: int, environment: dict[str, str]) -> Iterator[None]:
+    commands = [
+        valkey_command(folder / "valkey", port),
+        [sys.executable, "-m", "benchmarks.path_worker"],
+        [sys.executable, "-m", "workers.main", "upkeep"],
+        [sys.executable, "-m", "benchmarks.path_bot"],
+    ]
+    with (folder / "processes.log").open("wb") as log:
+        running = [
+            subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603
+            for command in commands
+        ]
+    try:
+        yield
+    finally:
+        for process in reversed(running):
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+async def _until(condition: Any, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError("The benchmark's processes do not get on.")
+        await asyncio.sleep(0.001)
+
+
+def _report(
+    clock: _Clock,
+    asked: list[str],
+    first_tokens: Path,
+    rate: float,
+    answered: int,
+    burst: int,
+) -> dict[str, Any]:
+    milliseconds = {
+        "to placeholder in the channel": [(clock.placed[q] - clock.asked[q]) * 1000 for q in asked],
+        "to final text in the channel": [
+            (clock.answered[q] - clock.asked[q]) * 1000 for q in asked
+        ],
+        "gateway event to first token at the bot": _first_token_times(first_tokens, len(asked)),
+    }
+    figures: dict[str, Any] = {
+        f"{name}, {label} (ms)": round(value, 2)
+        for name, values in milliseconds.items()
+        for label, value in (
+            ("p50", statistics.median(values)),
+            ("p99", statistics.quantiles(values, n=100)[98]),
+        )
+    }
+    figures |= {"messages/s": round(rate, 1), "asked in the burst": burst, "answered": answered}
+    p50 = figures["gateway event to first token at the bot, p50 (ms)"]
+    return {
+        "figures": figures,
+        "goals": [
+            _goal(
+                "gateway event to first token, p50",
+                p50,
+                "ms",
+                _P50_GOAL_MILLISECONDS,
+                is_met=p50 < _P50_GOAL_MILLISECONDS,
+            ),
+            _goal(
+                "throughput", round(rate, 1), "messages/s", _RATE_GOAL, is_met=rate >= _RATE_GOAL
+            ),
+        ],
+    }
+
+
+def _first_token_times(file: Path, count: int) -> list[float]:
+    """The bot's own times, of the messages that came one by one: after the warm-up, before the
+    burst."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    times = [float(json.loads(line)["milliseconds"]) for line in lines]
+    return times[20 : 20 + count]
+
+
+def _goal(name: str, value: float, unit: str, goal: float, *, is_met: bool) -> dict[str, Any]:
+    return {"name": name, "value": value, "unit": unit, "goal": goal, "met": is_met}

@@ -1,0 +1,50 @@
+"""What the generation benchmark asks: a GPT-2 of 124M with random weights, and chat requests."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+_VOCABULARY = 50_257
+_END = "<|endoftext|>"
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A prompt in token ids and how long its answer becomes."""
+
+    prompt_ids: tuple[int, ...]
+    max_new_tokens: int
+
+
+def make_requests(count: int, *, is_quick: bool) -> list[ChatRequest]:
+    """The same requests in every run; quick ones have a quarter of the tokens."""
+    dice = random.Random(7)  # noqa: S311 - a workload, not a secret
+    divisor = 4 if is_quick else 1
+    return [
+        ChatRequest(
+            tuple(dice.randrange(300, 50_000) for _ in range(dice.randint(20, 400) // divisor)),
+            dice.randint(20, 120) // divisor,
+        )
+        for _ in range(count)
+    ]
+
+
+def save_model(folder: Path) -> Path:
+    """Write the model and a byte-level tokenizer of its size; the words mean nothing."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [_END, *letters, *(f"Ġ{i:05}" for i in range(_VOCABULARY - len(letters) - 1))]
+    tokenizer = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    # transformers publishes no types for it.
+    fast: Any = PreTrainedTokenizerFast
+    fast(tokenizer_object=tokenizer, eos_token=_END).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=_VOCABULARY, bos_token_id=0, eos_token_id=0)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder

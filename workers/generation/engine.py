@@ -95,7 +95,7 @@ class ContinuousBatchingEngine:
             stream,
             list(request.prompt_ids),
             TextStream(self._loaded.tokenizer.backend_tokenizer, sampling.stop),
-            SamplingState(sampling, request.prompt_ids, max_new_tokens),
+            SamplingState(sampling, self._penalised(request), max_new_tokens),
             KeyValueCache(total),
             max_new_tokens,
         )
@@ -119,6 +119,11 @@ class ContinuousBatchingEngine:
         self._is_closed = True
         self._commands.put(lambda: None)
         self._thread.join(30)
+
+    def _penalised(self, request: GenerationRequest) -> tuple[int, ...]:
+        """The prompt without the end tokens that stand behind each of its turns: to penalise those
+        is to ask the model never to end."""
+        return tuple(token for token in request.prompt_ids if token not in self._end_ids)
 
     def _check(self, request: GenerationRequest) -> int:
         """How many tokens the answer may have; raises what ``submit`` raises."""

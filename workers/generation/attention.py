@@ -23,7 +23,7 @@ class KeyValueCache:
     """
 
     def __init__(self, max_tokens: int) -> None:
-        self._max_tokens = max_tokens
+        self.max_tokens = max_tokens
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
 
@@ -33,13 +33,22 @@ class KeyValueCache:
         """Write from position ``start``; returns all keys and values up to the end of what was
         written."""
         if layer not in self._keys:
-            shape = (1, keys.shape[1], self._max_tokens, keys.shape[3])
-            self._keys[layer] = keys.new_empty(shape)
-            self._values[layer] = values.new_empty(shape)
+            self._keys[layer] = self._room_for(keys)
+            self._values[layer] = self._room_for(values)
         end = start + keys.shape[2]
         self._keys[layer][:, :, start:end] = keys
         self._values[layer][:, :, start:end] = values
         return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+
+    @torch.inference_mode()
+    def copy_beginning(self, other: "KeyValueCache", count: int) -> None:
+        """Take over another cache's first ``count`` tokens; this one must still be empty."""
+        for layer, keys in other._keys.items():
+            self.extend(layer, 0, keys[:, :, :count], other._values[layer][:, :, :count])
+
+    def _room_for(self, part: torch.Tensor) -> torch.Tensor:
+        """A value's heads may be of another size than a key's."""
+        return part.new_empty((1, part.shape[1], self.max_tokens, part.shape[3]))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from core.errors import InvalidInputError, PerroquetError
 from workers.generation.attention import KeyValueCache
 from workers.generation.device import DeviceRunner, Span
 from workers.generation.loading import LoadedModel
+from workers.generation.prefixes import PrefixShelf
 from workers.generation.protocol import (
     Chunk,
     EngineStats,
@@ -61,6 +62,9 @@ class ContinuousBatchingEngine:
         self._runner = DeviceRunner(loaded)
         self._end_ids = loaded.end_ids
         self._vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+        self._cache_max_tokens = cache_max_tokens
+        self._prefixes = PrefixShelf()
+        self._reused_tokens = 0
         self._scheduler = Scheduler(max_batch_size, cache_max_tokens, step_max_tokens)
         self._answers: dict[int, _Answer] = {}
         self._numbers = itertools.count()
@@ -112,6 +116,7 @@ class ContinuousBatchingEngine:
             self._scheduler.reserved_tokens,
             self._steps,
             self._generated_tokens,
+            self._reused_tokens,
         )
 
     def close(self) -> None:
@@ -163,6 +168,7 @@ class ContinuousBatchingEngine:
         try:
             while not self._is_closed:
                 self._take_commands()
+                self._admit()
                 work = self._scheduler.plan()
                 if work:
                     self._step(work)
@@ -174,6 +180,20 @@ class ContinuousBatchingEngine:
             self._do_commands()
             for number in list(self._answers):
                 self._fail(number, GenerationFailedError("The engine was closed."))
+
+    def _admit(self) -> None:
+        """Let who waits join, with what is known of its prompt; kept prefixes yield the room."""
+        for sequence in self._scheduler.admit():
+            answer = self._answers[sequence.sequence_id]
+            try:
+                reused = self._prefixes.fill(answer.cache, answer.request.prompt_ids)
+            except RuntimeError:
+                # The device has no room for the copy; then nothing is kept and all is computed.
+                self._prefixes.shrink(0)
+                answer.cache, reused = KeyValueCache(answer.cache.max_tokens), 0
+            sequence.computed_tokens = reused
+            self._reused_tokens += reused
+        self._prefixes.shrink(self._cache_max_tokens - self._scheduler.reserved_tokens)
 
     def _take_commands(self) -> None:
         """Do what other threads asked for; wait for it where there is nothing else to do."""
@@ -248,7 +268,8 @@ class ContinuousBatchingEngine:
         answer = self._answers.pop(number, None)
         if answer is None:
             return
-        self._scheduler.remove(number)
+        computed = self._scheduler.remove(number)
+        self._prefixes.put(answer.token_ids[:computed], answer.cache)
         answer.stream.put(Chunk(text + answer.text.flush(), answer.generated, reason))
 
     def _fail(self, number: int, error: PerroquetError) -> None:

@@ -118,13 +118,23 @@ class GenerationStream:
 
 @dataclass(frozen=True)
 class EngineStats:
-    """How busy an engine is."""
+    """How busy an engine is.
+
+    Attributes:
+        running: answers being made.
+        waiting: requests that have not begun.
+        cached_tokens: room in the KV cache that was given to those who run.
+        steps: forward passes so far.
+        generated_tokens: tokens of answers so far.
+        reused_tokens: tokens of prompts so far that were known from earlier ones.
+    """
 
     running: int
     waiting: int
     cached_tokens: int
     steps: int
     generated_tokens: int
+    reused_tokens: int = 0
 
 
 class Engine(Protocol):

@@ -16,6 +16,8 @@ class LocalResponder:
     def __init__(self, loaded: LoadedModel, generation: GenerationSettings, persona: str) -> None:
         self._loaded = loaded
         self._persona = persona
+        # A conversation must fit into the cache too, not only into the model's window.
+        self._context_window = min(loaded.context_window, generation.cache_max_tokens)
         self._engine = ContinuousBatchingEngine(
             loaded,
             max_batch_size=generation.max_batch_size,
@@ -29,7 +31,7 @@ class LocalResponder:
         prompt = self._loaded.chat_format.fit(
             [Turn(u.role, u.name, u.text) for u in utterances],
             persona=self._persona,
-            context_window=self._loaded.context_window,
+            context_window=self._context_window,
             max_new_tokens=sampling.max_new_tokens,
         )
         return self._engine.submit(

@@ -82,14 +82,15 @@ class Scheduler:
         assert self.fits(sequence.max_total_tokens)  # noqa: S101 - our own invariant
         self._waiting[sequence.sequence_id] = sequence
 
-    def remove(self, sequence_id: int) -> None:
-        """Forget a sequence, whether it waits or runs."""
-        self._waiting.pop(sequence_id, None)
-        self._running.pop(sequence_id, None)
+    def remove(self, sequence_id: int) -> int:
+        """Forget a sequence, whether it waits or runs; returns how many tokens were computed."""
+        waiting = self._waiting.pop(sequence_id, None)
+        sequence = self._running.pop(sequence_id, waiting)
+        return sequence.computed_tokens if sequence else 0
 
     def plan(self) -> list[Work]:
         """Admit who may join, and say what the next step computes; empty where nobody is there."""
-        self._admit()
+        self.admit()
         budget = self._step_max_tokens
         decoding = [s for s in self._running.values() if s.known_tokens - s.computed_tokens == 1]
         filling = [s for s in self._running.values() if s.known_tokens - s.computed_tokens > 1]
@@ -115,13 +116,20 @@ class Scheduler:
         """Note that a sequence has one token more, which is to be computed next."""
         self._running[sequence_id].known_tokens += 1
 
-    def _admit(self) -> None:
+    def admit(self) -> list[Sequence]:
+        """Let those who wait join while there is room; returns who joined.
+
+        The caller may then raise their ``computed_tokens``, up to one less than the prompt.
+        """
+        joined: list[Sequence] = []
         reserved = self.reserved_tokens
         while self._waiting and len(self._running) < self._max_batch_size:
             sequence = next(iter(self._waiting.values()))
             # The oldest is never passed over, or a long prompt would wait for ever.
             if reserved + sequence.max_total_tokens > self._cache_max_tokens:
-                return
+                break
             self._waiting.pop(sequence.sequence_id)
             self._running[sequence.sequence_id] = sequence
             reserved += sequence.max_total_tokens
+            joined.append(sequence)
+        return joined

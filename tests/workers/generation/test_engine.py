@@ -195,3 +195,78 @@ def test_closing_ends_every_answer_with_an_error(loaded):
         text_of(streams[-1])
     with pytest.raises(GenerationFailedError):
         ask(engine, (5,))
+
+
+def test_a_second_turn_reuses_the_first_and_says_the_same(loaded, reference, engine):
+    first = max(prompts(loaded, 8), key=len)
+    stream = ask(engine, first)
+    text_of(stream)
+    second = (*first, *prompts(loaded, 1, seed=11)[0])
+    assert text_of(ask(engine, second)) == reference_text(loaded, reference, second)
+    assert engine.stats().reused_tokens >= len(first) - 1
+
+
+def test_any_schedule_with_shared_beginnings_says_the_same(loaded, reference, engine):
+    dice = random.Random(12)  # noqa: S311
+    opening = max(prompts(loaded, 8, seed=13), key=len)
+    asked = [
+        opening[: dice.randint(16, len(opening))] + p[:20] for p in prompts(loaded, 10, seed=14)
+    ]
+    expected = {prompt: reference_text(loaded, reference, prompt) for prompt in asked}
+    for _ in range(2):
+        dice.shuffle(asked)
+        streams = [(prompt, ask(engine, prompt)) for prompt in asked]
+        for prompt, stream in streams:
+            assert text_of(stream) == expected[prompt]
+    assert engine.stats().reused_tokens > 0
+    assert engine._prefixes.held_tokens <= 1024
+
+
+def test_no_room_for_a_copy_means_computing_it_all(loaded, reference, engine, monkeypatch):
+    prompt = max(prompts(loaded, 8), key=len)
+    text_of(ask(engine, prompt))
+
+    def out_of_memory(cache, token_ids):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(engine._prefixes, "fill", out_of_memory)
+    assert text_of(ask(engine, prompt)) == reference_text(loaded, reference, prompt)
+    assert engine.stats().reused_tokens == 0
+
+
+def test_text_that_cannot_be_made_fails_its_request_only(loaded, reference, engine, monkeypatch):
+    from workers.generation.text_stream import TextStream
+
+    healthy, sick = prompts(loaded, 2, seed=15)
+    push = TextStream.push
+
+    def stumble(self, token_id):
+        if self._stops == ("sick",):
+            raise ValueError("no text")
+        return push(self, token_id)
+
+    monkeypatch.setattr(TextStream, "push", stumble)
+    streams = [ask(engine, healthy), ask(engine, sick, stop=("sick",))]
+    with pytest.raises(GenerationFailedError):
+        text_of(streams[1])
+    assert text_of(streams[0]) == reference_text(loaded, reference, healthy)
+
+
+def test_a_request_too_large_for_the_cache_is_refused(loaded):
+    engine = ContinuousBatchingEngine(loaded, cache_max_tokens=64)
+    with pytest.raises(InvalidInputError, match="cache_max_tokens"):
+        ask(engine, (5,) * 60)
+    engine.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_that_dies_leaves_nobody_waiting(loaded, engine, monkeypatch):
+    def die():
+        raise SystemExit
+
+    monkeypatch.setattr(engine._scheduler, "plan", die)
+    with pytest.raises(GenerationFailedError):
+        text_of(ask(engine, (5, 6)))
+    engine._thread.join(5)
+    with pytest.raises(GenerationFailedError):
+        ask(engine, (5, 6))

@@ -19,6 +19,7 @@ from benchmarks.generation_workload import save_model
 # Peers that are not measured here, by the module that would have to be there.
 _PEERS = {"vllm": "vllm", "ctranslate2": "ctranslate2", "llama.cpp": "llama_cpp"}
 _GOAL_OVER_GENERATE = 2.5
+_GOAL_SECOND_TURN = 0.25
 _TIMEOUT_SECONDS = 900
 
 
@@ -34,7 +35,10 @@ def run(*, quick: bool) -> dict[str, Any]:
         for count in counts:
             for name, figure in _measure(folder, count, rounds, quick=quick).items():
                 figures[f"{name}, {count} requests"] = figure
-    return {"figures": figures, "goals": [_goal(figures, counts[-1])]}
+        turns = [_run_module("second_turn", folder, quick=quick) for _ in range(rounds)]
+        figures["second turn"] = _medians(turns)
+    goals = [_throughput_goal(figures, counts[-1]), _reuse_goal(figures["second turn"]["share"])]
+    return {"figures": figures, "goals": goals}
 
 
 def _measure(
@@ -46,17 +50,19 @@ def _measure(
         for name in CONTENDERS:
             if name not in failed:
                 try:
-                    seen[name].append(_run_alone(name, folder, count, quick=quick))
+                    seen[name].append(
+                        _run_module("contender", name, folder, str(count), quick=quick)
+                    )
                 except subprocess.SubprocessError as exc:
                     failed[name] = f"failed: {type(exc).__name__}"
     return {name: failed.get(name) or _medians(runs) for name, runs in seen.items()}
 
 
-def _run_alone(name: str, folder: str, count: int, *, quick: bool) -> dict[str, float]:
-    size = "quick" if quick else "full"
-    module = "benchmarks.generation_contender"
+def _run_module(name: str, *arguments: str, quick: bool) -> dict[str, float]:
+    """Run one of our modules in a process of its own; its last line is JSON."""
+    module, size = f"benchmarks.generation_{name}", "quick" if quick else "full"
     done = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", module, name, folder, str(count), size],
+        [sys.executable, "-m", module, *arguments, size],
         capture_output=True,
         text=True,
         check=True,
@@ -70,7 +76,7 @@ def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
     return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
 
 
-def _goal(figures: dict[str, Any], count: int) -> dict[str, Any]:
+def _throughput_goal(figures: dict[str, Any], count: int) -> dict[str, Any]:
     ours = figures[f"perroquet, {count} requests"]
     alone = figures[f"generate_one_by_one, {count} requests"]
     is_measured = isinstance(ours, dict) and isinstance(alone, dict)
@@ -81,4 +87,14 @@ def _goal(figures: dict[str, Any], count: int) -> dict[str, Any]:
         "unit": "times",
         "goal": _GOAL_OVER_GENERATE,
         "met": ratio >= _GOAL_OVER_GENERATE,
+    }
+
+
+def _reuse_goal(share: float) -> dict[str, Any]:
+    return {
+        "name": "a second turn's time to first token",
+        "value": share,
+        "unit": "of the time without reuse",
+        "goal": _GOAL_SECOND_TURN,
+        "met": share <= _GOAL_SECOND_TURN,
     }

@@ -4,7 +4,6 @@
 """
 
 import json
-import resource
 import statistics
 import sys
 import threading
@@ -128,8 +127,15 @@ def summarise(times: Times) -> dict[str, float]:
         "first_token_mean_seconds": round(statistics.fmean(firsts), 3),
         "first_token_p95_seconds": round(_p95(firsts), 3),
         "completion_p95_seconds": round(_p95(ends), 3),
-        "resident_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "resident_mb": _peak_resident_mb(),
     }
+
+
+def _peak_resident_mb() -> int:
+    """Since this program began; ``getrusage`` would count the parent's memory before ``exec``."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kilobytes = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(kilobytes) // 1024
 
 
 def _p95(ascending: list[float]) -> float:

@@ -36,10 +36,13 @@ def metrics_of(folder):
 
 
 @pytest.mark.parametrize(
-    ("base", "method", "name"),
-    [("tiny_gpt2_folder", "lora", ADAPTER), ("tiny_llama_folder", "full", WHOLE)],
+    ("base", "method", "name", "at_step"),
+    [
+        ("tiny_gpt2_folder", "lora", ADAPTER, 2),
+        ("tiny_gpt2_folder", "lora", ADAPTER, 3),
+        ("tiny_llama_folder", "full", WHOLE, 5),
+    ],
 )
-@pytest.mark.parametrize("at_step", [2, 3, 5])
 def test_a_run_that_was_paused_ends_with_the_same_bits(
     base, method, name, at_step, request, make_spec, run, tmp_path
 ):

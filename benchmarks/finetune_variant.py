@@ -1,0 +1,283 @@
+"""``python -m benchmarks.finetune_variant <variant> <folder>``: one variant, one process."""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.data import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DataCollatorForLanguageModeling,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from benchmarks.finetune_setup import BenchPlan
+from workers.finetuning.corpus.prepared import read_split
+from workers.finetuning.corpus.splitting import Split
+from workers.finetuning.data import pack_splits
+from workers.finetuning.encoding import ExampleEncoder
+from workers.finetuning.evaluation import measure_likelihood
+from workers.finetuning.heads import attach_summed_loss
+from workers.finetuning.spec import RunSpec
+from workers.finetuning.training import fine_tune
+from workers.finetuning.wishes import Wishes
+
+_LEARNING_RATE = 5e-5
+_LORA_LEARNING_RATE = 2e-4
+_EVALUATION_ROWS = 16
+Item = dict[str, Any]
+
+
+class Clock(TrainerCallback):
+    """Counts tokens that are no padding and times them once the warm-up is over."""
+
+    def __init__(self, plan: BenchPlan) -> None:
+        self._plan = plan
+        self.seen = 0
+        self._timed_from = 0
+        self._began = 0.0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the plan's tokens were learnt from."""
+        return self.seen >= self._plan.tokens
+
+    def count(self, tokens: int) -> None:
+        """Take one step in."""
+        self.seen += tokens
+        if not self._began and self.seen >= self._plan.warmup_tokens:
+            _synchronize()
+            self._timed_from, self._began = self.seen, time.perf_counter()
+
+    def speed(self) -> float:
+        """Real tokens a second behind the warm-up."""
+        _synchronize()
+        return (self.seen - self._timed_from) / (time.perf_counter() - self._began)
+
+
+class Items(Dataset[Item]):
+    """A list as a dataset."""
+
+    def __init__(self, items: list[Item]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Item:
+        return self._items[index]
+
+
+class CountingTrainer(Trainer):
+    """The plain Trainer, stopped when it has seen the plan's tokens."""
+
+    clock: Clock
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """One step, counted."""
+        tokens = inputs["attention_mask"].sum() if "attention_mask" in inputs else None
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        self.clock.count(int(tokens) if tokens is not None else inputs["input_ids"].numel())
+        self.control.should_training_stop = self.clock.is_done
+        return loss
+
+
+def main() -> None:
+    """Run the variant and print its figures as one line of JSON."""
+    variant, folder = sys.argv[1], Path(sys.argv[2])
+    plan = BenchPlan.read(folder)
+    if variant.startswith("ours"):
+        figures = _ours(folder, plan, variant.removeprefix("ours-"))
+    elif variant.startswith("trl"):
+        figures = _trl(folder, plan)
+    else:
+        figures = _trainer(folder, plan, variant)
+    print(json.dumps({**figures, "peak_memory_mb": _peak_memory()}))  # noqa: T201
+
+
+def _ours(folder: Path, plan: BenchPlan, method: str) -> dict[str, Any]:
+    """The product's own path, with the events' clock."""
+    run_dir = folder / f"run-{method}"
+    steps = max(1, plan.tokens // (plan.our_block * plan.our_batch))
+    clock = Clock(plan)
+    found: dict[str, Any] = {}
+
+    def hear(event: str, **fields: Any) -> None:
+        if event == "started":
+            found["tokens_a_step"] = fields["tokens"] / fields["rows"] * fields["batch_size"]
+            found["parameters"] = fields["parameters"]
+        elif event == "step":
+            clock.count(round(found["tokens_a_step"]))
+            if fields["step"] == steps:
+                found["speed"] = clock.speed()
+
+    spec = RunSpec(
+        base_model=str(folder / "base"),
+        corpus=str(folder / "corpus"),
+        method="lora" if method == "lora" else "full",
+        block_size=plan.our_block,
+        batch_size=plan.our_batch,
+        micro_batch_size=plan.our_micro_batch,
+        max_steps=steps,
+        evaluate_every=steps,
+        learning_rate=_LORA_LEARNING_RATE if method == "lora" else _LEARNING_RATE,
+        schedule="linear",
+        warmup_share=0.0,
+        compile=plan.compile,
+        sample_max_new_tokens=1,
+        max_evaluation_rows=_EVALUATION_ROWS,
+    )
+    run_dir.mkdir()
+    published = fine_tune(spec, run_dir, hear, Wishes())
+    metrics = json.loads((published / "metrics.json").read_text("utf-8"))
+    return {
+        "tokens_per_second": round(found["speed"], 1),
+        "tokens": clock.seen,
+        "fill": metrics["fill"],
+        "flops_per_token": 6 * found["parameters"],
+        "loss_before": metrics["base"]["validation"]["loss"],
+        "loss_after": metrics["tuned"]["validation"]["loss"],
+    }
+
+
+def _trainer(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
+    tokenizer, model = _load(folder)
+    before = _loss(folder, plan, model, tokenizer)
+    if variant.endswith("lora"):
+        config = LoraConfig(
+            task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear",
+            fan_in_fan_out=True,
+        )  # fmt: skip
+        model = get_peft_model(model, config)
+    is_padded = variant.endswith("lines")
+    items = _lines(folder, tokenizer, plan) if is_padded else _blocks(folder, tokenizer, plan)
+    trainer = CountingTrainer(
+        model=model,
+        args=_classic_arguments(folder / variant, plan, variant),
+        train_dataset=Items(items),
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False) if is_padded else None,
+    )
+    trainer.clock = Clock(plan)
+    trainer.train()
+    return {
+        "tokens_per_second": round(trainer.clock.speed(), 1),
+        "tokens": trainer.clock.seen,
+        "loss_before": before,
+        "loss_after": _loss(folder, plan, model, tokenizer),
+    }
+
+
+def _classic_arguments(output: Path, plan: BenchPlan, variant: str) -> TrainingArguments:
+    steps = max(1, plan.tokens // (plan.classic_block * plan.classic_batch))
+    return TrainingArguments(
+        output_dir=str(output),
+        per_device_train_batch_size=plan.classic_batch,
+        # The padded lines hold fewer tokens a step, so their schedule may not end before them.
+        max_steps=steps if "lines" not in variant else steps * 8,
+        learning_rate=_LORA_LEARNING_RATE if variant.endswith("lora") else _LEARNING_RATE,
+        report_to="none",
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
+    """TRL's SFTTrainer as it comes, on the corpus line by line."""
+    import datasets  # type: ignore[import-not-found, unused-ignore]
+    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found, unused-ignore]
+
+    tokenizer, model = _load(folder)
+    before = _loss(folder, plan, model, tokenizer)
+    clock = Clock(plan)
+
+    class Counting(SFTTrainer):  # type: ignore[misc, unused-ignore]
+        def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+            tokens = int(inputs["attention_mask"].sum())
+            loss = super().training_step(model, inputs, num_items_in_batch)
+            clock.count(tokens)
+            self.control.should_training_stop = clock.is_done
+            return loss
+
+    texts = [example.text for example in read_split(folder / "corpus", Split.TRAIN)]
+    trainer = Counting(
+        model=model,
+        args=SFTConfig(
+            output_dir=str(folder / "trl"), report_to="none", save_strategy="no", bf16=False,
+            disable_tqdm=True, dataloader_pin_memory=False,
+        ),
+        train_dataset=datasets.Dataset.from_dict({"text": texts}),
+        processing_class=tokenizer,
+    )  # fmt: skip
+    trainer.train()
+    return {
+        "tokens_per_second": round(clock.speed(), 1),
+        "tokens": clock.seen,
+        "loss_before": before,
+        "loss_after": _loss(folder, plan, model, tokenizer),
+    }
+
+
+def _load(folder: Path) -> tuple[Any, Any]:
+    tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+    tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer, AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+
+
+def _blocks(folder: Path, tokenizer: Any, plan: BenchPlan) -> list[Item]:
+    """All texts in one string of tokens, cut into blocks, as in the tutorials."""
+    ids: list[int] = []
+    for example in read_split(folder / "corpus", Split.TRAIN):
+        ids += [*tokenizer(example.text).input_ids, tokenizer.eos_token_id]
+    size = plan.classic_block
+    blocks = [ids[start : start + size] for start in range(0, len(ids) - size, size)]
+    return [{"input_ids": block, "labels": block} for block in blocks]
+
+
+def _lines(folder: Path, tokenizer: Any, plan: BenchPlan) -> list[Item]:
+    texts = [example.text for example in read_split(folder / "corpus", Split.TRAIN)]
+    return [dict(tokenizer(text, truncation=True, max_length=plan.our_block)) for text in texts]
+
+
+def _loss(folder: Path, plan: BenchPlan, model: Any, tokenizer: Any) -> float:
+    """The validation loss by the same code and on the same rows for every variant."""
+    rows = pack_splits(
+        folder / "corpus",
+        ExampleEncoder(tokenizer, plan.our_block),
+        block_size=plan.our_block,
+        pad_id=0,
+        max_evaluation_rows=_EVALUATION_ROWS,
+    ).validation
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    original = inner.forward
+    attach_summed_loss(inner)
+    found = measure_likelihood(
+        model, rows, device=next(model.parameters()).device, rows_at_a_time=1
+    )
+    inner.forward = original
+    return found.loss
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def _peak_memory() -> float:
+    """Peak of the device, or of the process where it computes on the CPU, in MB."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -56,7 +56,7 @@ undo = Undo
 
 help-title = Talk with me
 help-text =
-    **Mention me**, reply to one of my messages, or write me directly, and I answer.
+    To talk: **mention me**, reply to one of my messages, or write me directly, and I answer.
     `/perroquet here` makes me answer everything in a channel; `/perroquet away` takes that back.
     `/forget` deletes what you said to me, for good.
     `/ping` shows whether all of me is up.

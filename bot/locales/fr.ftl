@@ -56,7 +56,7 @@ undo = Annuler
 
 help-title = Parle avec moi
 help-text =
-    **Mentionne-moi**, réponds à l’un de mes messages ou écris-moi en privé, et je réponds.
+    Pour parler : **mentionne-moi**, réponds à l’un de mes messages ou écris-moi en privé, et je réponds.
     `/perroquet ici` me fait répondre à tout dans un salon ; `/perroquet ailleurs` revient en arrière.
     `/oublier` efface pour de bon ce que tu m’as dit.
     `/ping` montre si tout fonctionne.

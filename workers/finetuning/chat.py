@@ -22,7 +22,7 @@ def render_segments(
     the earlier turns are kept as they were rendered first.
     """
     messages = [_message(turn) for turn in turns]
-    done = ""
+    done, answered = "", 0
     for index, turn in enumerate(turns):
         if turn.role != "assistant":
             continue
@@ -31,10 +31,13 @@ def render_segments(
         if not whole.startswith(prompt):
             # Templates that always add something before an answer (an empty thought, say).
             prompt = _common_start(prompt, whole)
-        given = prompt[len(done) :] if prompt.startswith(done) else prompt
-        yield given, False
+        if prompt.startswith(done):
+            yield prompt[len(done) :], False
+        else:
+            newest = _render(tokenizer, messages[answered:index], prompt=True)
+            yield _common_start(prompt[::-1], newest[::-1])[::-1], False
         yield whole[len(prompt) :], turn.trains
-        done = whole
+        done, answered = whole, index + 1
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, question: str, persona: str = "") -> str:

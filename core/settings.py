@@ -219,6 +219,11 @@ def redact_url(url: str) -> str:
     return make_url(url).render_as_string(hide_password=True)
 
 
+def mask_url(url: str) -> str:
+    """The same for URLs of every form, such as those of chained fsspec file systems."""
+    return re.sub(r"://([^:@/]*):[^@]*@", r"://\1:***@", url)
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
@@ -265,6 +270,4 @@ def describe_settings(settings: Settings) -> list[str]:
 
 
 def _mask(key: str, value: object) -> object:
-    if key == "url" and isinstance(value, str) and "@" in value:
-        return re.sub(r"://([^:@/]*):[^@]*@", r"://\1:***@", value)
-    return value
+    return mask_url(value) if key == "url" and isinstance(value, str) else value

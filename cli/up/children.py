@@ -1,17 +1,17 @@
 """Child processes that never outlive their parent."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_LEASH = Path(__file__).with_name("leash.py")
+_LOG_MAX_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -39,52 +39,60 @@ class Child:
         """Whether it runs no more."""
         return self.process.poll() is not None
 
+    @property
+    def ending(self) -> str:
+        """How it ended, as the end of a sentence."""
+        code = self.process.returncode
+        if code is None:
+            return "runs"
+        if code < 0:
+            return f"was ended by {signal.Signals(-code).name}"
+        return f"ended with exit code {code}"
+
     def restart(self) -> None:
-        """Start it anew."""
+        """Start it anew, after what is left of it was ended."""
+        self.kill()
         self.process = _spawn(self.spec)
         self.started_at = time.monotonic()
         self.restarts += 1
 
-    def stop(self) -> bool:
-        """Ask it to end, wait, and kill its group where it does not.
-
-        Returns:
-            Whether it ended by itself.
-        """
+    def terminate(self) -> None:
+        """Ask it to end; does not wait."""
         if not self.has_ended:
             self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(self.spec.stop_seconds)
-        ended_itself = self.has_ended
-        # Grandchildren, such as a trainer, share the group.
+
+    def kill(self) -> None:
+        """End it and its own children at once."""
+        # They share its group; the group outlives the process while one of them lives.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        return ended_itself
 
 
 def start_child(spec: ChildSpec) -> Child:
-    """Start a process in a group of its own that ends when this process does, however it ends."""
+    """Start a process in a group of its own that ends when this process does, however it ends.
+
+    The kernel ties it to the calling thread: call this from the main thread.
+    """
     spec.log_file.parent.mkdir(parents=True, exist_ok=True)
     return Child(spec, _spawn(spec))
 
 
 def _spawn(spec: ChildSpec) -> subprocess.Popen[bytes]:
-    parent = os.getpid()
-
-    def end_with_parent() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        # The parent may have ended before the line above.
-        if os.getppid() != parent:
-            os._exit(1)
-
+    _rotate(spec.log_file)
+    leash = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid())]
     with spec.log_file.open("ab") as log:
         return subprocess.Popen(  # noqa: S603 - commands of our own making
-            list(spec.command),
+            [*leash, *spec.command],
             env=dict(spec.environment),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=end_with_parent,
         )
+
+
+def _rotate(log_file: Path) -> None:
+    """Keep one older log, so that logs stay bounded over many starts."""
+    if log_file.exists() and log_file.stat().st_size > _LOG_MAX_BYTES:
+        log_file.replace(log_file.with_suffix(".old.log"))

@@ -1,15 +1,16 @@
 """The ``perroquet up`` command: what a person sees of it."""
 
-from rich.console import Console
-from rich.panel import Panel
-from rich.table import Table
+from contextlib import ExitStack
 
 from cli.models import ensure_default_model
+from cli.up.addresses import published_addresses, withdraw_addresses
 from cli.up.lock import data_lock
 from cli.up.plan import Plan, make_plan
+from cli.up.readiness import check_redis_address, redis_answers
+from cli.up.screen import Screen
 from cli.up.supervisor import Supervisor, run_supervised
-from cli.wiring import open_database, read_settings
-from core.settings import Settings, redact_url
+from cli.wiring import make_data_dir, open_database, read_settings
+from core.settings import Settings, mask_url, redact_url
 
 KINDS = ("generate", "finetune", "upkeep", "bot", "playground")
 
@@ -17,32 +18,52 @@ KINDS = ("generate", "finetune", "upkeep", "bot", "playground")
 def up() -> None:
     """Run all of Perroquet on this machine until Ctrl-C.
 
-    Without DISCORD_TOKEN the bot speaks to the playground, a Discord on loopback with a page to
-    chat in. DATABASE_URL, REDIS_URL and STORE_URL replace the embedded SQLite, Valkey and folder.
+    Raises:
+        PerroquetError: something that is needed is missing, taken or does not come up.
     """
     settings = read_settings()
-    console = Console(stderr=True)
+    screen = Screen()
+    make_data_dir(settings)
+    with ExitStack() as stack:
+        stack.enter_context(data_lock(settings.data_dir))
+        withdraw_addresses(settings.data_dir)
+        engine = stack.enter_context(open_database(settings))
+        screen.say("The database is at the newest schema")
+        ensure_default_model(settings, screen.say)
+        _check_redis(settings, screen)
+        plan = make_plan(settings, engine, KINDS)
+        supervisor = Supervisor(plan.services, screen)
 
-    def say(line: str) -> None:
-        console.print(f"[dim]·[/dim] {line}")
+        def announce() -> None:
+            stack.enter_context(published_addresses(settings.data_dir, plan.redis_url))
+            _announce(screen, settings, plan, supervisor)
 
-    with data_lock(settings.data_dir), open_database(settings) as engine:
-        say("The database is at the newest schema")
-        ensure_default_model(settings, say)
-        plan = make_plan(settings, KINDS)
-        supervisor = Supervisor(settings, plan, engine, say)
-        run_supervised(supervisor, lambda: _announce(console, settings, plan, supervisor))
-        say("Everything has ended")
+        run_supervised(supervisor, announce)
+    screen.say("Everything has ended")
 
 
-def _announce(console: Console, settings: Settings, plan: Plan, supervisor: Supervisor) -> None:
-    table = Table("process", "id", "log", box=None, pad_edge=False)
-    for child in supervisor.children:
-        table.add_row(child.spec.name, str(child.process.pid), str(child.spec.log_file))
-    console.print(table)
-    console.print(f"database {redact_url(settings.database_url)} · store {settings.store_url}")
+def _check_redis(settings: Settings, screen: Screen) -> None:
+    """Say when a Redis of one's own is away: that delays answers, and loses none."""
+    if not settings.redis.url:
+        return
+    check_redis_address(settings.redis.url)
+    if not redis_answers(settings.redis.url):
+        screen.say(
+            f"Redis at {mask_url(settings.redis.url)} does not answer; messages are kept, and "
+            "answered as soon as it does",
+            style="yellow",
+        )
+
+
+def _announce(screen: Screen, settings: Settings, plan: Plan, supervisor: Supervisor) -> None:
+    rows = [
+        (child.spec.name, str(child.process.pid), str(child.spec.log_file))
+        for child in supervisor.children
+    ]
+    screen.show_table(("process", "id", "log"), rows)
+    screen.say(f"Database {redact_url(settings.database_url)}")
+    screen.say(f"Models and corpora {mask_url(settings.store_url)}")
     if plan.page_url is None:
-        console.print(Panel("The bot is in Discord. Ctrl-C ends everything.", expand=False))
+        screen.show_box("The bot is in Discord. Ctrl-C ends everything.")
     else:
-        text = f"Open [bold]{plan.page_url}[/bold] and say hello. Ctrl-C ends everything."
-        console.print(Panel(text, expand=False))
+        screen.show_box(f"Open {plan.page_url} and say hello. Ctrl-C ends everything.")

@@ -22,7 +22,6 @@ def data_lock(data_dir: Path) -> Iterator[None]:
     Raises:
         AlreadyRunningError: another process holds it.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
     with (data_dir / "up.lock").open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -37,12 +36,3 @@ def data_lock(data_dir: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def is_locked(data_dir: Path) -> bool:
-    """Whether an ``up`` runs on this data folder."""
-    try:
-        with data_lock(data_dir):
-            return False
-    except AlreadyRunningError:
-        return True

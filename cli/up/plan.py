@@ -4,95 +4,130 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from cli.up.children import ChildSpec
-from core.embedded import free_port, is_listening, valkey_command
+from sqlalchemy import Engine
+
+from cli.up.children import Child, ChildSpec
+from cli.up.readiness import process_announced, redis_answers
+from cli.up.supervisor import Service
+from core.embedded import EmbeddedValkey, free_port, is_listening, make_valkey
 from core.errors import SettingsError
 from core.settings import Settings
 
 _SECRETS = ("DISCORD_TOKEN", "DISCORD_TOKEN_FILE")
+_MODULES = {
+    "generate": ["workers.main", "generate"],
+    "finetune": ["workers.main", "finetune"],
+    "upkeep": ["workers.main", "upkeep"],
+    "bot": ["bot.main"],
+}
+# What others talk to is up before them, and goes after them. The bot goes first, so that nobody
+# asks what nobody will answer.
+_SERVERS, _CLIENTS = 0, 1
+_STOP_RANKS = {"bot": 0, "generate": 1, "finetune": 1, "upkeep": 1, "playground": 2, "valkey": 3}
+_SETTLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The children in the order of their start, and what they share."""
+    """What to start, and the addresses that come out of it."""
 
-    environment: dict[str, str]
+    services: tuple[Service, ...]
     redis_url: str
-    valkey: ChildSpec | None
-    playground: ChildSpec | None
     page_url: str | None
-    others: tuple[ChildSpec, ...]
 
 
-def make_plan(settings: Settings, kinds: Iterable[str]) -> Plan:
+def make_plan(settings: Settings, engine: Engine, kinds: Iterable[str]) -> Plan:
     """Decide what to start.
 
     Args:
         settings: the installation's.
+        engine: where the processes say that they are alive.
         kinds: of ``generate``, ``finetune``, ``upkeep``, ``bot``, ``playground``: those wanted. The
             playground is left out where there is a Discord token.
 
     Raises:
         SettingsError: the playground's port is taken.
+        ServiceUnavailableError: there is no embedded Valkey for this machine.
     """
-    wanted = set(kinds)
-    environment = dict(os.environ)
-    # OpenMP's threads spin while they wait. Where processes share cores, endless spinning made
-    # answers 2.3 times slower than a short one (docs/log.md).
-    environment.setdefault("GOMP_SPINCOUNT", "2000")
-    environment["PERROQUET_DATA_DIR"] = str(settings.data_dir.resolve())
-    redis_url = settings.redis.url
-    valkey = None
-    if not redis_url:
-        port = free_port()
-        redis_url = f"redis://127.0.0.1:{port}/0"
-        command = valkey_command(settings.data_dir / "valkey", port)
-        valkey = _spec(settings, "valkey", command, {"PATH": os.environ.get("PATH", "")})
-    environment["REDIS_URL"] = redis_url
-    playground, page_url = None, None
-    if "playground" in wanted and not settings.discord_token:
-        playground, page_url = _plan_playground(settings, environment)
-    modules = {
-        "generate": ["workers.main", "generate"],
-        "finetune": ["workers.main", "finetune"],
-        "upkeep": ["workers.main", "upkeep"],
-        "bot": ["bot.main"],
-    }
-    others = tuple(
-        _spec(settings, kind, [sys.executable, "-m", *module], _for(kind, environment))
-        for kind, module in modules.items()
-        if kind in wanted
-    )
-    return Plan(environment, redis_url, valkey, playground, page_url, others)
+    return _Planner(settings, engine).plan(set(kinds))
 
 
-def _plan_playground(settings: Settings, environment: dict[str, str]) -> tuple[ChildSpec, str]:
-    port = settings.playground.port or free_port()
-    if is_listening(port):
-        raise SettingsError(
-            f"Port {port} of the playground is taken; set PERROQUET_PLAYGROUND__PORT to another "
-            "one, or to 0 for any.",
-            key="playground.port",
+class _Planner:
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._environment = dict(os.environ)
+        # OpenMP's threads spin while they wait. Where processes share cores, endless spinning made
+        # answers 2.3 times slower than a short one (docs/log.md).
+        self._environment.setdefault("GOMP_SPINCOUNT", "2000")
+        self._environment["PERROQUET_DATA_DIR"] = str(settings.data_dir.resolve())
+        self._servers: list[Service] = []
+
+    def plan(self, wanted: set[str]) -> Plan:
+        redis_url = self._settings.redis.url or self._plan_valkey()
+        self._environment["REDIS_URL"] = redis_url
+        page_url = None
+        if "playground" in wanted and not self._settings.discord_token:
+            page_url = self._plan_playground()
+        clients = (self._plan_client(kind) for kind in _MODULES if kind in wanted)
+        return Plan((*self._servers, *clients), redis_url, page_url)
+
+    def _plan_valkey(self) -> str:
+        valkey = make_valkey(self._settings.data_dir / "valkey")
+        environment = {"PATH": os.environ.get("PATH", "")}
+        spec = self._spec("valkey", valkey.prepare(), environment, _SETTLE_SECONDS)
+        service = Service(
+            spec,
+            lambda _: redis_answers(valkey.url),
+            _SERVERS,
+            _STOP_RANKS["valkey"],
+            partial(_set_data_aside, valkey),
         )
-    base = f"http://127.0.0.1:{port}"
-    environment["PERROQUET_PLAYGROUND__PORT"] = str(port)
-    environment["PERROQUET_DISCORD__API_BASE"] = f"{base}/api/v10"
-    environment["PERROQUET_DISCORD__GATEWAY_URL"] = f"ws://127.0.0.1:{port}/gateway"
-    command = [sys.executable, "-m", "playground.main"]
-    return _spec(settings, "playground", command, environment), f"{base}/"
+        self._servers.append(service)
+        return valkey.url
+
+    def _plan_playground(self) -> str:
+        port = self._settings.playground.port or free_port()
+        if is_listening(port):
+            raise SettingsError(
+                f"Port {port} of the playground is taken; set PERROQUET_PLAYGROUND__PORT to "
+                "another one, or to 0 for any.",
+                key="playground.port",
+            )
+        base = f"http://127.0.0.1:{port}"
+        self._environment["PERROQUET_PLAYGROUND__PORT"] = str(port)
+        self._environment["PERROQUET_DISCORD__API_BASE"] = f"{base}/api/v10"
+        self._environment["PERROQUET_DISCORD__GATEWAY_URL"] = f"ws://127.0.0.1:{port}/gateway"
+        command = [sys.executable, "-m", "playground.main"]
+        spec = self._spec("playground", command, self._environment, _SETTLE_SECONDS)
+        rank = _STOP_RANKS["playground"]
+        self._servers.append(Service(spec, lambda _: is_listening(port), _SERVERS, rank))
+        return f"{base}/"
+
+    def _plan_client(self, kind: str) -> Service:
+        environment = self._environment
+        if kind != "bot":
+            # Only the bot is given the token.
+            environment = {k: v for k, v in environment.items() if k not in _SECRETS}
+        command = [sys.executable, "-m", *_MODULES[kind]]
+        drain_seconds = self._settings.ledger.drain_seconds + _SETTLE_SECONDS
+        spec = self._spec(kind, command, environment, drain_seconds)
+        return Service(spec, self._has_announced, _CLIENTS, _STOP_RANKS[kind])
+
+    def _has_announced(self, child: Child) -> bool:
+        return process_announced(self._engine, child.process.pid)
+
+    def _spec(
+        self, name: str, command: list[str], environment: dict[str, str], stop_seconds: float
+    ) -> ChildSpec:
+        log_file = self._settings.data_dir.resolve() / "logs" / f"{name}.log"
+        return ChildSpec(name, command, environment, log_file, stop_seconds)
 
 
-def _for(kind: str, environment: dict[str, str]) -> dict[str, str]:
-    """Only the bot is given the token."""
-    if kind == "bot":
-        return environment
-    return {name: value for name, value in environment.items() if name not in _SECRETS}
-
-
-def _spec(
-    settings: Settings, name: str, command: list[str], environment: dict[str, str]
-) -> ChildSpec:
-    log_file = settings.data_dir.resolve() / "logs" / f"{name}.log"
-    stop_seconds = settings.ledger.drain_seconds + 5
-    return ChildSpec(name, command, environment, log_file, stop_seconds)
+def _set_data_aside(valkey: EmbeddedValkey) -> str | None:
+    aside = valkey.set_data_aside()
+    if aside is None:
+        return None
+    return f"Valkey cannot read its data; it begins anew, and the old data lies in {aside}"

@@ -1,39 +1,34 @@
 """When is a process ready? As soon as it says so where others can see it."""
 
-import time
-from collections.abc import Callable
+import socket
 
 import redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cli.up.children import Child
 from core.db.engines import reading
-from core.embedded import is_listening
 from core.errors import ServiceUnavailableError
-from core.jobs.presence import alive
+from core.jobs.presence import Presence, alive
 
-_POLL_SECONDS = 0.1
+_SEEN_SECONDS = 60.0
 
 
-def wait_until(child: Child, is_ready: Callable[[], bool], timeout_seconds: float) -> None:
-    """Wait for a child.
+class ChildFailedError(ServiceUnavailableError):
+    """A child ended by itself, or is not ready in time."""
 
-    Raises:
-        ServiceUnavailableError: it ended, or it is not ready in time; the message names its log.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    while not is_ready():
-        if child.has_ended or time.monotonic() > deadline:
-            what = "ended at once" if child.has_ended else "is not ready"
-            raise ServiceUnavailableError(
-                f"The process “{child.spec.name}” {what}. {last_line(child)}"
-                f"Its log: {child.spec.log_file}",
-                service=child.spec.name,
-            )
-        time.sleep(_POLL_SECONDS)
+    code = "child-failed"
+
+
+def describe_failure(child: Child) -> str:
+    """What became of a child, with its last words and its log, in sentences."""
+    what = child.ending if child.has_ended else "is not ready in time"
+    return (
+        f"The process “{child.spec.name}” {what}. {_last_words(child)}"
+        f"Its log: {child.spec.log_file}"
+    )
 
 
 def redis_answers(url: str) -> bool:
@@ -47,21 +42,48 @@ def redis_answers(url: str) -> bool:
         client.close()
 
 
+def check_redis_address(url: str) -> None:
+    """Refuse an address that no waiting will make right.
+
+    Raises:
+        ServiceUnavailableError: Redis refuses the password, or the URL is none.
+    """
+    try:
+        client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    except ValueError as exc:
+        raise ServiceUnavailableError(f"REDIS_URL cannot be read: {exc}", service="redis") from exc
+    try:
+        client.ping()
+    except AuthenticationError as exc:
+        raise ServiceUnavailableError(
+            "Redis refuses the user or password in REDIS_URL.", service="redis"
+        ) from exc
+    except (RedisError, OSError):
+        return
+    finally:
+        client.close()
+
+
 def process_announced(engine: Engine, pid: int) -> bool:
-    """Whether a process has said in SQL that it is alive."""
+    """Whether a process of this host has said in SQL that it is alive."""
+    host = socket.gethostname()
+    return any(p.info.get("pid") == pid and p.info.get("host") == host for p in _alive(engine))
+
+
+def kind_announced(engine: Engine, kind: str) -> bool:
+    """Whether a process of a kind, on whatever host, has said in SQL that it is alive."""
+    return any(p.kind == kind for p in _alive(engine))
+
+
+def _alive(engine: Engine) -> list[Presence]:
     try:
         with Session(reading(engine)) as session:
-            return any(p.info.get("pid") == pid for p in alive(session, within_seconds=60))
+            return alive(session, within_seconds=_SEEN_SECONDS)
     except SQLAlchemyError:
-        return False
+        return []
 
 
-def port_answers(url: str) -> bool:
-    """Whether the port of a URL accepts connections."""
-    return is_listening(int(url.rsplit(":", 1)[1].split("/")[0]))
-
-
-def last_line(child: Child) -> str:
+def _last_words(child: Child) -> str:
     """The last line of a child's log, as a sentence's beginning."""
     try:
         lines = child.spec.log_file.read_text(encoding="utf-8", errors="replace").splitlines()

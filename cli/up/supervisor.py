@@ -1,118 +1,179 @@
 """Start the children, watch them, end them in order."""
 
-import json
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from types import FrameType
 
-from sqlalchemy import Engine
-
 from cli.up.children import Child, ChildSpec, start_child
-from cli.up.plan import Plan
-from cli.up.readiness import port_answers, process_announced, redis_answers, wait_until
-from core.settings import Settings
+from cli.up.log_tail import LogTail
+from cli.up.readiness import ChildFailedError, describe_failure
+from cli.up.screen import Screen
 
-_WATCH_SECONDS = 0.5
-_START_SECONDS = 120.0
+_WATCH_SECONDS = 0.25
+_POLL_SECONDS = 0.1
+# Imports of the workers take long on a small machine that is busy.
+_START_SECONDS = 180.0
 # A child that lived this long was well; its next end is not held against it.
 _WELL_SECONDS = 60.0
 _MAX_BACKOFF_SECONDS = 30.0
 
 
-class Supervisor:
-    """Owns the children of one installation. ``say`` tells people what happens, line by line."""
+@dataclass(frozen=True)
+class Service:
+    """A child, how to see that it is ready, and its place among the others.
 
-    def __init__(
-        self, settings: Settings, plan: Plan, engine: Engine, say: Callable[[str], None]
-    ) -> None:
-        self._settings = settings
-        self._plan = plan
-        self._engine = engine
-        self._say = say
-        self._due_at: dict[str, float] = {}
-        self.children: list[Child] = []
+    Services of a lower ``start_rank`` are ready before those of a higher one are started; those of
+    a lower ``stop_rank`` have ended before others are asked to. ``mend`` is tried once where the
+    first start fails; it says what it did, or None where there was nothing to mend.
+    """
+
+    spec: ChildSpec
+    is_ready: Callable[[Child], bool]
+    start_rank: int = 0
+    stop_rank: int = 0
+    mend: Callable[[], str | None] = lambda: None
+
+
+@dataclass
+class _Post:
+    """A service with its running child."""
+
+    service: Service
+    child: Child
+    tail: LogTail
+    due_at: float | None = None
+    is_awaited: bool = False
+    is_mended: bool = False
+
+
+class Supervisor:
+    """Owns the children of one installation, and tells a screen what happens to them."""
+
+    def __init__(self, services: Sequence[Service], screen: Screen) -> None:
+        self._services = services
+        self._screen = screen
+        self._posts: list[_Post] = []
+        # Set to end the watch; the second is set by whoever does not want to wait for the drain.
         self.ended = threading.Event()
+        self.hurried = threading.Event()
+
+    @property
+    def children(self) -> list[Child]:
+        """The children in the order of their start."""
+        return [post.child for post in self._posts]
 
     def start(self) -> None:
         """Start everything and wait until it is ready; stops early where ``ended`` is set.
 
         Raises:
-            ServiceUnavailableError: a child does not come up.
+            ChildFailedError: a child does not come up.
         """
-        plan = self._plan
-        if plan.valkey is not None:
-            child = self._start(plan.valkey)
-            wait_until(child, lambda: self._asked(redis_answers(plan.redis_url)), _START_SECONDS)
-        if plan.playground is not None and plan.page_url is not None:
-            url = plan.page_url
-            child = self._start(plan.playground)
-            wait_until(child, lambda: self._asked(port_answers(url)), _START_SECONDS)
-        started = [self._start(spec) for spec in plan.others]
-        for child in started:
-            wait_until(child, lambda c=child: self._asked(self._is_announced(c)), _START_SECONDS)  # type: ignore[misc]
-        self._write_addresses()
+        for rank in sorted({service.start_rank for service in self._services}):
+            if self.ended.is_set():
+                break
+            self._await([self._start(s) for s in self._services if s.start_rank == rank])
+        self._screen.rest()
 
     def watch(self) -> None:
         """Keep the children running until ``ended`` is set."""
         while not self.ended.wait(_WATCH_SECONDS):
-            for child in self.children:
-                if child.has_ended:
-                    self._revive(child)
+            self.look()
+
+    def look(self) -> None:
+        """One round of the watch: pass warnings on, start again what ended."""
+        for post in self._posts:
+            for line in post.tail.new_warnings():
+                self._screen.warn(post.service.spec.name, line)
+            if post.child.has_ended:
+                self._revive(post)
+            elif post.is_awaited and post.service.is_ready(post.child):
+                post.is_awaited = False
+                self._screen.say(f"{post.service.spec.name} is back", style="green")
+
+    def find_failure(self) -> str | None:
+        """What became of the first child that ended by itself; None while all run."""
+        return next((describe_failure(c) for c in self.children if c.has_ended), None)
 
     def stop(self) -> None:
-        """End every child, those that use others first."""
-        for child in sorted(self.children, key=lambda c: c.spec.name == "valkey"):
-            if child.spec.name == "valkey":
-                continue
-            if not child.has_ended:
-                child.process.terminate()
-        for child in reversed(self.children):
-            if not child.stop():
-                self._say(f"{child.spec.name} had to be killed")
+        """End every child: those that others do not need first, all within a bound."""
+        self._screen.rest()
+        for rank in sorted({post.service.stop_rank for post in self._posts}):
+            posts = [post for post in self._posts if post.service.stop_rank == rank]
+            for post in posts:
+                post.child.terminate()
+            for post in posts:
+                self._end(post)
 
     def end_on_signals(self) -> None:
-        """Make SIGTERM and SIGINT end the watch."""
+        """Make SIGTERM and SIGINT end the watch, and a second one end it at once."""
 
         def end(_number: int, _frame: FrameType | None) -> None:
+            if self.ended.is_set():
+                self.hurried.set()
             self.ended.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
 
-    def _start(self, spec: ChildSpec) -> Child:
-        self._say(f"Starting {spec.name}")
-        child = start_child(spec)
-        self.children.append(child)
-        return child
+    def _start(self, service: Service) -> _Post:
+        self._screen.begin(service.spec.name)
+        tail = LogTail(service.spec.log_file)
+        post = _Post(service, start_child(service.spec), tail)
+        self._posts.append(post)
+        return post
 
-    def _asked(self, is_ready: bool) -> bool:
-        return is_ready or self.ended.is_set()
+    def _await(self, posts: Sequence[_Post]) -> None:
+        """Wait until all are ready, or until ``ended`` is set."""
+        deadline = time.monotonic() + _START_SECONDS
+        waiting = list(posts)
+        while waiting and not self.ended.is_set():
+            waiting = [post for post in waiting if not self._is_up(post, deadline)]
+            time.sleep(_POLL_SECONDS)
 
-    def _is_announced(self, child: Child) -> bool:
-        return process_announced(self._engine, child.process.pid)
+    def _is_up(self, post: _Post, deadline: float) -> bool:
+        if post.service.is_ready(post.child):
+            self._screen.done(post.service.spec.name)
+            return True
+        if not post.child.has_ended and time.monotonic() < deadline:
+            return False
+        mended = None if post.is_mended or not post.child.has_ended else post.service.mend()
+        if mended is None:
+            raise ChildFailedError(describe_failure(post.child), service=post.service.spec.name)
+        post.is_mended = True
+        self._screen.say(mended, style="yellow")
+        post.child.restart()
+        return False
 
-    def _revive(self, child: Child) -> None:
-        name = child.spec.name
-        if name not in self._due_at:
+    def _end(self, post: _Post) -> None:
+        deadline = time.monotonic() + post.service.spec.stop_seconds
+        while not post.child.has_ended:
+            if self.hurried.is_set() or time.monotonic() > deadline:
+                self._screen.say(f"{post.service.spec.name} had to be killed")
+                break
+            time.sleep(_POLL_SECONDS)
+        post.child.kill()
+
+    def _revive(self, post: _Post) -> None:
+        child = post.child
+        if post.due_at is None:
             lived = time.monotonic() - child.started_at
             child.restarts = 0 if lived > _WELL_SECONDS else child.restarts
             wait = min(_MAX_BACKOFF_SECONDS, 2.0**child.restarts - 1)
-            self._due_at[name] = time.monotonic() + wait
-            code = child.process.returncode
-            self._say(f"{name} ended (exit code {code}); starting it again in {wait:.0f} s")
-        if time.monotonic() >= self._due_at[name]:
-            del self._due_at[name]
+            post.due_at = time.monotonic() + wait
+            when = f"in {wait:.0f} s" if wait else "now"
+            self._screen.say(
+                f"{child.spec.name} {child.ending}; starting it again {when}. "
+                f"Its log: {child.spec.log_file}",
+                style="red",
+            )
+        if time.monotonic() >= post.due_at:
+            post.due_at = None
+            post.is_awaited = True
             child.restart()
-
-    def _write_addresses(self) -> None:
-        """Tell other commands on this machine where things are; none of it is secret."""
-        if self._plan.valkey is None:
-            return
-        file = self._settings.data_dir / "addresses.json"
-        file.write_text(json.dumps({"redis_url": self._plan.redis_url}), encoding="utf-8")
 
 
 def run_supervised(supervisor: Supervisor, announce: Callable[[], None]) -> None:

@@ -1,0 +1,61 @@
+"""Single processes for those who supervise them themselves: workers, the bot, the playground."""
+
+import asyncio
+import os
+
+from cli.up.addresses import read_redis_url, with_redis
+from core.errors import SettingsError
+from core.logging import configure_logging
+from core.settings import Settings, load_settings
+
+
+def run_worker(kind: str) -> None:
+    """Run a worker of a kind until SIGTERM.
+
+    Raises:
+        SettingsError: there is no Redis, neither set nor that of a running ``up``.
+    """
+    settings = _settings(kind, needs_redis=True)
+    # PyTorch is imported here and not before.
+    from workers.main import run_worker as run
+
+    run(kind, settings)
+
+
+def run_bot() -> None:
+    """Run the bot until SIGTERM.
+
+    Raises:
+        SettingsError: the token or Redis is missing.
+    """
+    settings = _settings("bot", needs_redis=True)
+    from bot.main import run_bot as run
+
+    asyncio.run(run(settings))
+
+
+def run_playground() -> None:
+    """Run the playground until SIGTERM.
+
+    Raises:
+        SettingsError: there is a Discord token.
+        ServiceUnavailableError: its port is taken.
+    """
+    settings = _settings("playground", needs_redis=False)
+    from playground.main import run_playground as run
+
+    asyncio.run(run(settings))
+
+
+def _settings(process: str, *, needs_redis: bool) -> Settings:
+    settings = load_settings(os.environ)
+    configure_logging(settings.log, process=process)
+    if not needs_redis or settings.redis.url:
+        return settings
+    url = read_redis_url(settings.data_dir)
+    if url is None:
+        raise SettingsError(
+            "There is no REDIS_URL, and no “perroquet up” runs on this data folder.",
+            key="REDIS_URL",
+        )
+    return with_redis(settings, url)

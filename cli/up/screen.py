@@ -1,0 +1,95 @@
+"""What a person sees of ``perroquet up``: moving on a terminal, plain lines everywhere else."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.status import Status
+from rich.table import Table
+from rich.text import Text
+
+
+class Screen:
+    """Says what happens, line by line, and what is being waited for.
+
+    On a terminal the wait has a spinner. Elsewhere every line stands for itself, without colours,
+    boxes or wrapping, so that logs of other supervisors stay readable.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._console = Console(file=self._stream, highlight=False)
+        self._is_terminal = self._console.is_terminal
+        self._status: Status | None = None
+        self._waiting: dict[str, float] = {}
+
+    def say(self, line: str, *, style: str = "") -> None:
+        """Say a sentence."""
+        if self._is_terminal:
+            self._console.print(Text("· ", style="dim") + Text(line, style=style))
+        else:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+
+    def warn(self, source: str, line: str) -> None:
+        """Pass on what a child's log warns of."""
+        self.say(f"{source}: {line}", style="yellow")
+
+    def begin(self, what: str) -> None:
+        """Begin to wait for something."""
+        self._waiting[what] = time.monotonic()
+        if not self._is_terminal:
+            self.say(f"Starting {what}")
+        self._spin()
+
+    def done(self, what: str) -> None:
+        """It is there."""
+        seconds = time.monotonic() - self._waiting.pop(what)
+        if self._is_terminal:
+            self._console.print(
+                Text("✓ ", style="green") + Text(f"{what} ") + Text(f"{seconds:.1f} s", style="dim")
+            )
+        else:
+            self.say(f"{what} is ready after {seconds:.1f} s")
+        self._spin()
+
+    def rest(self) -> None:
+        """Stop the spinner, whatever was waited for."""
+        self._waiting.clear()
+        self._spin()
+
+    def show_table(self, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table."""
+        if not self._is_terminal:
+            for row in rows:
+                self.say("  ".join(row))
+            return
+        table = Table(*headings, box=None, pad_edge=False, header_style="dim")
+        for row in rows:
+            table.add_row(*(Text(cell, overflow="fold") for cell in row))
+        self._console.print(table)
+
+    def show_box(self, text: str) -> None:
+        """Say what matters most."""
+        if self._is_terminal:
+            self._console.print(Panel(Text(text, style="bold"), expand=False, border_style="green"))
+        else:
+            self.say(text)
+
+    def _spin(self) -> None:
+        if not self._is_terminal:
+            return
+        if not self._waiting:
+            if self._status is not None:
+                self._status.stop()
+                self._status = None
+            return
+        text = Text(f"Starting {', '.join(self._waiting)} …")
+        if self._status is None:
+            self._status = self._console.status(text)
+            self._status.start()
+        else:
+            self._status.update(text)

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from core.catalog.registry import StoredVersion, register_version
 from core.db.engines import make_engine
-from core.embedded import free_port, valkey_command
+from core.embedded import EmbeddedValkey, free_port
 from core.settings import Settings, load_settings
 from migrations.runner import migrate
 from playground import cast
@@ -165,7 +165,7 @@ def _prepare_database(settings: Settings) -> None:
 @contextmanager
 def _processes(folder: Path, port: int, environment: dict[str, str]) -> Iterator[None]:
     commands = [
-        valkey_command(folder / "valkey", port),
+        EmbeddedValkey(folder / "valkey", port).prepare(),
         [sys.executable, "-m", "benchmarks.path_worker"],
         [sys.executable, "-m", "workers.main", "upkeep"],
         [sys.executable, "-m", "benchmarks.path_bot"],

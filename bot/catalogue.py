@@ -1,4 +1,4 @@
-"""Every string that a person reads, in English and French, from the files in ``locales/``."""
+"""Every string that a person reads, in English and French, from ``locales/<language>/<feature>.ftl``."""
 
 from importlib.resources import files
 from typing import Literal
@@ -24,8 +24,8 @@ class Catalogue:
         for locale in LOCALES:
             # Discord shows the isolation marks that Fluent puts around arguments as boxes.
             bundle = FluentBundle([locale], use_isolating=False)
-            text = files("bot.locales").joinpath(f"{locale}.ftl").read_text(encoding="utf-8")
-            bundle.add_resource(FluentResource(text))
+            for feature in files("bot.locales").joinpath(locale).iterdir():
+                bundle.add_resource(FluentResource(feature.read_text(encoding="utf-8")))
             bundles[locale] = bundle
         return cls(bundles)
 

@@ -13,7 +13,8 @@ from core.errors import NotFoundError, PerroquetError
 
 
 def keys_and_arguments(locale: str) -> dict[str, set[str]]:
-    text = files("bot.locales").joinpath(f"{locale}.ftl").read_text(encoding="utf-8")
+    features = files("bot.locales").joinpath(locale).iterdir()
+    text = "\n".join(feature.read_text(encoding="utf-8") for feature in features)
     found: dict[str, set[str]] = {}
     for block in re.split(r"\n(?=[a-z])", "\n" + text):
         key = re.match(r"\n?([a-z][\w-]*) =", block)

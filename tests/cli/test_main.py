@@ -96,6 +96,7 @@ def test_an_unknown_benchmark_is_named(tmp_path):
 def test_a_second_up_on_the_same_data_says_who_runs(tmp_path):
     from cli.up.lock import data_lock
 
+    (tmp_path / "data").mkdir()
     with data_lock(tmp_path / "data"):
         result = perroquet(tmp_path, "up")
     assert result.returncode == 1

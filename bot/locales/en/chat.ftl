@@ -1,0 +1,7 @@
+### Talking with members.
+
+chat-placeholder = 🦜 …
+chat-delayed = 🦜 A part of me is down. Your message is kept, and the answer will come by itself.
+chat-database-down = 🦜 My memory is out of reach for the moment. Your message waits, and I will answer when it is back.
+chat-text-only = 🦜 I read text only. Write me something and I will answer.
+chat-text-too-long = 🦜 That is longer than the { $limit } characters I can take in at once. Please send it in pieces.

@@ -1,0 +1,16 @@
+### Errors, by the code of core/errors.py.
+
+error-internal = Something went wrong on my side. The operator finds it in the logs; please try again.
+error-invalid-input = I cannot use that. Please check what you sent and try again.
+error-not-found = There is no such thing here.
+error-no-model = No model is published yet. The operator adds one with `perroquet models add`.
+error-forgotten = The message was deleted before I could answer it.
+error-model-unreadable = The model that answers here cannot be loaded. The operator should run `perroquet models verify`.
+error-store = The model that answers here is damaged or missing. The operator should run `perroquet models verify`.
+error-empty-answer = I have nothing to say to that. Try putting it another way.
+error-job-crashed = I tried several times and my worker was lost each time, so I gave up on this message.
+error-cancelled = That was cancelled.
+error-service-unavailable = A part of me is down. Please try again in a moment.
+error-missing-permissions = You may not do that here.
+error-guild-only = That works only in a server.
+error-unforeseen = Something went wrong on my side. The operator finds it in the logs as { $reference }.

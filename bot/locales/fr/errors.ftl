@@ -1,0 +1,16 @@
+### Erreurs, par le code de core/errors.py.
+
+error-internal = Quelque chose a mal tourné de mon côté. L’hébergeur le trouvera dans les journaux ; réessaie.
+error-invalid-input = Je ne peux pas m’en servir. Vérifie ce que tu as envoyé et réessaie.
+error-not-found = Cela n’existe pas ici.
+error-no-model = Aucun modèle n’est encore publié. L’hébergeur en ajoute un avec `perroquet models add`.
+error-forgotten = Le message a été supprimé avant que je puisse y répondre.
+error-model-unreadable = Le modèle qui répond ici ne se charge pas. L’hébergeur devrait lancer `perroquet models verify`.
+error-store = Le modèle qui répond ici est abîmé ou manquant. L’hébergeur devrait lancer `perroquet models verify`.
+error-empty-answer = Je n’ai rien à dire à cela. Essaie de le dire autrement.
+error-job-crashed = J’ai essayé plusieurs fois et j’ai perdu mon ouvrier à chaque fois ; j’abandonne ce message.
+error-cancelled = C’est annulé.
+error-service-unavailable = Une partie de moi est en panne. Réessaie dans un instant.
+error-missing-permissions = Tu n’as pas le droit de faire cela ici.
+error-guild-only = Cela ne marche que sur un serveur.
+error-unforeseen = Quelque chose a mal tourné de mon côté. L’hébergeur le trouvera dans les journaux sous { $reference }.

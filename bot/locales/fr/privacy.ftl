@@ -1,0 +1,18 @@
+### /forget.
+
+command-forget-name = oublier
+command-forget = Effacer ce qui m’a été dit
+command-forget-me-name = moi
+command-forget-me = Effacer ce que tu m’as dit ici, et mes réponses
+command-forget-channel-name = salon
+command-forget-channel = Effacer ce qui m’a été dit dans ce salon
+forget-me-question = Effacer tout ce que tu m’as dit ici, et mes réponses ? C’est sans retour.
+forget-channel-question = Effacer tout ce qui m’a été dit dans ce salon ? C’est sans retour.
+forget-confirm = Oublier
+forget-keep = Garder
+forget-kept = Rien n’a été effacé.
+forgotten =
+    { $count ->
+        [one] Un message est oublié.
+       *[other] { $count } messages sont oubliés.
+    }

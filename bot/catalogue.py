@@ -1,4 +1,4 @@
-"""Every string that a person reads, in English and French, from ``locales/<language>/<feature>.ftl``."""
+"""Every string that a person reads, in English and French: ``locales/<language>/<feature>.ftl``."""
 
 from importlib.resources import files
 from typing import Literal

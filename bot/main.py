@@ -13,6 +13,7 @@ from bot.endpoint import choose_endpoint
 from core.errors import PerroquetError, SettingsError
 from core.logging import configure_logging
 from core.settings import Settings, load_settings
+from core.threads import hand_over_quickly
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,7 @@ async def run_bot(settings: Settings) -> None:
     Raises:
         SettingsError: Discord refuses the token, or an intent that the bot needs is off.
     """
+    hand_over_quickly()
     token = choose_endpoint(settings)
     bot = build_bot(settings)
     running = asyncio.create_task(bot.start(token))

@@ -18,6 +18,9 @@ log = structlog.get_logger(__name__)
 
 _TYPING_AFTER_SECONDS = 0.5
 _TYPING_LASTS_SECONDS = 8.0
+# The first words gather for so long before they are shown: a reader sees a beginning instead of a
+# letter, and a short answer is shown once instead of twice.
+_GATHER_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,10 @@ class LiveReply:
     is_adopted: bool = False
     _shown: list[str] = field(default_factory=list)
     _text: StreamedText = field(default_factory=StreamedText)
-    _has_ended: bool = False
+    _has_turn: bool = False
+    _has_grown: bool = False
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def feed(self, entry: StreamEntry) -> None:
         """Take in a piece of the stream."""
@@ -60,7 +65,7 @@ class LiveReply:
 
     def end(self) -> None:
         """The job has ended in SQL; go and read how."""
-        self._has_ended = True
+        self._ended.set()
         self._wake.set()
 
     async def run(self) -> None:
@@ -96,31 +101,34 @@ class LiveReply:
             if owed is None or owed.state.is_final:
                 return owed
             # The stream said more than SQL does; what it says is for the eyes only.
-            self._has_ended = False
+            self._ended.clear()
 
     async def _follow(self) -> None:
         """Show the text as it grows, at the channel's pace."""
-        started = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         wait, is_told = _TYPING_AFTER_SECONDS, False
-        while not self._has_ended:
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                is_late = asyncio.get_running_loop().time() - started > (
-                    self.tools.delayed_after_seconds
-                )
-                if is_late and not is_told and not self._text.text:
-                    is_told = await self._tell_delay()
-                elif not is_told:
-                    await self._show_typing()
-                wait = _TYPING_LASTS_SECONDS
+        while not self._ended.is_set():
+            if await _comes(self._wake, wait):
+                self._wake.clear()
+                await self._show_growth()
                 continue
-            self._wake.clear()
-            if self._has_ended:
-                return
+            wait = _TYPING_LASTS_SECONDS
+            is_late = loop.time() - started > self.tools.delayed_after_seconds
+            if is_late and not is_told and not self._text.text:
+                is_told = await self._tell_delay()
+            elif not is_told:
+                await self._show_typing()
+
+    async def _show_growth(self) -> None:
+        """Show what there is so far, unless the end comes first: then that is shown instead."""
+        if not self._has_grown:
+            self._has_grown = True
+            await _comes(self._ended, _GATHER_SECONDS)
+        if not self._ended.is_set():
             await self._take_turn()
-            if not self._has_ended:
-                await self._show(split_message(self._text.text))
+        if not self._ended.is_set():
+            await self._show(split_message(self._text.text))
 
     async def _finish(self, owed: OwedReply | None) -> None:
         await self._take_turn()
@@ -139,6 +147,7 @@ class LiveReply:
 
     async def _show(self, parts: list[str], *, is_final: bool = False) -> None:
         """Make the channel show ``parts``: edit what differs, post what is missing."""
+        self._has_turn = False
         for index, part in enumerate(parts):
             if index == len(self.part_ids):
                 await self._post_part(part)
@@ -182,6 +191,10 @@ class LiveReply:
             log.info("typing_not_shown", job_id=self.job_id)
 
     async def _take_turn(self) -> None:
+        """Wait for the channel's next turn, unless one is held that was not used."""
+        if self._has_turn:
+            return
+        self._has_turn = True
         wait = self.tools.pacer.take_turn(self.channel_id)
         if wait > 0:
             await asyncio.sleep(wait)
@@ -197,3 +210,13 @@ class LiveReply:
 
     def _say(self, key: str) -> str:
         return self.tools.catalogue.say(self.locale, key)
+
+
+async def _comes(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for an event; False where it does not come in time."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

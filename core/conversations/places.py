@@ -15,6 +15,11 @@ from core.jobs.states import JobState
 _OPEN = select(Conversation.id).where(
     Conversation.channel_id == bindparam("channel"), Conversation.ended_at.is_(None)
 )
+_REJOIN = (
+    update(Guild.__table__)  # type: ignore[arg-type]
+    .where(Guild.id == bindparam("guild"))
+    .values(name=bindparam("new_name"), left_at=None)
+)
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,8 @@ def open_place(session: Session, place: Place) -> None:
 
 def join_guild(session: Session, guild_id: int, name: str, locale: str) -> None:
     """Note that the bot is in a guild. The language that the guild chose before stays chosen."""
-    insert_missing(session, Guild.id, id=guild_id, name=name, locale=locale)
-    session.execute(update(Guild).where(Guild.id == guild_id).values(name=name, left_at=None))
+    if insert_missing(session, Guild.id, id=guild_id, name=name, locale=locale) is None:
+        run(session, _REJOIN, guild=guild_id, new_name=name)
 
 
 def leave_guild(session: Session, guild_id: int) -> list[str]:

@@ -1,7 +1,7 @@
-"""One thread that does a process' short database work, several pieces in one transaction.
+"""Threads that do a process' short database work, several pieces in one transaction.
 
 A transaction costs more than a statement in it, and an event loop must not wait for either. So
-whoever has a piece of work hands it in as a function of a ``Session``; the thread takes all that
+whoever has a piece of work hands it in as a function of a ``Session``; a thread takes all that
 wait, runs them in one transaction, and answers each. The idea is the group commit of databases
 (DeWitt et al., *Implementation techniques for main memory database systems*, SIGMOD 1984), one
 level up.
@@ -26,6 +26,50 @@ T = TypeVar("T")
 _BATCH = 64
 
 
+class Desk:
+    """Runs functions of a ``Session`` on two threads of its own: one that writes, one that reads.
+
+    A function given to the desk touches nothing but the session, because it may be run twice:
+    where one of a batch raises, the batch is rolled back and each is run again alone, so that an
+    error reaches only the one who caused it. The order of writes is the order of their handing in;
+    a read sees every write that was answered before it was handed in.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._writer = _Clerk(engine, "desk-writes")
+        self._reader = _Clerk(reading(engine), "desk-reads")
+
+    def start(self) -> None:
+        """Start the threads."""
+        self._writer.start()
+        self._reader.start()
+
+    def close(self, timeout_seconds: float = 10.0) -> None:
+        """Do what waits, then end the threads."""
+        self._writer.close(timeout_seconds)
+        self._reader.close(timeout_seconds)
+
+    def hand_in(self, work: Callable[[Session], T]) -> Future[T]:
+        """Have a function run in a transaction; for threads.
+
+        Returns:
+            Its result, once committed. The future raises what the function raised, or
+            ``sqlalchemy.exc.OperationalError`` where the database cannot be reached.
+
+        Raises:
+            ServiceUnavailableError: the desk is closed.
+        """
+        return self._writer.hand_in(work)
+
+    async def write(self, work: Callable[[Session], T]) -> T:
+        """The same for event loops: wait for the result without blocking the loop."""
+        return await asyncio.wrap_future(self._writer.hand_in(work))
+
+    async def read(self, work: Callable[[Session], T]) -> T:
+        """Run a function that only reads, beside the writes."""
+        return await asyncio.wrap_future(self._reader.hand_in(work))
+
+
 @dataclass
 class _Piece(Generic[T]):
     """A function that waits for its turn, and where its outcome goes."""
@@ -39,59 +83,29 @@ class _Piece(Generic[T]):
         return lambda: self.outcome.set_result(value)
 
 
-class Desk:
-    """Runs functions of a ``Session`` on a thread of its own.
+class _Clerk:
+    """One thread, and the pieces that wait for it."""
 
-    A function given to ``write`` touches nothing but the session, because it may be run twice:
-    where one of a batch raises, the batch is rolled back and each is run again alone, so that an
-    error reaches only the one who caused it. The order of pieces is the order of their handing in.
-    """
-
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, name: str) -> None:
         self._engine = engine
-        self._reading = reading(engine)
-        self._waiting: queue.Queue[_Piece[Any] | None] = queue.Queue()
+        self._waiting: queue.SimpleQueue[_Piece[Any] | None] = queue.SimpleQueue()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
-    def close(self, timeout_seconds: float = 10.0) -> None:
-        """Do what waits, then end the thread."""
+    def close(self, timeout_seconds: float) -> None:
         self._is_closed = True
         self._waiting.put(None)
         self._thread.join(timeout_seconds)
 
     def hand_in(self, work: Callable[[Session], T]) -> Future[T]:
-        """Have a function run in a transaction; for threads.
-
-        Returns:
-            Its result, once committed. The future raises what the function raised, or
-            ``sqlalchemy.exc.OperationalError`` where the database cannot be reached.
-
-        Raises:
-            ServiceUnavailableError: the desk is closed.
-        """
         if self._is_closed:
             raise ServiceUnavailableError("This process is ending.", service="database")
         outcome: Future[T] = Future()
         self._waiting.put(_Piece(work, outcome))
         return outcome
-
-    async def write(self, work: Callable[[Session], T]) -> T:
-        """The same for event loops: wait for the result without blocking the loop."""
-        return await asyncio.wrap_future(self.hand_in(work))
-
-    async def read(self, work: Callable[[Session], T]) -> T:
-        """Run a function that only reads, beside the writes, in a thread of the loop's pool."""
-
-        def run() -> T:
-            with Session(self._reading) as session:
-                return work(session)
-
-        return await asyncio.to_thread(run)
 
     def _run(self) -> None:
         while True:

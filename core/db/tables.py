@@ -237,6 +237,36 @@ class Reply(Base):
     )
 
 
+class Board(Base):
+    """The one channel message that shows a fine-tune, from the upload to its end.
+
+    The row is made with its job. ``message_id`` is the message that is edited, once it is posted;
+    ``closed_at`` is set once the channel shows how the job ended, or never will.
+    """
+
+    __tablename__ = "boards"
+
+    job_id: Mapped[str] = mapped_column(
+        ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    process_name: Mapped[str] = mapped_column(String(32))
+    channel_id: Mapped[int]
+    locale: Mapped[str] = mapped_column(String(8))
+    message_id: Mapped[int | None]
+    created_at: Mapped[float] = mapped_column(default=epoch_now())
+    closed_at: Mapped[float | None]
+
+    __table_args__ = (
+        Index(
+            "ix_boards_open",
+            "process_name",
+            "job_id",
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+    )
+
+
 class Model(Base):
     """A line of versions under one name. Without a guild it is the operator's, for everyone."""
 

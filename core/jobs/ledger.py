@@ -9,6 +9,9 @@ States::
     submit ─▶ queued ─▶ running ─▶ succeeded | failed | cancelled
                  ▲          │
                  └──────────┘  release (a drain), reap (a crash)
+
+A fine-tune from Discord is submitted as ``validating``; :mod:`core.jobs.admission` leads from there
+to ``queued``, or to its end.
 """
 
 from dataclasses import dataclass
@@ -133,8 +136,13 @@ _SELECT_HELD = select(Job.id).where(_IS_HELD)
 _NO_LIMIT = 2**31 - 1
 
 
-def submit(session: Session, new: NewJob) -> str:
+def submit(session: Session, new: NewJob, state: JobState = JobState.QUEUED) -> str:
     """Write a queued job; publish its hint once the transaction is committed.
+
+    Args:
+        session: an open transaction.
+        new: the job.
+        state: ``VALIDATING`` for a job that nobody may claim before it is admitted.
 
     Returns:
         The job's id.
@@ -145,6 +153,7 @@ def submit(session: Session, new: NewJob) -> str:
         _SUBMIT,
         id=job_id,
         kind=new.kind,
+        state=state,
         requester_id=new.requester_id,
         payload=new.payload,
         guild_id=new.guild_id,

@@ -8,6 +8,8 @@ class JobKind(StrEnum):
 
     GENERATE = "generate"
     FINETUNE = "finetune"
+    # Reads an upload before its fine-tune may start; needs a CPU only.
+    VALIDATE = "validate"
 
 
 class JobState(StrEnum):

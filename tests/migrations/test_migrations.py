@@ -2,6 +2,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
 
 from core.db.engines import make_engine
 from core.db.tables import Base
@@ -35,3 +36,25 @@ def test_migrating_twice_changes_nothing(tmp_path):
     migrate(engine)
     assert current_revision(engine) == newest_revision()
     engine.dispose()
+
+
+def test_an_older_database_learns_new_kinds_of_jobs_and_loses_no_row(any_engine):
+    migrate(any_engine, "base")
+    migrate(any_engine, "0001")
+    insert = text(
+        "INSERT INTO jobs (id, kind, state, requester_id, priority, payload, token, crashes, "
+        "cancel_requested, created_at) "
+        "VALUES (:id, :kind, 'queued', 1, 0, 'null', 0, 0, false, 1.0)"
+    )
+    event = "INSERT INTO job_events (job_id, at, type, data) VALUES ('a', 1.0, 'x', 'null')"
+    with any_engine.begin() as connection:
+        connection.execute(insert, {"id": "a", "kind": "generate"})
+        connection.execute(text(event))
+    with any_engine.connect() as connection, pytest.raises(IntegrityError):
+        connection.execute(insert, {"id": "b", "kind": "validate"})
+    migrate(any_engine)
+    with any_engine.begin() as connection:
+        connection.execute(insert, {"id": "b", "kind": "validate"})
+        assert connection.scalar(text("SELECT count(*) FROM job_events")) == 1
+    with any_engine.connect() as connection, pytest.raises(IntegrityError):
+        connection.execute(insert, {"id": "c", "kind": "dance"})

@@ -46,12 +46,25 @@ class Finetuner:
     """
 
     def __init__(
-        self, desk: Desk, store: ModelStore, runs_dir: Path, settings: FinetuningSettings
+        self,
+        desk: Desk,
+        store: ModelStore,
+        runs_dir: Path,
+        settings: FinetuningSettings,
+        persona: str,
     ) -> None:
+        """Args:
+        desk: for the ledger.
+        store: where bases and corpora are and versions go.
+        runs_dir: a folder of this host.
+        settings: bounds and device.
+        persona: what the bot is told of itself when it answers, so that models learn under it.
+        """
         self._desk = desk
         self._store = store
         self._runs_dir = runs_dir
         self._settings = settings
+        self._persona = persona
 
     def finetune(self, held: HeldJob) -> None:
         """Train and publish one version.
@@ -79,6 +92,7 @@ class Finetuner:
             {
                 "device": self._settings.device,
                 "torch_threads": self._settings.torch_threads,
+                "persona": self._persona,
                 **payload["options"],
                 "base_model": str(self._store.fetch(base_path)),
                 "base_name": payload["base_name"],

@@ -14,7 +14,13 @@ def run_finetuning_worker(settings: Settings) -> None:
     """Train until SIGTERM."""
     process = build_process(settings, JobKind.FINETUNE)
     store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
-    finetuner = Finetuner(process.desk, store, settings.data_dir / "runs", settings.finetuning)
+    finetuner = Finetuner(
+        process.desk,
+        store,
+        settings.data_dir / "runs",
+        settings.finetuning,
+        settings.chat.persona,
+    )
     runner = JobRunner(
         process.desk,
         process.keeper,

@@ -1,5 +1,6 @@
-"""The upkeep process: relay, reaper, retention, each at its own interval."""
+"""The upkeep process: relay, reaper, retention at their intervals, and the reading of uploads."""
 
+import os
 import signal
 import threading
 import time
@@ -13,12 +14,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.conversations.forgetting import purge_expired
+from core.corpora.submissions import conclude_validations
+from core.corpora.uploads import Uploads
+from core.errors import ServiceUnavailableError
 from core.jobs.outbox import reap
 from core.jobs.presence import forget_silent
+from core.jobs.states import JobKind
 from core.settings import Settings
-from core.transport.courier import make_publishing_celery
-from workers.process import build_process
+from core.transport.courier import make_celery, make_publishing_celery
+from models_store.store import ModelStore
+from workers.celery_worker import consume
+from workers.process import WorkerProcess, build_process
+from workers.runner import JobRunner
 from workers.upkeep.relay import Relay
+from workers.validation.validating import Validator, ValidatorParts
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +46,7 @@ class Chore:
 
 
 def run_upkeep(settings: Settings) -> None:
-    """Run the chores until SIGTERM or SIGINT."""
+    """Run the chores, and read uploads as they come, until SIGTERM or SIGINT."""
     process = build_process(settings, "upkeep")
     client = redis.Redis.from_url(settings.redis.url, socket_timeout=2, socket_connect_timeout=2)
     relay = Relay(
@@ -47,15 +56,65 @@ def run_upkeep(settings: Settings) -> None:
         settings.redis.key_prefix,
         settings.ledger,
     )
+    uploads = Uploads(settings.store_url)
+    runner = _build_validation(settings, process, uploads)
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    chores = threading.Thread(
+        target=_run_chores_or_end,
+        args=(_chores(settings, process.engine, relay, uploads), ended),
+        name="chores",
+    )
+
+    def begin_drain() -> None:
+        ended.set()
+        runner.drain()
+        process.drain(at_once=True)
+
     process.start()
+    chores.start()
     try:
-        run_chores(_chores(settings, process.engine, relay), ended)
+        consume(
+            make_celery(settings),
+            JobKind.VALIDATE,
+            threads=1,
+            # A large corpus may outlive the visibility timeout; the relay sends again what is lost.
+            acks_late=False,
+            run=runner.run,
+            begin_drain=begin_drain,
+        )
     finally:
+        ended.set()
+        chores.join()
         process.close()
         client.close()
+
+
+def _build_validation(settings: Settings, process: WorkerProcess, uploads: Uploads) -> JobRunner:
+    validator = Validator(
+        ValidatorParts(
+            process.desk,
+            ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes),
+            uploads,
+            settings.data_dir.resolve() / "validations",
+            settings.chat.persona,
+        )
+    )
+    return JobRunner(
+        process.desk,
+        process.keeper,
+        isolate_after_crashes=settings.ledger.isolate_after_crashes,
+        work=validator.validate,
+        ended=lambda _claim: None,
+    )
+
+
+def _run_chores_or_end(chores: list[Chore], ended: threading.Event) -> None:
+    """Run the chores; a defect in one ends the process, so that its supervisor starts it anew."""
+    try:
+        run_chores(chores, ended)
+    except Exception:
+        log.exception("chores_ended")
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def run_chores(chores: list[Chore], ended: threading.Event) -> None:
@@ -101,7 +160,18 @@ def retain_once(engine: Engine, messages_days: float, jobs_days: float) -> None:
         log.info("retention_deleted", count=count)
 
 
-def _chores(settings: Settings, engine: Engine, relay: Relay) -> list[Chore]:
+def conclude_once(engine: Engine, uploads: Uploads) -> None:
+    """End the fine-tunes whose corpus was refused, and delete what was uploaded for them."""
+    with Session(engine) as session, session.begin():
+        corpus_ids = conclude_validations(session)
+    for corpus_id in corpus_ids:
+        try:
+            uploads.remove(corpus_id)
+        except ServiceUnavailableError as exc:
+            log.warning("upload_not_removed", corpus=corpus_id, error=str(exc))
+
+
+def _chores(settings: Settings, engine: Engine, relay: Relay, uploads: Uploads) -> list[Chore]:
     ledger, retention = settings.ledger, settings.retention
     return [
         Chore("relay", ledger.relay_interval_seconds, relay.run_once),
@@ -109,6 +179,11 @@ def _chores(settings: Settings, engine: Engine, relay: Relay) -> list[Chore]:
             "reaper",
             ledger.reap_interval_seconds,
             lambda: reap_once(engine, ledger.max_crashes),
+        ),
+        Chore(
+            "validations",
+            ledger.relay_interval_seconds,
+            lambda: conclude_once(engine, uploads),
         ),
         Chore(
             "retention",

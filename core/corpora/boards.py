@@ -1,0 +1,112 @@
+"""What a channel shows of a fine-tune: which message, and everything that it is drawn from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session
+
+from core.db.clock import epoch_now
+from core.db.statements import count_changed
+from core.db.tables import Board, Corpus, Job
+from core.jobs.states import JobState
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """A fine-tune as its board shows it.
+
+    Attributes:
+        job_id, state, requester_id, guild_id: of the job.
+        channel_id, message_id, locale: where and how it is shown; no message yet: None.
+        payload: what was asked for.
+        result: progress while it runs, metrics once it succeeded, why it failed.
+        error_code: why it failed.
+        report: of the corpus, once it is read.
+    """
+
+    job_id: str
+    state: JobState
+    requester_id: int
+    guild_id: int | None
+    channel_id: int
+    message_id: int | None
+    locale: str
+    payload: dict[str, Any]
+    result: dict[str, Any]
+    error_code: str | None
+    report: dict[str, Any] | None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the corpus is read, so that the fine-tune may start."""
+        return "corpus_path" in self.payload
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """The trainer's newest step; empty before the first."""
+        found: dict[str, Any] = self.result.get("progress", {})
+        return found
+
+
+def open_boards(session: Session, process_name: str) -> list[BoardView]:
+    """The boards that a bot process still has to draw, oldest first."""
+    query = _query().where(Board.process_name == process_name, Board.closed_at.is_(None))
+    return [_view(session, row) for row in session.execute(query.order_by(Board.job_id))]
+
+
+def read_board(session: Session, job_id: str) -> BoardView | None:
+    """One board, closed or not; None where the job is gone."""
+    row = session.execute(_query().where(Board.job_id == job_id)).one_or_none()
+    return None if row is None else _view(session, row)
+
+
+def record_message(session: Session, job_id: str, message_id: int | None) -> None:
+    """Note which message is the board; None where it was deleted."""
+    session.execute(update(Board).where(Board.job_id == job_id).values(message_id=message_id))
+
+
+def close_board(session: Session, job_id: str) -> bool:
+    """Note that the board needs no drawing any more; False where that was noted before."""
+    closed = (
+        update(Board)
+        .where(Board.job_id == job_id, Board.closed_at.is_(None))
+        .values(closed_at=epoch_now())
+    )
+    return count_changed(session, closed) == 1
+
+
+def _query() -> Select[Any]:
+    return select(
+        Job.id,
+        Job.state,
+        Job.requester_id,
+        Job.guild_id,
+        Job.payload,
+        Job.result,
+        Job.error_code,
+        Board.channel_id,
+        Board.message_id,
+        Board.locale,
+    ).join(Board, Board.job_id == Job.id)
+
+
+def _view(session: Session, row: Any) -> BoardView:
+    report = None
+    if "corpus_path" in row.payload:
+        report = session.scalar(
+            select(Corpus.report).where(Corpus.id == row.payload.get("corpus_id"))
+        )
+    return BoardView(
+        job_id=row.id,
+        state=JobState(row.state),
+        requester_id=row.requester_id,
+        guild_id=row.guild_id,
+        channel_id=row.channel_id,
+        message_id=row.message_id,
+        locale=row.locale,
+        payload=row.payload,
+        result=row.result or {},
+        error_code=row.error_code,
+        report=report,
+    )

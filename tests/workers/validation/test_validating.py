@@ -1,0 +1,152 @@
+"""Validations with a real store, a real ledger and a real child process."""
+
+import hashlib
+import json
+import time
+
+import pytest
+
+from core.corpora.boards import read_board
+from core.corpora.submissions import cancel_finetune, conclude_validations, start_finetune
+from core.corpora.uploads import Uploads
+from core.db.desk import Desk
+from core.ids import new_id
+from models_store.store import ModelStore
+from tests.core.corpora.helpers import add_version, run, submit
+from tests.workers.ledger_helpers import read_job
+from workers.finetuning.corpus.prepared import hash_prepared
+from workers.leases import LeaseKeeper
+from workers.runner import JobRunner
+from workers.upkeep.loop import conclude_once
+from workers.validation import validating
+from workers.validation.validating import Validator, ValidatorParts
+
+PAIRS = "".join(
+    json.dumps({"prompt": f"Colour {i} of {chr(97 + i % 26) * 3}?", "completion": f"It is {i}."})
+    + "\n"
+    for i in range(40)
+).encode()
+
+
+class Bench:
+    """Everything but Discord, Celery and the trainer."""
+
+    def __init__(self, engine, tmp_path, base_folder, **parts) -> None:
+        self.engine = engine
+        url = f"file://{tmp_path / 'store'}"
+        self.uploads = Uploads(url)
+        self.store = ModelStore(url, tmp_path / "cache", 10**9)
+        self.desk = Desk(engine)
+        self.desk.start()
+        self.scratch = tmp_path / "validations"
+        keeper = LeaseKeeper(engine, "w", "upkeep", 30.0)
+        validator = Validator(
+            ValidatorParts(
+                self.desk, self.store, self.uploads, self.scratch, "You are Coco.", **parts
+            )
+        )
+        self.runner = JobRunner(
+            self.desk,
+            keeper,
+            isolate_after_crashes=2,
+            work=validator.validate,
+            ended=lambda _claim: None,
+        )
+        self.store.publish(base_folder, "models/base/1", {})
+        self.base_id = add_version(engine, store_path="models/base/1")
+
+    def submit(self, content: bytes, name: str = "pairs.jsonl", **changes):
+        self.corpus_id = new_id()
+        writer = self.uploads.open(self.corpus_id, 0)
+        writer.write(content)
+        taken = writer.finish(name)
+        assert taken.sha256 == hashlib.sha256(content).hexdigest()
+        return submit(self.engine, self.base_id, taken, corpus_id=self.corpus_id, **changes)
+
+    def raw_files(self, tmp_path):
+        return [f for f in (tmp_path / "store").rglob("*") if self.corpus_id in f.as_posix()]
+
+
+@pytest.fixture
+def bench(engine, tmp_path, tiny_gpt2_folder):
+    bench = Bench(engine, tmp_path, tiny_gpt2_folder)
+    yield bench
+    bench.desk.close()
+
+
+def test_an_upload_becomes_a_published_corpus_with_its_report_and_plan(bench, tmp_path):
+    submitted = bench.submit(PAIRS)
+    bench.runner.run(submitted.validation_id)
+    view = run(bench.engine, read_board, submitted.job_id)
+    assert view.state == "validating"
+    assert view.report["files"] == ["pairs.jsonl"]
+    assert view.report["examples"] == 40
+    assert view.report["tokens"] > view.report["trained_tokens"] > 0
+    assert view.payload["plan"]["steps"] > 0
+    corpus = bench.store.fetch(view.payload["corpus_path"])
+    assert hash_prepared(corpus) == view.report["sha256"]
+    assert [f for f in bench.raw_files(tmp_path) if "uploads" in f.as_posix()] == []
+    assert list(bench.scratch.iterdir()) == []
+    assert run(bench.engine, start_finetune, submitted.job_id)
+
+
+def test_a_bad_file_is_refused_with_file_line_and_reason(bench, tmp_path):
+    submitted = bench.submit(PAIRS + b'{"prompt": "half a\n', "broken.jsonl")
+    bench.runner.run(submitted.validation_id)
+    conclude_once(bench.engine, bench.uploads)
+    job = read_job(bench.engine, submitted.job_id)
+    assert (job.state, job.error_code) == ("failed", "corpus")
+    data = job.result["error_data"]
+    assert (data["file"], data["line"], data["reason"]) == ("broken.jsonl", 41, "json")
+    assert bench.raw_files(tmp_path) == []
+
+
+def test_an_option_out_of_range_is_refused_before_hours_are_spent(bench):
+    submitted = bench.submit(PAIRS, options={"epochs": -1})
+    bench.runner.run(submitted.validation_id)
+    run(bench.engine, conclude_validations)
+    job = read_job(bench.engine, submitted.job_id)
+    assert (job.error_code, job.result) == (
+        "training-option",
+        {"error_data": {"option": "epochs"}},
+    )
+
+
+def test_an_upload_that_is_gone_is_said_to_be_lost(bench):
+    submitted = bench.submit(PAIRS)
+    bench.uploads.remove(bench.corpus_id)
+    bench.runner.run(submitted.validation_id)
+    assert read_job(bench.engine, submitted.validation_id).error_code == "upload-lost"
+
+
+def test_a_child_that_is_lost_ends_the_job_and_leaves_nothing(bench, monkeypatch):
+    monkeypatch.setattr(validating, "RESULT", "never-written.json")
+    submitted = bench.submit(PAIRS)
+    bench.runner.run(submitted.validation_id)
+    assert read_job(bench.engine, submitted.validation_id).error_code == "validation-died"
+    assert list(bench.scratch.iterdir()) == []
+    assert bench.store.list_versions() == ["models/base/1"]
+
+
+def test_a_corpus_that_takes_too_long_is_given_up(engine, tmp_path, tiny_gpt2_folder):
+    bench = Bench(engine, tmp_path, tiny_gpt2_folder, timeout_seconds=0.05)
+    submitted = bench.submit(PAIRS)
+    started = time.monotonic()
+    bench.runner.run(submitted.validation_id)
+    assert time.monotonic() - started < 5
+    assert read_job(engine, submitted.validation_id).error_code == "validation-timeout"
+    bench.desk.close()
+
+
+def test_what_was_cancelled_meanwhile_leaves_no_corpus_behind(bench, monkeypatch):
+    submitted = bench.submit(PAIRS)
+    real = validating.Validator._publish
+
+    def cancel_first(self, *arguments):
+        run(bench.engine, cancel_finetune, submitted.job_id)
+        real(self, *arguments)
+
+    monkeypatch.setattr(validating.Validator, "_publish", cancel_first)
+    bench.runner.run(submitted.validation_id)
+    assert read_job(bench.engine, submitted.validation_id).state == "cancelled"
+    assert bench.store.list_versions() == ["models/base/1"]

@@ -1,0 +1,94 @@
+"""``python -m workers.validation.child FOLDER``: prepares one corpus, in a process of its own.
+
+What is uploaded is nobody's friend: here it can take no other work down with it, its memory goes
+when it is done, and it can be ended at any moment. The folder holds ``request.json``; what came
+out of it is put into ``result.json``, whole or not at all.
+"""
+
+import json
+import math
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from core.errors import PerroquetError
+
+REQUEST = "request.json"
+RESULT = "result.json"
+CORPUS = "corpus"
+
+
+def main(folder: Path) -> None:
+    """Carry the request of a folder out."""
+    threading.Thread(target=_end_with_parent, args=(sys.stdin,), daemon=True).start()
+    request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
+    try:
+        result = prepare(folder, request)
+    except PerroquetError as exc:
+        result = {"error": {"code": exc.code, "message": str(exc), "data": exc.data}}
+    except Exception as exc:  # noqa: BLE001 (the seam: whatever broke is told to the parent)
+        traceback.print_exc()
+        message = f"{type(exc).__name__} while the corpus was read."
+        result = {"error": {"code": "internal", "message": message, "data": {}}}
+    part = folder / f"{RESULT}.part"
+    part.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
+    part.replace(folder / RESULT)
+
+
+def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Prepare the corpus below ``folder`` and plan its run.
+
+    Args:
+        folder: gets the prepared corpus.
+        request: ``files`` (each with ``path`` and ``name``), ``base`` (a folder) and ``options``
+            (of the run, as :class:`workers.finetuning.spec.RunSpec` has them).
+
+    Returns:
+        ``report``, and ``plan`` with ``steps``, ``tokens`` of one pass and ``block_size``.
+
+    Raises:
+        CorpusError: a file cannot be used.
+        SpecError: an option is out of range.
+        ModelUnreadableError: the base cannot be read.
+    """
+    # Torch and transformers take seconds to import; a broken request need not wait for them.
+    import torch
+    from transformers import AutoConfig
+
+    from workers.finetuning.bases import load_tokenizer
+    from workers.finetuning.corpus.files import CorpusFile
+    from workers.finetuning.corpus.preparing import prepare_corpus
+    from workers.finetuning.encoding import ExampleEncoder
+    from workers.finetuning.plan import choose_block_size, make_plan
+    from workers.finetuning.spec import RunSpec
+
+    base, corpus = Path(request["base"]), folder / CORPUS
+    spec = RunSpec.from_json({**request["options"], "base_model": str(base), "corpus": str(corpus)})
+    tokenizer = load_tokenizer(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+    block_size = choose_block_size(spec, int(getattr(config, "max_position_embeddings", 1024)))
+    encoder = ExampleEncoder(tokenizer, block_size, spec.persona)
+    files = [CorpusFile(Path(file["path"]), file["name"]) for file in request["files"]]
+    report = prepare_corpus(files, corpus, count_tokens=encoder.count)
+    tokens = report.splits["train"].tokens
+    rows = max(1, math.ceil(tokens / block_size))
+    steps = make_plan(spec, rows, torch.device("cpu")).steps
+    return {
+        "report": report.to_json(),
+        "plan": {"steps": steps, "tokens": tokens, "block_size": block_size},
+    }
+
+
+def _end_with_parent(stream: TextIO) -> None:
+    """The parent holds the other end; when it is gone, so is the reason for this process."""
+    stream.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
+    # The listener sits in a read that an orderly shutdown would wait for.
+    os._exit(0)

@@ -14,6 +14,7 @@ from bot.chat.places import Places
 from bot.chat.poster import DiscordPoster
 from bot.chat.reply_keeper import ReplyKeeper
 from bot.client import PerroquetBot
+from bot.finetune.parts import FinetuneParts
 from bot.guilds import GuildsCog
 from bot.health.cog import make_health_cog
 from bot.heartbeat import Heartbeat
@@ -35,7 +36,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
     name = settings.discord.process_name
     engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
     desk = Desk(engine)
-    publisher = Publisher(make_publishing_celery(settings), engine)
+    publisher = Publisher(make_publishing_celery(settings), desk)
     redis_client = make_reading_client(settings.redis.url)
     reader = StreamReader(redis_client, settings.redis.key_prefix, name)
     catalogue = Catalogue.load()
@@ -51,6 +52,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
     places = Places(desk, settings.discord.default_locale)
     options = ReplyOptions(settings.generation.model, name, {})
     intake = ChatIntake(desk, publisher, keeper, options)
+    finetunes = FinetuneParts(settings, bot, catalogue, desk, publisher, places)
     heartbeat = Heartbeat(
         desk,
         f"bot-{name}-{socket.gethostname()[:40]}-{os.getpid()}",
@@ -70,12 +72,14 @@ def build_bot(settings: Settings) -> PerroquetBot:
             make_health_cog(catalogue, desk, publisher, reader, settings.generation.model)
         )
         await bot.add_cog(GuildsCog(desk))
+        await finetunes.start()
         keeper.start()
         heartbeat.start()
 
     async def close() -> None:
         await heartbeat.close()
         await keeper.close()
+        await finetunes.close()
         publisher.close()
         desk.close()
         await redis_client.aclose()

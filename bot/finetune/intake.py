@@ -1,0 +1,187 @@
+"""From a command to rows: names checked, files taken in, both jobs written, the hint sent."""
+
+import asyncio
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy.orm import Session
+
+from bot.finetune.downloading import Attached, AttachmentDownloader, UploadTooLargeError
+from core.catalog.bases import Base, find_base, is_shared_name
+from core.conversations.places import Place
+from core.corpora.submissions import NewFinetune, Submitted, submit_finetune
+from core.corpora.uploads import UploadedFile, Uploads
+from core.db.desk import Desk
+from core.errors import InvalidInputError, NotFoundError, ServiceUnavailableError
+from core.ids import new_id
+from core.jobs.outbox import Hint
+from core.jobs.states import JobKind
+from core.transport.publisher import Publisher
+
+log = structlog.get_logger(__name__)
+
+_NAME_LENGTH = 40
+_FILE_NAME_LENGTH = 100
+
+
+class ModelNameError(InvalidInputError):
+    """No model can be called so; ``data["name"]`` is what was given."""
+
+    code = "model-name"
+
+
+class ModelNameTakenError(InvalidInputError):
+    """One of the operator's models has this name."""
+
+    code = "model-name-taken"
+
+
+class NoBaseError(InvalidInputError):
+    """There is no such base model; ``data["model"]`` is what was given."""
+
+    code = "no-base"
+
+
+@dataclass(frozen=True)
+class FinetuneRequest:
+    """What an admin asks for; the rights are declared.
+
+    Attributes:
+        place: where it was asked, and where it is shown.
+        requester_id: who asked.
+        name: of the new model, as it was typed.
+        base: the name of a base model; None for the installation's default.
+        options: of the run.
+        attached: the files.
+    """
+
+    place: Place
+    requester_id: int
+    name: str
+    base: str | None
+    options: dict[str, Any]
+    attached: tuple[Attached, ...]
+
+
+class FinetuneIntake:
+    """Takes fine-tunes in."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        publisher: Publisher,
+        uploads: Uploads,
+        downloader: AttachmentDownloader,
+        *,
+        max_bytes: int,
+        default_base: str,
+        process_name: str,
+    ) -> None:
+        self._desk = desk
+        self._publisher = publisher
+        self._uploads = uploads
+        self._downloader = downloader
+        self._max_bytes = max_bytes
+        self._default_base = default_base
+        self._process_name = process_name
+
+    async def take(self, request: FinetuneRequest) -> str:
+        """Take the files in and owe the fine-tune.
+
+        Returns:
+            The fine-tune's id.
+
+        Raises:
+            ModelNameError, ModelNameTakenError, NoBaseError: nothing was downloaded.
+            UploadForeignError, UploadGoneError, UploadTooLargeError: nothing is kept.
+            ServiceUnavailableError: Discord or the store cannot be reached.
+            SQLAlchemyError: the database cannot be reached.
+        """
+        model = slug(request.name)
+        base = await self._desk.read(lambda session: self._check(session, request, model))
+        if sum(file.declared_bytes for file in request.attached) > self._max_bytes:
+            raise UploadTooLargeError(self._max_bytes)
+        corpus_id = new_id()
+        try:
+            files = await self._download(corpus_id, request.attached)
+            submitted = await self._submit(request, model, base, corpus_id, files)
+        except BaseException:
+            await asyncio.shield(self.discard(corpus_id))
+            raise
+        self._publisher.publish(Hint(submitted.validation_id, JobKind.VALIDATE, 0))
+        log.info("finetune_taken_in", job_id=submitted.job_id, files=len(files))
+        return submitted.job_id
+
+    async def discard(self, corpus_id: str) -> None:
+        """Delete an upload that nobody needs. A store that is away is only noted."""
+        try:
+            await asyncio.to_thread(self._uploads.remove, corpus_id)
+        except ServiceUnavailableError as exc:
+            log.warning("upload_not_removed", corpus=corpus_id, error=str(exc))
+
+    def _check(self, session: Session, request: FinetuneRequest, model: str) -> Base:
+        if is_shared_name(session, model):
+            raise ModelNameTakenError(f"“{model}” is one of the operator's models.", name=model)
+        name = request.base or self._default_base
+        try:
+            return find_base(session, request.place.guild_id, name)
+        except NotFoundError as exc:
+            raise NoBaseError(f"There is no base model “{name}”.", model=name) from exc
+
+    async def _download(
+        self, corpus_id: str, attached: tuple[Attached, ...]
+    ) -> tuple[UploadedFile, ...]:
+        left, files = self._max_bytes, []
+        for number, file in enumerate(attached):
+            open_writer = partial(self._uploads.open, corpus_id, number)
+            try:
+                writer = await self._downloader.download(file, open_writer, left)
+            except UploadTooLargeError as exc:
+                # The bound holds for all files together.
+                raise UploadTooLargeError(self._max_bytes) from exc
+            files.append(await asyncio.to_thread(writer.finish, _printable(file.name)))
+            left -= writer.total_bytes
+        return tuple(files)
+
+    async def _submit(
+        self,
+        request: FinetuneRequest,
+        model: str,
+        base: Base,
+        corpus_id: str,
+        files: tuple[UploadedFile, ...],
+    ) -> Submitted:
+        new = NewFinetune(
+            place=request.place,
+            requester_id=request.requester_id,
+            model=model,
+            base_version_id=base.version_id,
+            base_name=base.model,
+            options=request.options,
+            corpus_id=corpus_id,
+            files=files,
+            process_name=self._process_name,
+            locale=request.place.locale,
+        )
+        return await self._desk.write(lambda session: submit_finetune(session, new))
+
+
+def slug(name: str) -> str:
+    """A name as models are called: a to z, 0 to 9, dot, dash and underscore.
+
+    Raises:
+        ModelNameError: nothing is left of it.
+    """
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    found = re.sub(r"[^a-z0-9._]+", "-", plain)[:_NAME_LENGTH].strip("-._")
+    if not found:
+        raise ModelNameError("The name holds no letter from a to z.", name=name[:_NAME_LENGTH])
+    return found
+
+
+def _printable(name: str) -> str:
+    return "".join(c if c.isprintable() else "�" for c in name)[-_FILE_NAME_LENGTH:]

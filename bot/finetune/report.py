@@ -1,0 +1,89 @@
+"""The report of a corpus, read before anything is spent on it."""
+
+import discord
+
+from bot.catalogue import Catalogue
+from bot.finetune.wording import clipped, decimal, duration, shares, total
+from core.corpora.boards import BoardView
+
+_MAX_FILES_CHARACTERS = 500
+
+
+def draw_report(catalogue: Catalogue, view: BoardView, speed: float | None) -> discord.Embed:
+    """The embed of a corpus that is read and whose fine-tune waits for its admin's word.
+
+    Args:
+        catalogue: the strings.
+        view: with ``report`` and the ``plan`` of its payload.
+        speed: tokens a second of earlier runs; None where nothing was measured.
+    """
+    report, plan, options = view.report or {}, view.payload["plan"], view.payload["options"]
+    locale = view.locale
+
+    def say(key: str, **arguments: str | float) -> str:
+        return catalogue.say(locale, key, **arguments)
+
+    embed = discord.Embed(
+        title=say("report-title", model=view.payload["model"]),
+        description=_describe(catalogue, view),
+        colour=discord.Colour.gold() if report["warnings"] else discord.Colour.green(),
+    )
+    epochs = float(options.get("epochs", 3.0))
+    splits = {name: counts["documents"] for name, counts in report["splits"].items()}
+    dropped = report["exact_duplicates"] + report["near_duplicates"]
+    run = say(
+        "report-run-value",
+        base=view.payload["base_name"],
+        method=say(f"method-{options.get('method', 'lora')}"),
+        epochs=decimal(epochs, 0 if epochs == int(epochs) else 1),
+    )
+    time = say("report-time-unknown")
+    if speed:
+        time = say("report-time-about", time=duration(plan["tokens"] * epochs / speed))
+    rows = (
+        (
+            "report-documents",
+            say(
+                "report-documents-value",
+                documents=report["documents"],
+                examples=report["examples"],
+                turns=report["turns"],
+            ),
+        ),
+        (
+            "report-tokens",
+            say("report-tokens-value", tokens=report["tokens"], learnt=report["trained_tokens"]),
+        ),
+        ("report-languages", shares(report["languages"]) or say("report-unknown")),
+        (
+            "report-dropped",
+            say("report-dropped-value", duplicates=dropped, empty=report["empty"]),
+        ),
+        ("report-masked", say("report-masked-value", count=total(report["masked"]))),
+        ("report-split", say("report-split-value", **splits)),
+        ("report-run", run),
+        ("report-steps", say("report-steps-value", steps=plan["steps"], time=time)),
+    )
+    for key, value in rows:
+        embed.add_field(name=say(key), value=value)
+    return embed
+
+
+def _describe(catalogue: Catalogue, view: BoardView) -> str:
+    """Files, who answers for them, and what to think of before starting."""
+    report = view.report or {}
+    files = ", ".join(f"`{clipped(name, 60)}`" for name in report["files"])
+    lines = [
+        clipped_list(files),
+        catalogue.say(view.locale, "report-declared", who=f"<@{view.requester_id}>"),
+    ]
+    for word in report["warnings"]:
+        key = f"corpus-warning-{word}"
+        if catalogue.has(key):
+            lines.append("⚠️ " + catalogue.say(view.locale, key))
+    return "\n".join(lines)
+
+
+def clipped_list(text: str) -> str:
+    """A list of names that does not fill the embed."""
+    return text if len(text) <= _MAX_FILES_CHARACTERS else text[:_MAX_FILES_CHARACTERS] + "…"

@@ -1,0 +1,40 @@
+"""Numbers and lists as people read them in both languages."""
+
+from typing import Any, cast
+
+from fluent.runtime.types import fluent_number
+
+_MINUTE, _HOUR = 60, 3600
+
+
+def decimal(value: float, digits: int) -> float:
+    """A number that the catalogue shows with exactly so many digits behind the point."""
+    number = fluent_number(value, minimumFractionDigits=digits, maximumFractionDigits=digits)
+    return cast("float", number)
+
+
+def duration(seconds: float) -> str:
+    """A time span in its two largest units; the units are the same in both languages."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+
+
+def shares(found: dict[str, float], most: int = 3) -> str:
+    """Languages with their share, the largest first."""
+    largest = sorted(found.items(), key=lambda item: -item[1])[:most]
+    return ", ".join(f"{code} {share * 100:.0f} %" for code, share in largest)
+
+
+def clipped(text: str, most: int) -> str:
+    """A text that fits, with code marks made harmless."""
+    harmless = text.replace("`", "'")
+    return harmless if len(harmless) <= most else harmless[: most - 1] + "…"
+
+
+def total(found: dict[str, Any]) -> int:
+    """How often anything at all was counted."""
+    return sum(int(count) for count in found.values())

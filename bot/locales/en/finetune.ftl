@@ -1,0 +1,139 @@
+### /finetune, and the board of a fine-tune.
+
+command-finetune-name = finetune
+command-finetune = Teach me from your own files
+command-finetune-start-name = start
+command-finetune-start = Upload a corpus; I read it, show you a report, and start when you say so
+option-finetune-file-name = file
+option-finetune-file = Text, CSV, JSON or JSONL, also as .zip or .gz
+option-finetune-name-name = name
+option-finetune-name = What to call the new model
+option-finetune-rights-name = rights
+option-finetune-rights = I have the rights to these files; no messages in them were taken through Discord's API
+option-finetune-base-name = base
+option-finetune-base = The model to start from; the default one if left out
+option-finetune-method-name = method
+option-finetune-method = LoRA trains a small part, quickly; full trains everything
+option-finetune-epochs-name = epochs
+option-finetune-epochs = How often to go through the corpus; 3 if left out
+option-finetune-learning-rate-name = learning_rate
+option-finetune-learning-rate = 0 or left out: chosen for you
+option-finetune-seed-name = seed
+option-finetune-seed = The same seed, files and options give the same model
+option-finetune-prompts-name = prompts
+option-finetune-prompts = Questions to ask before and after, parted by |
+option-finetune-file2-name = file2
+option-finetune-file2 = A second file
+option-finetune-file3-name = file3
+option-finetune-file3 = A third file
+option-finetune-file4-name = file4
+option-finetune-file4 = A fourth file
+option-finetune-file5-name = file5
+option-finetune-file5 = A fifth file
+method-lora = LoRA
+method-full = full weights
+
+finetune-rights-missing = I take files in only from those who have the rights to them. Discord forbids learning from messages that were taken through its API, so such files are not allowed either. If you have the rights, set `rights` to true.
+finetune-cannot-write = I may not post here. Give me the permissions to see this channel, to send messages and to embed links, or use another channel.
+finetune-taken-in =
+    { $count ->
+        [one] I have your file and am reading it now. The report appears in this channel.
+       *[other] I have your { $count } files and am reading them now. The report appears in this channel.
+    }
+
+button-start = Start
+button-cancel = Cancel
+
+board-validating = 🦜 { $model }: I am reading the corpus
+board-validating-text = The report takes its place here in a moment.
+board-queued = 🦜 { $model }: waiting for its turn
+board-queued-text = Training begins as soon as a fine-tuning worker is free.
+board-running = 🦜 { $model }: training
+board-running-text = It has begun.
+board-succeeded = 🦜 { $model }: done
+board-succeeded-text = The new model is ready.
+board-failed = 🦜 { $model }: that did not work
+board-failed-text = Nothing was changed.
+board-cancelled = 🦜 { $model }: cancelled
+board-cancelled-text = Nothing is kept of it.
+
+report-title = 🦜 { $model }: ready to start
+report-declared = { $who } declares to have the rights to these files.
+report-documents = Content
+report-documents-value = { $documents } documents, { $examples } examples, { $turns } turns
+report-tokens = Tokens
+report-tokens-value = { $tokens }, of which { $learnt } are learnt
+report-languages = Languages
+report-unknown = not recognised
+report-dropped = Left out
+report-dropped-value = { $duplicates } duplicates, { $empty } empty
+report-masked = Masked
+report-masked-value =
+    { $count ->
+        [0] nothing private found
+        [one] one address, number or key
+       *[other] { $count } addresses, numbers or keys
+    }
+report-split = Documents by use
+report-split-value = { $train } training, { $validation } validation, { $test } test
+report-run = Run
+report-run-value = { $base }, { $method }, epochs: { $epochs }
+report-steps = Effort
+report-steps-value = { $steps } steps, { $time }
+report-time-unknown = time unknown until the first run
+report-time-about = about { $time }
+
+corpus-warning-little-text = There is less than a megabyte of text. The model learns its tone and a few facts, not much more.
+corpus-warning-one-speaker = Only one person speaks. The model learns to talk like them, not to answer.
+corpus-warning-other-language = The text is in another language than the base model knows best.
+corpus-warning-no-validation = There is too little to hold some back, so nobody can tell whether the model got better.
+corpus-warning-over-long = Many examples are longer than the model can see at once; their beginnings are left out.
+
+failure-corpus-line = `{ $file }`, line { $line }: { $reason }
+failure-corpus-file = `{ $file }`: { $reason }
+corpus-reason-empty = the file is empty.
+corpus-reason-unreadable = the file cannot be opened.
+corpus-reason-binary = this is { $found }, not text.
+corpus-reason-not-text = there are bytes that no text holds.
+corpus-reason-encoding = the bytes are not { $encoding } text; save the file as UTF-8.
+corpus-reason-long-line = the line is longer than { $limit } characters.
+corpus-reason-long-value = a value is longer than { $limit } characters.
+corpus-reason-too-large = unpacked, the file is larger than { $limit } bytes.
+corpus-reason-bomb = the archive unpacks to more than { $limit } times its size.
+corpus-reason-archive = the archive is damaged.
+corpus-reason-archive-members = the archive holds more than { $limit } files.
+corpus-reason-archive-empty = the archive holds no file that can be read.
+corpus-reason-archive-encrypted = the archive is locked with a password.
+corpus-reason-archive-nested = the archive holds another archive.
+corpus-reason-archive-path = the archive names a file outside itself.
+corpus-reason-archive-method = the archive is packed by a method that is not supported; use ordinary ZIP.
+corpus-reason-json = the JSON is broken or ends too early.
+corpus-reason-table = the table is broken; check its quotes and delimiters.
+corpus-reason-fields = the record has the fields { $found }, which no known format has. Known are text, prompt and completion, instruction and output, input and target, messages, conversations, dialog.
+corpus-reason-columns = the columns { $found } belong to no known format. Known are text, prompt and completion, instruction and output, input and target, or an export of a known data set.
+corpus-reason-value = the field “{ $field }” does not hold what its format says.
+corpus-reason-record = the record is neither a text nor an object with fields.
+corpus-reason-no-records = there is no list of records in it.
+corpus-reason-too-small = only { $found } examples are left after cleaning; at least { $limit } are needed to learn from.
+
+failure-upload-foreign = `{ $file }` does not lie at Discord, so I did not touch it. Attach it to the command itself.
+failure-upload-gone = `{ $file }` was deleted before I could read it. Please attach it again.
+failure-upload-lost = `{ $file }` got lost on its way to the worker. Please upload it again.
+failure-upload-too-large = That is more than the { $limit } MiB I may take in. Use fewer or packed files.
+failure-model-name = I need at least one letter from a to z or a digit in the name.
+failure-model-name-taken = “{ $name }” is one of the operator's models. Please choose another name.
+failure-no-base = There is no base model “{ $model }” here. Leave `base` out to take the default one.
+failure-not-read-yet = I am still reading the corpus.
+failure-not-found = That fine-tune is not here any more.
+failure-validation-died = Reading the corpus was too much for the worker; perhaps its memory ran out. Try a smaller corpus.
+failure-validation-timeout = Reading the corpus took too long. Try a smaller one.
+failure-job-crashed = The worker was lost several times while it did this, so I gave up. The operator finds the reason in the logs.
+failure-training-option = The trainer refuses the option “{ $option }” for this base.
+failure-training-diverged = The loss got out of hand at step { $step }. Try again with a lower `learning_rate`.
+failure-training-out-of-memory = Even the smallest batch is more than the device holds. Try `method` LoRA or a smaller base.
+failure-training-empty = The corpus holds nothing to learn from for this base.
+failure-training-checkpoint = A checkpoint could not be written or read. The operator finds the reason in the logs.
+failure-training-process = The trainer ended without a word. The operator finds the reason in the logs.
+failure-training-busy = Another trainer still works in this run's folder. Please try again in a minute.
+failure-model-unreadable = The base model cannot be loaded. The operator should run `perroquet models verify`.
+failure-store = The base model or the corpus is damaged or missing in the store. The operator should run `perroquet models verify`.

@@ -1,0 +1,139 @@
+### /affiner, et le tableau d’un affinage.
+
+command-finetune-name = affiner
+command-finetune = M’apprendre quelque chose avec vos propres fichiers
+command-finetune-start-name = lancer
+command-finetune-start = Envoie un corpus ; je le lis, je montre un rapport, et je commence quand tu le dis
+option-finetune-file-name = fichier
+option-finetune-file = Texte, CSV, JSON ou JSONL, aussi en .zip ou .gz
+option-finetune-name-name = nom
+option-finetune-name = Comment appeler le nouveau modèle
+option-finetune-rights-name = droits
+option-finetune-rights = J’ai les droits sur ces fichiers ; aucun message n’y vient de l’API de Discord
+option-finetune-base-name = base
+option-finetune-base = Le modèle de départ ; celui par défaut si omis
+option-finetune-method-name = méthode
+option-finetune-method = LoRA entraîne une petite partie, vite ; complet entraîne tout
+option-finetune-epochs-name = époques
+option-finetune-epochs = Combien de fois parcourir le corpus ; 3 si omis
+option-finetune-learning-rate-name = taux_apprentissage
+option-finetune-learning-rate = 0 ou omis : choisi pour toi
+option-finetune-seed-name = graine
+option-finetune-seed = La même graine, les mêmes fichiers et options donnent le même modèle
+option-finetune-prompts-name = questions
+option-finetune-prompts = Questions à poser avant et après, séparées par |
+option-finetune-file2-name = fichier2
+option-finetune-file2 = Un deuxième fichier
+option-finetune-file3-name = fichier3
+option-finetune-file3 = Un troisième fichier
+option-finetune-file4-name = fichier4
+option-finetune-file4 = Un quatrième fichier
+option-finetune-file5-name = fichier5
+option-finetune-file5 = Un cinquième fichier
+method-lora = LoRA
+method-full = poids complets
+
+finetune-rights-missing = Je n’accepte de fichiers que de qui en a les droits. Discord interdit d’apprendre des messages pris par son API ; de tels fichiers ne sont donc pas admis non plus. Si tu as les droits, mets `droits` à vrai.
+finetune-cannot-write = Je ne peux pas écrire ici. Donne-moi les permissions de voir ce salon, d’envoyer des messages et d’intégrer des liens, ou choisis un autre salon.
+finetune-taken-in =
+    { $count ->
+        [one] J’ai ton fichier et je le lis. Le rapport paraîtra dans ce salon.
+       *[other] J’ai tes { $count } fichiers et je les lis. Le rapport paraîtra dans ce salon.
+    }
+
+button-start = Commencer
+button-cancel = Annuler
+
+board-validating = 🦜 { $model } : je lis le corpus
+board-validating-text = Le rapport prendra place ici dans un instant.
+board-queued = 🦜 { $model } : en attente de son tour
+board-queued-text = L’entraînement commence dès qu’un ouvrier d’affinage est libre.
+board-running = 🦜 { $model } : entraînement
+board-running-text = C’est commencé.
+board-succeeded = 🦜 { $model } : terminé
+board-succeeded-text = Le nouveau modèle est prêt.
+board-failed = 🦜 { $model } : cela n’a pas marché
+board-failed-text = Rien n’a été changé.
+board-cancelled = 🦜 { $model } : annulé
+board-cancelled-text = Il n’en reste rien.
+
+report-title = 🦜 { $model } : prêt à commencer
+report-declared = { $who } déclare avoir les droits sur ces fichiers.
+report-documents = Contenu
+report-documents-value = { $documents } documents, { $examples } exemples, { $turns } tours de parole
+report-tokens = Jetons
+report-tokens-value = { $tokens }, dont { $learnt } sont appris
+report-languages = Langues
+report-unknown = non reconnues
+report-dropped = Écartés
+report-dropped-value = { $duplicates } doublons, { $empty } vides
+report-masked = Masqués
+report-masked-value =
+    { $count ->
+        [0] rien de privé trouvé
+        [one] { $count } adresse, numéro ou clé
+       *[other] { $count } adresses, numéros ou clés
+    }
+report-split = Documents par usage
+report-split-value = { $train } entraînement, { $validation } validation, { $test } test
+report-run = Affinage
+report-run-value = { $base }, { $method }, époques : { $epochs }
+report-steps = Effort
+report-steps-value = { $steps } pas, { $time }
+report-time-unknown = durée inconnue avant le premier affinage
+report-time-about = environ { $time }
+
+corpus-warning-little-text = Il y a moins d’un mégaoctet de texte. Le modèle apprendra un ton et quelques faits, guère plus.
+corpus-warning-one-speaker = Une seule personne parle. Le modèle apprendra à parler comme elle, pas à répondre.
+corpus-warning-other-language = Le texte est dans une autre langue que celle que le modèle de base connaît le mieux.
+corpus-warning-no-validation = Il y a trop peu de texte pour en réserver une part ; personne ne pourra dire si le modèle est meilleur.
+corpus-warning-over-long = Beaucoup d’exemples sont plus longs que ce que le modèle voit d’un coup ; leur début est omis.
+
+failure-corpus-line = `{ $file }`, ligne { $line } : { $reason }
+failure-corpus-file = `{ $file }` : { $reason }
+corpus-reason-empty = le fichier est vide.
+corpus-reason-unreadable = le fichier ne s’ouvre pas.
+corpus-reason-binary = c’est un fichier binaire ({ $found }), pas du texte.
+corpus-reason-not-text = il y a des octets qu’aucun texte ne contient.
+corpus-reason-encoding = les octets ne sont pas du texte { $encoding } ; enregistre le fichier en UTF-8.
+corpus-reason-long-line = la ligne dépasse { $limit } caractères.
+corpus-reason-long-value = une valeur dépasse { $limit } caractères.
+corpus-reason-too-large = décompressé, le fichier dépasse { $limit } octets.
+corpus-reason-bomb = l’archive se décompresse à plus de { $limit } fois sa taille.
+corpus-reason-archive = l’archive est abîmée.
+corpus-reason-archive-members = l’archive contient plus de { $limit } fichiers.
+corpus-reason-archive-empty = l’archive ne contient aucun fichier lisible.
+corpus-reason-archive-encrypted = l’archive est verrouillée par un mot de passe.
+corpus-reason-archive-nested = l’archive en contient une autre.
+corpus-reason-archive-path = l’archive nomme un fichier en dehors d’elle-même.
+corpus-reason-archive-method = l’archive est compressée d’une façon que je ne connais pas ; prends un ZIP ordinaire.
+corpus-reason-json = le JSON est cassé ou s’arrête trop tôt.
+corpus-reason-table = le tableau est cassé ; vérifie ses guillemets et ses séparateurs.
+corpus-reason-fields = l’enregistrement a les champs { $found }, qu’aucun format connu n’a. Sont connus : text, prompt et completion, instruction et output, input et target, messages, conversations, dialog.
+corpus-reason-columns = les colonnes { $found } ne sont d’aucun format connu. Sont connus : text, prompt et completion, instruction et output, input et target, ou l’export d’un jeu de données connu.
+corpus-reason-value = le champ « { $field } » ne contient pas ce que son format dit.
+corpus-reason-record = l’enregistrement n’est ni un texte ni un objet avec des champs.
+corpus-reason-no-records = il n’y a aucune liste d’enregistrements dedans.
+corpus-reason-too-small = il ne reste que { $found } exemples après nettoyage ; il en faut au moins { $limit } pour apprendre.
+
+failure-upload-foreign = `{ $file }` ne se trouve pas chez Discord ; je n’y ai pas touché. Joins-le à la commande elle-même.
+failure-upload-gone = `{ $file }` a été supprimé avant que je puisse le lire. Joins-le de nouveau.
+failure-upload-lost = `{ $file }` s’est perdu en route vers l’ouvrier. Envoie-le de nouveau.
+failure-upload-too-large = C’est plus que les { $limit } Mio que je peux prendre. Envoie moins de fichiers, ou compressés.
+failure-model-name = Il me faut au moins une lettre de a à z ou un chiffre dans le nom.
+failure-model-name-taken = « { $name } » est un modèle de l’hébergeur. Choisis un autre nom.
+failure-no-base = Il n’y a pas de modèle de base « { $model } » ici. Omets `base` pour prendre celui par défaut.
+failure-not-read-yet = Je suis encore en train de lire le corpus.
+failure-not-found = Cet affinage n’est plus ici.
+failure-validation-died = Lire le corpus a dépassé les forces de l’ouvrier ; peut-être n’avait-il plus de mémoire. Essaie un corpus plus petit.
+failure-validation-timeout = Lire le corpus a pris trop de temps. Essaie un corpus plus petit.
+failure-job-crashed = L’ouvrier s’est perdu plusieurs fois en chemin ; j’abandonne. L’hébergeur trouvera la raison dans les journaux.
+failure-training-option = L’entraîneur refuse l’option « { $option } » pour cette base.
+failure-training-diverged = La perte s’est emballée au pas { $step }. Réessaie avec un `taux_apprentissage` plus petit.
+failure-training-out-of-memory = Même le plus petit lot dépasse la mémoire de l’appareil. Essaie la méthode LoRA ou une base plus petite.
+failure-training-empty = Le corpus ne contient rien à apprendre pour cette base.
+failure-training-checkpoint = Un point de reprise n’a pu être écrit ou lu. L’hébergeur trouvera la raison dans les journaux.
+failure-training-process = L’entraîneur s’est arrêté sans un mot. L’hébergeur trouvera la raison dans les journaux.
+failure-training-busy = Un autre entraîneur travaille encore dans le dossier de cet affinage. Réessaie dans une minute.
+failure-model-unreadable = Le modèle de base ne se charge pas. L’hébergeur devrait lancer `perroquet models verify`.
+failure-store = Le modèle de base ou le corpus est abîmé ou manquant. L’hébergeur devrait lancer `perroquet models verify`.

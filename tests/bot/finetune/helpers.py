@@ -1,0 +1,181 @@
+"""What an admin and a worker do to a fine-tune, over the wire."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.corpora.submissions import PreparedCorpus, accept_corpus
+from core.corpora.uploads import Uploads
+from core.db.tables import Corpus, Job
+from core.jobs.ledger import claim, fail
+from core.jobs.states import JobKind
+from playground import cast
+from playground.interactions import COMMAND, COMPONENT
+from playground.rest.bodies import Body, keep_files
+from tests.bot.wire import eventually
+from workers.finetuning.corpus.report import CorpusReport, SplitCount
+
+ATTACHMENT, STRING, BOOLEAN, NUMBER = 11, 3, 5, 10
+PAIRS = b'{"prompt": "Who are you?", "completion": "Coco!"}\n' * 12
+
+
+def attach(wire, channel: str, *files: tuple[str, bytes]) -> list[dict]:
+    """Put files where Discord would keep them; returns their attachments."""
+    return keep_files(wire.world, wire.server.base, channel, Body({}, dict(enumerate(files))))
+
+
+async def use(wire, user: str, name: str, path: str, options, attachments=(), **more) -> dict:
+    """Use a slash command; returns the bot's answer once it is no longer loading."""
+    channel, locale = more.get("channel", cast.GENERAL), more.get("locale", "en-US")
+    await eventually(lambda: bool(wire.world.commands))
+    command = next(c for c in wire.world.commands if c["name"] == name)
+    data = {
+        "id": command["id"],
+        "name": name,
+        "type": 1,
+        "options": [{"name": path, "type": 1, "options": list(options)}],
+        "resolved": {"attachments": {a["id"]: a for a in attachments}},
+    }
+    pending = wire.server.interactions.begin(COMMAND, user, channel, data, locale=locale)
+    await eventually(lambda: pending.original_id is not None)
+    answer = wire.world.find(channel, pending.original_id)
+    await eventually(lambda: not answer["flags"] & 128)
+    return answer
+
+
+async def start(wire, *files, user: str = cast.CAMILLE, rights: bool = True, **more) -> dict:
+    """Use ``/finetune start`` with these files (name and content, or whole attachments)."""
+    channel = more.get("channel", cast.GENERAL)
+    attachments = [f if isinstance(f, dict) else attach(wire, channel, f)[0] for f in files]
+    names = ["file", "file2", "file3", "file4", "file5"]
+    options = [
+        {"name": name, "type": ATTACHMENT, "value": attachment["id"]}
+        for name, attachment in zip(names, attachments, strict=False)
+    ]
+    options.append({"name": "name", "type": STRING, "value": more.pop("name", "Coco")})
+    options.append({"name": "rights", "type": BOOLEAN, "value": rights})
+    options += more.pop("options", [])
+    return await use(wire, user, "finetune", "start", options, attachments, **more)
+
+
+async def press(wire, user: str, message: dict, label: str, locale: str = "en-US"):
+    """Press a button of a message; returns the interaction."""
+    buttons = [b for row in message["components"] for b in row["components"]]
+    found = next(b["custom_id"] for b in buttons if b["label"] == label)
+    return await press_id(wire, user, message, found, locale)
+
+
+async def press_id(wire, user: str, message: dict, custom_id: str, locale: str = "en-US"):
+    """Press a button by its custom id."""
+    pending = wire.server.interactions.begin(
+        COMPONENT,
+        user,
+        message["channel_id"],
+        {"component_type": 2, "custom_id": custom_id},
+        locale=locale,
+        source=message,
+    )
+    await eventually(lambda: pending.is_acknowledged)
+    return pending
+
+
+def board(wire, channel: str = cast.GENERAL) -> dict | None:
+    """The newest message with an embed that everybody sees."""
+    for message in reversed(wire.world.messages.get(channel, {}).values()):
+        if message["embeds"] and not message["flags"] & 64:
+            return message
+    return None
+
+
+def title(wire, channel: str = cast.GENERAL) -> str:
+    """What the board says it is."""
+    found = board(wire, channel)
+    return found["embeds"][0]["title"] if found else ""
+
+
+def text_of(message: dict) -> str:
+    """Everything that an embed says."""
+    embed = message["embeds"][0]
+    fields = "\n".join(f"{f['name']}: {f['value']}" for f in embed.get("fields", []))
+    return f"{embed['title']}\n{embed.get('description', '')}\n{fields}"
+
+
+def labels(message: dict) -> list[str]:
+    """The labels of its buttons."""
+    return [b["label"] for row in message["components"] for b in row["components"]]
+
+
+def whispers(wire, user: str, channel: str = cast.GENERAL) -> list[str]:
+    """What only this person was told."""
+    return [
+        m["content"]
+        for m in wire.world.messages.get(channel, {}).values()
+        if m.get("only_user_id") == user
+    ]
+
+
+def jobs(wire, kind: JobKind) -> list[Job]:
+    """All jobs of a kind, oldest first."""
+    with Session(wire.engine, expire_on_commit=False) as session:
+        return list(session.scalars(select(Job).where(Job.kind == kind).order_by(Job.id)))
+
+
+def corpora(wire) -> list[Corpus]:
+    """All rows of corpora."""
+    with Session(wire.engine, expire_on_commit=False) as session:
+        return list(session.scalars(select(Corpus)))
+
+
+def uploads(wire) -> Uploads:
+    """The place of raw uploads."""
+    return Uploads(wire.settings.store_url)
+
+
+def make_report(**changes) -> dict:
+    """A report as a validation writes it."""
+    report = CorpusReport(
+        files=["pairs.jsonl"],
+        documents=40,
+        examples=1200,
+        conversations=40,
+        turns=2400,
+        tokens=123456,
+        trained_tokens=65432,
+        languages={"fr": 0.92, "en": 0.08},
+        exact_duplicates=3,
+        near_duplicates=2,
+        masked={"email": 2},
+        splits={
+            "train": SplitCount(36, 1100, 100_000),
+            "validation": SplitCount(2, 50, 1000),
+            "test": SplitCount(2, 50, 1000),
+        },
+        sha256="c" * 64,
+        warnings=["little-text"],
+    )
+    return {**report.to_json(), **changes}
+
+
+def validate(wire, **changes) -> str:
+    """Do the newest validation as its worker would; returns the fine-tune's id."""
+    job = jobs(wire, JobKind.VALIDATE)[-1]
+    prepared = PreparedCorpus(
+        f"corpora/{job.id}",
+        "c" * 64,
+        10,
+        make_report(**changes),
+        {"steps": 120, "tokens": 100_000, "block_size": 512},
+    )
+    with Session(wire.engine) as session, session.begin():
+        taken = claim(session, job.id, "test", 30)
+        assert accept_corpus(session, taken, prepared)
+    return job.payload["finetune_id"]
+
+
+def refuse(wire, error) -> None:
+    """Fail the newest validation as its worker would."""
+    from core.corpora.submissions import conclude_validations
+
+    job = jobs(wire, JobKind.VALIDATE)[-1]
+    with Session(wire.engine) as session, session.begin():
+        fail(session, claim(session, job.id, "test", 30), error)
+        conclude_validations(session)

@@ -11,6 +11,9 @@ class Action(StrEnum):
 
     START = "start"
     CANCEL = "cancel"
+    STOP = "stop"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 CUSTOM_ID = re.compile(

@@ -14,8 +14,12 @@ from sqlalchemy.orm import Session
 from bot.catalogue import Catalogue
 from bot.chat.poster import DiscordUnavailableError, MessageGoneError, UndeliverableError
 from bot.finetune.actions import Action
+from bot.finetune.board_poster import PICTURE
+from bot.finetune.curve_picture import draw_curve
 from bot.finetune.drawing import BoardFacts, Draft, draw_board
+from bot.finetune.run_progress import curve_labels
 from core.corpora.boards import BoardView, close_board, open_boards, record_message
+from core.corpora.curves import Curve, read_curve
 from core.corpora.speed import measured_speed
 from core.corpora.submissions import cancel_finetune
 from core.db.desk import Desk
@@ -29,13 +33,26 @@ class Poster(Protocol):
     """Posts and edits; see :class:`bot.finetune.board_poster.BoardPoster`."""
 
     async def post(
-        self, channel_id: int, embed: discord.Embed, view: discord.ui.View, *, nonce: str
+        self,
+        channel_id: int,
+        embed: discord.Embed,
+        view: discord.ui.View,
+        picture: bytes | None,
+        *,
+        nonce: str,
     ) -> int:
         """Post a board once for a nonce."""
         ...
 
     async def edit(
-        self, channel_id: int, message_id: int, embed: discord.Embed, view: discord.ui.View
+        self,
+        channel_id: int,
+        message_id: int,
+        embed: discord.Embed,
+        view: discord.ui.View,
+        picture: bytes | None,
+        *,
+        keeps_picture: bool,
     ) -> None:
         """Change what a board shows."""
         ...
@@ -55,6 +72,7 @@ class _Shown:
 
     content: object = None
     phase: object = None
+    curve: Curve | None = None
     at: float = float("-inf")
 
 
@@ -131,7 +149,7 @@ class BoardKeeper:
     async def _show(self, facts: BoardFacts) -> None:
         view, shown = facts.view, self._shown[facts.view.job_id]
         draft = draw_board(self._catalogue, facts)
-        content = (draft.embed.to_dict(), draft.actions)
+        content = (draft.embed.to_dict(), draft.actions, draft.curve)
         is_due = time.monotonic() - shown.at >= self._edit_seconds
         if draft.phase != shown.phase or (content != shown.content and is_due):
             try:
@@ -140,15 +158,26 @@ class BoardKeeper:
                 await self._give_up(view, str(exc.data.get("reason")))
                 return
             shown.content, shown.phase, shown.at = content, draft.phase, time.monotonic()
+            shown.curve = draft.curve
         if view.state.is_final:
             await self._desk.write(lambda session: close_board(session, view.job_id))
 
     async def _put(self, view: BoardView, draft: Draft, *, is_new_phase: bool) -> None:
         """Edit the board, or post it where there is none."""
         buttons = self._make_view(draft.actions, view.job_id, view.locale)
+        picture = await self._draw_picture(view, draft)
+        if draft.curve is not None:
+            draft.embed.set_image(url=f"attachment://{PICTURE}")
         if view.message_id is not None:
             try:
-                await self._poster.edit(view.channel_id, view.message_id, draft.embed, buttons)
+                await self._poster.edit(
+                    view.channel_id,
+                    view.message_id,
+                    draft.embed,
+                    buttons,
+                    picture,
+                    keeps_picture=draft.curve is not None and picture is None,
+                )
             except MessageGoneError:
                 log.info("board_gone", job_id=view.job_id)
                 await self._record(view.job_id, None)
@@ -156,9 +185,17 @@ class BoardKeeper:
                 return
         if is_new_phase:
             message_id = await self._poster.post(
-                view.channel_id, draft.embed, buttons, nonce=_nonce(view, draft)
+                view.channel_id, draft.embed, buttons, picture, nonce=_nonce(view, draft)
             )
             await self._record(view.job_id, message_id)
+
+    async def _draw_picture(self, view: BoardView, draft: Draft) -> bytes | None:
+        """The picture, where the board does not show it yet."""
+        curve = draft.curve
+        if curve is None or (curve == self._shown[view.job_id].curve and view.message_id):
+            return None
+        labels = curve_labels(self._catalogue, view.locale)
+        return await asyncio.to_thread(draw_curve, curve, labels, draft.steps)
 
     async def _record(self, job_id: str, message_id: int | None) -> None:
         await self._desk.write(lambda session: record_message(session, job_id, message_id))
@@ -192,7 +229,8 @@ def _facts(session: Session, view: BoardView) -> BoardFacts:
     if view.state is JobState.VALIDATING and view.is_read:
         method = view.payload["options"].get("method", "lora")
         speed = measured_speed(session, view.guild_id, view.payload["base_version_id"], method)
-    return BoardFacts(view, speed)
+    curve = read_curve(session, view.job_id) if view.has_run else Curve()
+    return BoardFacts(view, speed, curve)
 
 
 def _nonce(view: BoardView, draft: Draft) -> str:

@@ -1,5 +1,6 @@
 """How a board stands in its channel, with Discord's errors translated at this one seam."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,14 +13,26 @@ _UNKNOWN_MESSAGE = 10008
 _TOO_MANY_REQUESTS = 429
 
 
+PICTURE = "curve.png"
+
+
 class BoardPoster:
-    """Posts and edits one message with an embed and buttons."""
+    """Posts and edits one message with an embed, buttons and a picture.
+
+    The embed names its picture ``attachment://curve.png``; one that stays is not sent again.
+    """
 
     def __init__(self, client: discord.Client) -> None:
         self._client = client
 
     async def post(
-        self, channel_id: int, embed: discord.Embed, view: discord.ui.View, *, nonce: str
+        self,
+        channel_id: int,
+        embed: discord.Embed,
+        view: discord.ui.View,
+        picture: bytes | None,
+        *,
+        nonce: str,
     ) -> int:
         """Post a board once for a nonce; returns the message's id.
 
@@ -29,21 +42,43 @@ class BoardPoster:
         """
         channel = self._client.get_partial_messageable(channel_id)
         with _translated():
-            message = await channel.send(embed=embed, view=view, nonce=nonce)
+            message = await channel.send(embed=embed, view=view, files=_files(picture), nonce=nonce)
         return message.id
 
     async def edit(
-        self, channel_id: int, message_id: int, embed: discord.Embed, view: discord.ui.View
+        self,
+        channel_id: int,
+        message_id: int,
+        embed: discord.Embed,
+        view: discord.ui.View,
+        picture: bytes | None,
+        *,
+        keeps_picture: bool,
     ) -> None:
         """Change what a board shows.
+
+        Args:
+            channel_id, message_id: the board.
+            embed: the new text.
+            view: the new buttons.
+            picture: a new picture; None for none, unless ``keeps_picture``.
+            keeps_picture: whether the picture stays as it is.
 
         Raises:
             MessageGoneError: somebody deleted it.
             UndeliverableError, DiscordUnavailableError: as ``post``.
         """
         channel = self._client.get_partial_messageable(channel_id)
+        message = channel.get_partial_message(message_id)
         with _translated():
-            await channel.get_partial_message(message_id).edit(embed=embed, view=view)
+            if keeps_picture:
+                await message.edit(embed=embed, view=view)
+            else:
+                await message.edit(embed=embed, view=view, attachments=_files(picture))
+
+
+def _files(picture: bytes | None) -> list[discord.File]:
+    return [] if picture is None else [discord.File(io.BytesIO(picture), PICTURE)]
 
 
 @contextmanager

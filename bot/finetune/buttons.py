@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 _STYLES = {
     Action.START: discord.ButtonStyle.success,
     Action.CANCEL: discord.ButtonStyle.danger,
+    Action.STOP: discord.ButtonStyle.primary,
+    Action.RESUME: discord.ButtonStyle.success,
 }
 
 Press = Callable[[discord.Interaction, Action, str], Awaitable[None]]

@@ -1,6 +1,7 @@
 """A fine-tune as its board shows it at one moment."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import discord
 
@@ -8,8 +9,10 @@ from bot.catalogue import Catalogue
 from bot.finetune.actions import Action
 from bot.finetune.failures import say_failure
 from bot.finetune.report import draw_report
+from bot.finetune.run_progress import draw_progress
 from core.corpora.boards import BoardView
-from core.jobs.states import JobState
+from core.corpora.curves import Curve
+from core.jobs.states import JobState, JobWish
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,15 @@ class Draft:
         embed: the text.
         actions: the buttons, in order.
         phase: what must be shown at once when it changes; all else may wait for its turn.
+        curve: what the picture is drawn from; None for no picture.
+        steps: of the whole run, for the picture.
     """
 
     embed: discord.Embed
     actions: tuple[Action, ...] = ()
     phase: tuple[object, ...] = field(default=())
+    curve: Curve | None = None
+    steps: int = 1
 
 
 @dataclass(frozen=True)
@@ -34,31 +41,72 @@ class BoardFacts:
     Attributes:
         view: the rows.
         speed: tokens a second of the guild's earlier runs, for an estimate.
+        curve: of the run so far.
     """
 
     view: BoardView
     speed: float | None = None
+    curve: Curve = field(default_factory=Curve)
 
 
 def draw_board(catalogue: Catalogue, facts: BoardFacts) -> Draft:
     """The board of a fine-tune as it stands."""
     view = facts.view
-    phase = (view.state, view.is_read)
-    if view.state is JobState.VALIDATING and view.is_read:
-        embed = draw_report(catalogue, view, facts.speed)
-        return Draft(embed, (Action.START, Action.CANCEL), phase)
+    phase = (str(view.state), view.is_read, str(view.wish), view.has_run)
     if view.state is JobState.VALIDATING:
-        embed = _plain(catalogue, view, "board-validating", discord.Colour.blurple())
-        return Draft(embed, (Action.CANCEL,), phase)
+        return _draw_validation(catalogue, facts, phase)
     if view.state in (JobState.QUEUED, JobState.RUNNING):
-        embed = _plain(catalogue, view, f"board-{view.state}", discord.Colour.blurple())
-        return Draft(embed, (Action.CANCEL,), phase)
+        return _draw_run(catalogue, facts, phase)
     if view.state is JobState.FAILED:
-        return Draft(_draw_failure(catalogue, view), (), phase)
-    colour = (
-        discord.Colour.green() if view.state is JobState.SUCCEEDED else discord.Colour.greyple()
-    )
-    return Draft(_plain(catalogue, view, f"board-{view.state}", colour), (), phase)
+        return Draft(_draw_failure(catalogue, view), (), phase, **_picture(facts))
+    if view.state is JobState.CANCELLED:
+        embed = _plain(catalogue, view, "board-cancelled", discord.Colour.greyple())
+        return Draft(embed, (), phase)
+    embed = _plain(catalogue, view, "board-succeeded", discord.Colour.green())
+    return Draft(embed, (), phase, **_picture(facts))
+
+
+def _draw_validation(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]) -> Draft:
+    if facts.view.is_read:
+        embed = draw_report(catalogue, facts.view, facts.speed)
+        return Draft(embed, (Action.START, Action.CANCEL), phase)
+    embed = _plain(catalogue, facts.view, "board-validating", discord.Colour.blurple())
+    return Draft(embed, (Action.CANCEL,), phase)
+
+
+def _draw_run(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]) -> Draft:
+    """Waiting, training, pausing, paused or stopping; with what was reached so far."""
+    view = facts.view
+    embed = _plain(catalogue, view, f"board-{_name_of_run(view)}", discord.Colour.blurple())
+    draw_progress(catalogue, embed, view, facts.curve)
+    return Draft(embed, _actions_of_run(view), phase, **_picture(facts))
+
+
+def _name_of_run(view: BoardView) -> str:
+    is_running = view.state is JobState.RUNNING
+    if view.wish is JobWish.PAUSE:
+        return "pausing" if is_running else "paused"
+    if view.wish is JobWish.STOP:
+        return "stopping"
+    return "running" if is_running else "queued"
+
+
+def _actions_of_run(view: BoardView) -> tuple[Action, ...]:
+    if view.wish is JobWish.STOP:
+        return (Action.CANCEL,)
+    pausing = Action.RESUME if view.wish is JobWish.PAUSE else Action.PAUSE
+    stopping = (Action.STOP,) if view.has_run else ()
+    return (*stopping, pausing, Action.CANCEL)
+
+
+def _picture(facts: BoardFacts) -> dict[str, Any]:
+    """The picture's part of a draft; the base alone is no curve."""
+    curve = facts.curve
+    if len(curve.validation) + len(curve.train) < 2:
+        return {}
+    plan = facts.view.payload.get("plan", {})
+    steps = int(facts.view.progress.get("steps") or plan.get("steps") or 1)
+    return {"curve": curve, "steps": steps}
 
 
 def _draw_failure(catalogue: Catalogue, view: BoardView) -> discord.Embed:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import discord
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
 
 from bot.finetune.actions import Action
 from bot.finetune.intake import FinetuneIntake
@@ -11,7 +13,15 @@ from core.db.desk import Desk
 from core.db.tables import Job
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
+from core.jobs.steering import pause, resume, stop_early
 from core.transport.publisher import Publisher
+
+_CHANGES: dict[Action, Callable[[Session, str, ColumnElement[bool]], bool]] = {
+    Action.START: start_finetune,
+    Action.PAUSE: pause,
+    Action.RESUME: resume,
+    Action.STOP: stop_early,
+}
 
 
 class BoardPresser:
@@ -34,11 +44,12 @@ class BoardPresser:
         """
         await interaction.response.defer()
         is_of_guild = Job.guild_id == interaction.guild_id
-        if action is Action.START:
-            started = await self._desk.write(
-                lambda session: start_finetune(session, job_id, is_of_guild)
+        if action in _CHANGES:
+            is_changed = await self._desk.write(
+                lambda session: _CHANGES[action](session, job_id, is_of_guild)
             )
-            if started:
+            if is_changed and action is not Action.PAUSE:
+                # A second hint for a job that runs is a no-op.
                 self._publisher.publish(Hint(job_id, JobKind.FINETUNE, 0))
         elif action is Action.CANCEL:
             corpus_id = await self._desk.write(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from core.db.clock import epoch_now
 from core.db.statements import count_changed
 from core.db.tables import Board, Corpus, Job
-from core.jobs.states import JobState
+from core.jobs.states import JobState, JobWish
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,8 @@ class BoardView:
         payload: what was asked for.
         result: progress while it runs, metrics once it succeeded, why it failed.
         error_code: why it failed.
+        wish: what somebody wished of it: pause, or stop and keep the best.
+        has_run: whether a worker ever had it.
         report: of the corpus, once it is read.
     """
 
@@ -35,6 +37,8 @@ class BoardView:
     payload: dict[str, Any]
     result: dict[str, Any]
     error_code: str | None
+    wish: JobWish | None
+    has_run: bool
     report: dict[str, Any] | None
 
     @property
@@ -85,6 +89,8 @@ def _query() -> Select[Any]:
         Job.payload,
         Job.result,
         Job.error_code,
+        Job.wish,
+        Job.started_at,
         Board.channel_id,
         Board.message_id,
         Board.locale,
@@ -108,5 +114,7 @@ def _view(session: Session, row: Any) -> BoardView:
         payload=row.payload,
         result=row.result or {},
         error_code=row.error_code,
+        wish=None if row.wish is None else JobWish(row.wish),
+        has_run=row.started_at is not None,
         report=report,
     )

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from core.db.clock import epoch_now
-from core.jobs.states import JobKind, JobState
+from core.jobs.states import JobKind, JobState, JobWish
 
 ID = String(20)
 # SQLite numbers rows by itself only in a column that is exactly INTEGER PRIMARY KEY.
@@ -47,7 +47,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {str: Text, int: BigInteger, float: Double, dict[str, Any]: JSON}  # noqa: RUF012
 
 
-def _one_of(column: str, values: type[JobState] | type[JobKind]) -> str:
+def _one_of(column: str, values: type[JobState] | type[JobKind] | type[JobWish]) -> str:
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
@@ -151,6 +151,7 @@ class Job(Base):
     worker_id: Mapped[str | None] = mapped_column(String(100))
     lease_until: Mapped[float | None]
     cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False)
+    wish: Mapped[str | None] = mapped_column(String(8))
     dispatched_at: Mapped[float | None]
 
     created_at: Mapped[float] = mapped_column(default=epoch_now())
@@ -160,6 +161,7 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(_one_of("kind", JobKind), name="kind"),
         CheckConstraint(_one_of("state", JobState), name="state"),
+        CheckConstraint(_one_of("wish", JobWish), name="wish"),
         CheckConstraint(
             "(state = 'running') = (lease_until IS NOT NULL)", name="lease_means_running"
         ),

@@ -21,6 +21,9 @@ class EventType(StrEnum):
     RELEASED = "released"
     LEASE_EXPIRED = "lease_expired"
     CANCEL_REQUESTED = "cancel_requested"
+    PAUSE_REQUESTED = "pause_requested"
+    STOP_REQUESTED = "stop_requested"
+    RESUMED = "resumed"
 
 
 def record(session: Session, job_id: str, event_type: str, **data: Any) -> None:

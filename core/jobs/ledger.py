@@ -26,7 +26,7 @@ from core.db.tables import Job
 from core.errors import CancelledJobError, LeaseLostError, NotFoundError, PerroquetError
 from core.ids import new_id
 from core.jobs.events import EventType, record
-from core.jobs.states import FINAL_STATES, JobKind, JobState
+from core.jobs.states import FINAL_STATES, JobKind, JobState, JobWish
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ _CLAIM = (
         Job.id == bindparam("job_id"),
         Job.state == JobState.QUEUED,
         Job.cancel_requested.is_(False),
+        Job.wish.is_distinct_from(JobWish.PAUSE),
         Job.crashes < bindparam("crashes_below"),
     )
     .values(

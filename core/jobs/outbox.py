@@ -9,7 +9,7 @@ from core.db.clock import epoch_now
 from core.db.statements import run
 from core.db.tables import Job
 from core.jobs.events import EventType, record
-from core.jobs.states import JobKind, JobState
+from core.jobs.states import JobKind, JobState, JobWish
 
 _MARK_DISPATCHED = (
     update(Job)
@@ -100,7 +100,11 @@ def reap(session: Session, *, max_crashes: int) -> Reaped:
 def _hints(session: Session, limit: int, *conditions: ColumnElement[bool]) -> list[Hint]:
     rows = session.execute(
         select(Job.id, Job.kind, Job.priority)
-        .where(Job.state == JobState.QUEUED, *conditions)
+        .where(
+            Job.state == JobState.QUEUED,
+            Job.wish.is_distinct_from(JobWish.PAUSE),
+            *conditions,
+        )
         .order_by(Job.id)
         .limit(limit)
     )

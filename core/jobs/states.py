@@ -28,4 +28,13 @@ class JobState(StrEnum):
         return self in FINAL_STATES
 
 
+class JobWish(StrEnum):
+    """What somebody wishes of a job that is not to be cancelled."""
+
+    # Leave at a checkpoint, and wait until the wish is taken back.
+    PAUSE = "pause"
+    # End early, with the best so far as the result.
+    STOP = "stop"
+
+
 FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})

@@ -18,7 +18,9 @@ export function messageNode(message, view) {
   body.append(render(message.content, view.names));
   if (message.edited_timestamp) head.append(el("span", { className: "edited" }, say("edited")));
   message.embeds.forEach((embed) => body.append(embedNode(embed, view)));
-  if (message.attachments.length) body.append(attachments(message));
+  // A picture that an embed shows is not shown twice.
+  const shown = message.attachments.filter((file) => !message.embeds.some((embed) => embed.image?.url === file.url));
+  if (shown.length) body.append(attachments(shown));
   message.components.forEach((row) => body.append(componentRow(row, message, view)));
   if (message.reactions.length) body.append(reactions(message, view));
   if (isPrivate) body.append(el("p", { className: "note" }, say("privately") + " · ",
@@ -65,8 +67,8 @@ function embedNode(embed, view) {
   return node;
 }
 
-function attachments(message) {
-  return el("div", { className: "attachments" }, ...message.attachments.map((file) =>
+function attachments(files) {
+  return el("div", { className: "attachments" }, ...files.map((file) =>
     file.content_type?.startsWith("image/")
       ? el("img", { src: file.url, alt: file.description ?? file.filename, loading: "lazy" })
       : el("a", { className: "chip", href: file.url, download: file.filename }, `📄 ${file.filename}`, el("small", {}, size(file.size)))));

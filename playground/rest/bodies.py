@@ -3,6 +3,7 @@
 import json
 import mimetypes
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,8 +82,13 @@ def keep_files(world: World, base: str, channel_id: str, body: Body) -> list[Obj
     return attachments
 
 
-def message_fields(data: Object, attachments: list[Object]) -> Object:
+def message_fields(data: Object, attachments: list[Object], kept: Sequence[Object] = ()) -> Object:
     """The parts of a message object that a bot may set, checked.
+
+    Args:
+        data: what the bot sent.
+        attachments: the files that came with it.
+        kept: the files that the message had before, and keeps.
 
     Raises:
         RestError: too long, too many embeds.
@@ -97,7 +103,7 @@ def message_fields(data: Object, attachments: list[Object]) -> Object:
     if content is not None:
         fields["content"] = content
     if embeds is not None:
-        fields["embeds"] = [_embed(embed, attachments) for embed in embeds]
+        fields["embeds"] = [_embed(embed, [*kept, *attachments]) for embed in embeds]
     if data.get("components") is not None:
         fields["components"] = data["components"]
     if attachments:

@@ -91,10 +91,11 @@ class MessageRoutes:
             raise NOT_OWN_MESSAGE
         body = await read_body(request)
         files = keep_files(self._world, self._base, message["channel_id"], body)
-        changes = message_fields(body.data, files)
+        kept = message["attachments"]
         if "attachments" in body.data:
-            kept = {str(a["id"]) for a in body.data["attachments"]}
-            changes["attachments"] = [a for a in message["attachments"] if a["id"] in kept] + files
+            wanted = {str(a["id"]) for a in body.data["attachments"]}
+            kept = [a for a in kept if a["id"] in wanted]
+        changes = {**message_fields(body.data, files, kept), "attachments": [*kept, *files]}
         check_not_empty({**message, **changes})
         return answer(self._world.edit(message, changes))
 

@@ -7,14 +7,18 @@ from typing import Any
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.catalog.registry import StoredVersion, register_version
+from core.corpora.curves import EVALUATED, TRAIN_POINTS
 from core.db.desk import Desk
 from core.db.tables import Version
 from core.errors import CancelledJobError, LeaseLostError, NotFoundError, PerroquetError
 from core.jobs.events import record
 from core.jobs.ledger import report_progress, succeed
+from core.jobs.states import JobWish
+from core.jobs.steering import read_wish
 from core.settings import FinetuningSettings
 from models_store.store import ModelStore, Publication
 from workers.finetuning.events import Event
@@ -27,9 +31,13 @@ from workers.runner import write_within_lease
 log = structlog.get_logger(__name__)
 
 _WISHES = {StopReason.CANCELLED: Wish.CANCEL, StopReason.DRAINED: Wish.PAUSE}
+_ASKED = {JobWish.PAUSE: Wish.PAUSE, JobWish.STOP: Wish.STOP}
 _PROGRESS_SECONDS = 2.0
+_WISH_SECONDS = 1.0
 # What a job's timeline keeps; steps are progress and replace each other.
-_RECORDED = {"started", "evaluated", "checkpointed", "shrunk"}
+_RECORDED = {"started", EVALUATED, "checkpointed", "shrunk"}
+# Steps' losses kept between two evaluations; more could not be told apart in a picture.
+_MAX_POINTS = 40
 
 
 class TrainingFailedError(PerroquetError):
@@ -78,8 +86,12 @@ class Finetuner:
         spec = self._prepare(held, run_dir)
         reporter = _Reporter(self._desk, held)
         trainer = TrainerProcess(run_dir, reporter.hear)
-        outcome = trainer.run(lambda: _wish(held))
-        self._check(held, outcome)
+        try:
+            outcome = trainer.run(_Wanted(self._desk, held).now)
+            self._check(held, outcome)
+        except CancelledJobError:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise
         self._publish(held, run_dir, spec, outcome.event["metrics"])
         shutil.rmtree(run_dir, ignore_errors=True)
 
@@ -152,16 +164,26 @@ class Finetuner:
 
 
 class _Reporter:
-    """Writes what the trainer says into the ledger: events as events, steps as progress."""
+    """Writes what the trainer says into the ledger: events as events, steps as progress.
+
+    The losses of the steps since an evaluation go with its event, so that a curve can be drawn
+    from SQL at any time.
+    """
 
     def __init__(self, desk: Desk, held: HeldJob) -> None:
         self._desk = desk
         self._held = held
         self._reported_at = 0.0
+        self._points: list[tuple[int, float]] = []
 
     def hear(self, event: Event) -> None:
         name = event["event"]
         fields = {k: v for k, v in event.items() if k not in ("event", "time", "folder")}
+        if name == "step":
+            self._points.append((event["step"], event["loss"]))
+        elif name == EVALUATED:
+            fields[TRAIN_POINTS] = _thinned(self._points)
+            self._points = []
         if name in _RECORDED:
             self._desk.hand_in(
                 lambda session: record(session, self._held.claim.job_id, name, **fields)
@@ -173,16 +195,47 @@ class _Reporter:
             ).result()
 
 
-def _wish(held: HeldJob) -> Wish | None:
-    """What to ask of the trainer.
+class _Wanted:
+    """What is wanted of the trainer: the process' reasons to stop, then the wishes of people."""
 
-    Raises:
-        LeaseLostError: the job is another's by now; the trainer is killed.
-    """
-    reason = held.stop_reason
-    if reason is StopReason.LOST:
-        held.check()
-    return None if reason is None else _WISHES[reason]
+    def __init__(self, desk: Desk, held: HeldJob) -> None:
+        self._desk = desk
+        self._held = held
+        self._asked: JobWish | None = None
+        self._read_at = float("-inf")
+
+    def now(self) -> Wish | None:
+        """What to ask of the trainer.
+
+        Raises:
+            LeaseLostError: the job is another's by now; the trainer is killed.
+        """
+        reason = self._held.stop_reason
+        if reason is StopReason.LOST:
+            self._held.check()
+        if reason is not None:
+            return _WISHES[reason]
+        if time.monotonic() - self._read_at > _WISH_SECONDS:
+            self._read_at = time.monotonic()
+            self._read()
+        return _ASKED[self._asked] if self._asked else None
+
+    def _read(self) -> None:
+        try:
+            self._asked = self._desk.hand_in(
+                lambda session: read_wish(session, self._held.claim)
+            ).result()
+        except SQLAlchemyError as exc:
+            # While SQL is away nobody can wish for anything; the lease says how long that may be.
+            log.warning("wish_not_read", error=type(exc).__name__)
+
+
+def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """At most so many points, evenly chosen, the last one among them."""
+    if len(points) <= _MAX_POINTS:
+        return points
+    stride = len(points) / _MAX_POINTS
+    return [points[round((number + 1) * stride) - 1] for number in range(_MAX_POINTS)]
 
 
 def _store_path(session: Session, version_id: str) -> str:

@@ -43,6 +43,9 @@ finetune-taken-in =
 
 button-start = Start
 button-cancel = Cancel
+button-stop = Stop and keep the best
+button-pause = Pause
+button-resume = Resume
 
 board-validating = 🦜 { $model }: I am reading the corpus
 board-validating-text = The report takes its place here in a moment.
@@ -56,6 +59,28 @@ board-failed = 🦜 { $model }: that did not work
 board-failed-text = Nothing was changed.
 board-cancelled = 🦜 { $model }: cancelled
 board-cancelled-text = Nothing is kept of it.
+
+board-pausing = 🦜 { $model }: pausing
+board-pausing-text = It stops at the end of the step under way and keeps what it has.
+board-paused = 🦜 { $model }: paused
+board-paused-text = It goes on exactly where it stopped when you press Resume.
+board-stopping = 🦜 { $model }: ending early
+board-stopping-text = It judges what it has learnt so far and keeps the best.
+run-step = Step
+run-step-value = { $step } of { $steps }
+run-epoch = Epoch
+run-train-loss = Training loss
+run-validation-loss = Validation loss
+run-validation-value = { $loss } at step { $step }; best at { $best }
+run-number = { $number }
+run-speed = Speed
+run-speed-value = { $speed } tokens/s
+run-left = Time left
+# The font of the picture has the letters of ASCII alone.
+curve-step = step
+curve-loss = loss
+curve-train = training
+curve-validation = validation
 
 report-title = 🦜 { $model }: ready to start
 report-declared = { $who } declares to have the rights to these files.

@@ -43,6 +43,9 @@ finetune-taken-in =
 
 button-start = Commencer
 button-cancel = Annuler
+button-stop = Arrêter et garder le meilleur
+button-pause = Pause
+button-resume = Reprendre
 
 board-validating = 🦜 { $model } : je lis le corpus
 board-validating-text = Le rapport prendra place ici dans un instant.
@@ -56,6 +59,28 @@ board-failed = 🦜 { $model } : cela n’a pas marché
 board-failed-text = Rien n’a été changé.
 board-cancelled = 🦜 { $model } : annulé
 board-cancelled-text = Il n’en reste rien.
+
+board-pausing = 🦜 { $model } : mise en pause
+board-pausing-text = Il s’arrête à la fin du pas en cours et garde ce qu’il a.
+board-paused = 🦜 { $model } : en pause
+board-paused-text = Il reprendra exactement où il s’est arrêté quand tu appuieras sur Reprendre.
+board-stopping = 🦜 { $model } : fin anticipée
+board-stopping-text = Il juge ce qu’il a appris jusqu’ici et garde le meilleur.
+run-step = Pas
+run-step-value = { $step } sur { $steps }
+run-epoch = Époque
+run-train-loss = Perte d’entraînement
+run-validation-loss = Perte de validation
+run-validation-value = { $loss } au pas { $step } ; la meilleure au pas { $best }
+run-number = { $number }
+run-speed = Vitesse
+run-speed-value = { $speed } jetons/s
+run-left = Temps restant
+# La police de l’image n’a que les lettres de l’ASCII.
+curve-step = pas
+curve-loss = perte
+curve-train = apprentissage
+curve-validation = validation
 
 report-title = 🦜 { $model } : prêt à commencer
 report-declared = { $who } déclare avoir les droits sur ces fichiers.

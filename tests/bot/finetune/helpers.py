@@ -6,7 +6,8 @@ from sqlalchemy.orm import Session
 from core.corpora.submissions import PreparedCorpus, accept_corpus
 from core.corpora.uploads import Uploads
 from core.db.tables import Corpus, Job
-from core.jobs.ledger import claim, fail
+from core.jobs.events import record
+from core.jobs.ledger import claim, fail, report_progress
 from core.jobs.states import JobKind
 from playground import cast
 from playground.interactions import COMMAND, COMPONENT
@@ -179,3 +180,51 @@ def refuse(wire, error) -> None:
     with Session(wire.engine) as session, session.begin():
         fail(session, claim(session, job.id, "test", 30), error)
         conclude_validations(session)
+
+
+def work(wire, job_id: str):
+    """Claim a fine-tune as its worker would."""
+    with Session(wire.engine) as session, session.begin():
+        taken = claim(session, job_id, "test", 600)
+        assert taken is not None
+    return taken
+
+
+def report_step(wire, taken, step: int, steps: int = 200, loss: float = 2.5) -> None:
+    """Say how far a run is, as its worker would."""
+    progress = {
+        "step": step,
+        "steps": steps,
+        "epoch": 3 * step / steps,
+        "loss": loss,
+        "learning_rate": 1e-4,
+        "gradient_norm": 1.0,
+        "tokens_per_second": 1234.5,
+        "seconds_left": 3725.0,
+    }
+    with Session(wire.engine) as session, session.begin():
+        report_progress(session, taken, progress)
+
+
+def report_evaluation(wire, taken, step: int, loss: float) -> None:
+    """Tell of an evaluation, as its worker would."""
+    train = [[step - 1, loss + 0.5], [step, loss + 0.4]] if step else []
+    with Session(wire.engine) as session, session.begin():
+        record(session, taken.job_id, "evaluated", step=step, loss=loss, train=train)
+
+
+def change(wire, function, *arguments):
+    """Call a function of the ledger in a transaction of its own."""
+    with Session(wire.engine) as session, session.begin():
+        return function(session, *arguments)
+
+
+async def started(wire) -> str:
+    """A fine-tune whose admin has pressed Start; returns its id."""
+    await start(wire, ("pairs.jsonl", PAIRS))
+    await eventually(lambda: "reading" in title(wire))
+    job_id = validate(wire)
+    await eventually(lambda: "ready" in title(wire))
+    await press(wire, cast.CAMILLE, board(wire), "Start")
+    await eventually(lambda: "waiting" in title(wire))
+    return job_id

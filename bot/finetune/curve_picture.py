@@ -1,0 +1,149 @@
+"""The loss curve as a PNG, drawn with Pillow. It takes some 20 ms, so never on the event loop."""
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+from core.corpora.curves import Curve
+
+# Everything is drawn twice as large and then shrunk, which smooths the lines.
+_SCALE = 2
+_WIDTH, _HEIGHT = 800, 400
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 44, 44
+_BACKGROUND, _GRID, _INK = "#1f2430", "#39404f", "#d5d9e2"
+_TRAIN, _VALIDATION = "#6c7a99", "#3ecf7a"
+_TICKS = 5
+_ROOM = 0.08
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class CurveLabels:
+    """The words in the picture, and the mark between whole numbers and fractions.
+
+    Pillow's own font, which needs no file on the host, has the letters of ASCII alone.
+    """
+
+    step: str
+    loss: str
+    train: str
+    validation: str
+    decimal_mark: str = "."
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Where numbers lie in the picture."""
+
+    low: float
+    high: float
+    last_step: float
+
+    def at(self, step: float, loss: float) -> Point:
+        x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * step / self.last_step
+        share = (loss - self.low) / (self.high - self.low)
+        y = _HEIGHT - _BOTTOM - (_HEIGHT - _TOP - _BOTTOM) * share
+        return x * _SCALE, y * _SCALE
+
+
+def draw_curve(curve: Curve, labels: CurveLabels, steps: int) -> bytes:
+    """The picture of a run.
+
+    Args:
+        curve: with at least one point.
+        labels: in the language of the readers.
+        steps: of the whole run, so that the picture shows how much is left.
+
+    Returns:
+        A PNG, 800 by 400 pixels.
+    """
+    image = Image.new("RGB", (_WIDTH * _SCALE, _HEIGHT * _SCALE), _BACKGROUND)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(13 * _SCALE)
+    frame = _make_frame(curve, steps)
+    _draw_grid(draw, font, frame, labels)
+    _draw_line(draw, frame, curve.train, _TRAIN, width=2)
+    _draw_line(draw, frame, curve.validation, _VALIDATION, width=3)
+    for step, loss in curve.validation:
+        radius = 6 if step == curve.best_step else 3
+        _draw_dot(draw, frame.at(step, loss), radius)
+    _draw_legend(draw, font, labels)
+    small = image.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    small.save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _make_frame(curve: Curve, steps: int) -> _Frame:
+    points = (*curve.train, *curve.validation)
+    losses = [loss for _, loss in points]
+    low, high = min(losses), max(losses)
+    room = max((high - low) * _ROOM, 0.05)
+    return _Frame(max(0.0, low - room), high + room, max(1, steps, *(s for s, _ in points)))
+
+
+def _draw_grid(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    frame: _Frame,
+    labels: CurveLabels,
+) -> None:
+    for loss in nice_ticks(frame.low, frame.high):
+        start, end = frame.at(0, loss), frame.at(frame.last_step, loss)
+        draw.line([start, end], fill=_GRID, width=_SCALE)
+        text = f"{loss:.3g}".replace(".", labels.decimal_mark)
+        draw.text((start[0] - 8 * _SCALE, start[1]), text, fill=_INK, font=font, anchor="rm")
+    for step in nice_ticks(0, frame.last_step):
+        if step != int(step):
+            continue
+        x, y = frame.at(step, frame.low)
+        draw.text((x, y + 8 * _SCALE), f"{step:.0f}", fill=_INK, font=font, anchor="mt")
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2 * _SCALE
+    bottom = (_HEIGHT - 6) * _SCALE
+    draw.text((middle, bottom), labels.step, fill=_INK, font=font, anchor="mb")
+    draw.text((12 * _SCALE, 16 * _SCALE), labels.loss, fill=_INK, font=font, anchor="lm")
+
+
+def _draw_line(
+    draw: ImageDraw.ImageDraw,
+    frame: _Frame,
+    points: Sequence[tuple[int, float]],
+    colour: str,
+    width: int,
+) -> None:
+    if len(points) > 1:
+        line = [frame.at(step, loss) for step, loss in points]
+        draw.line(line, fill=colour, width=width * _SCALE, joint="curve")
+
+
+def _draw_dot(draw: ImageDraw.ImageDraw, at: Point, radius: int) -> None:
+    reach = radius * _SCALE
+    draw.ellipse([at[0] - reach, at[1] - reach, at[0] + reach, at[1] + reach], fill=_VALIDATION)
+
+
+def _draw_legend(
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    labels: CurveLabels,
+) -> None:
+    right, y = float(_WIDTH - _RIGHT) * _SCALE, 16 * _SCALE
+    for word, colour in ((labels.validation, _VALIDATION), (labels.train, _TRAIN)):
+        draw.text((right, y), word, fill=_INK, font=font, anchor="rm")
+        right -= draw.textlength(word, font=font) + 8 * _SCALE
+        draw.line([(right - 24 * _SCALE, y), (right, y)], fill=colour, width=3 * _SCALE)
+        right -= 44 * _SCALE
+
+
+def nice_ticks(low: float, high: float) -> Iterator[float]:
+    """Round numbers between two others: about five, one, two or five times a power of ten apart."""
+    raw = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(raw))
+    distance = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+    tick = math.ceil(low / distance) * distance
+    while tick <= high + distance * 1e-9:
+        yield round(tick, 10)
+        tick += distance

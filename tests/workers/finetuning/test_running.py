@@ -1,0 +1,158 @@
+"""Fine-tune jobs with a real store, a real ledger and a real trainer process."""
+
+import itertools
+import threading
+import time
+
+import pytest
+from sqlalchemy.orm import Session
+
+from core.corpora.curves import read_curve
+from core.db.desk import Desk
+from core.db.tables import Version
+from core.jobs.ledger import NewJob, request_cancel, submit
+from core.jobs.states import JobKind
+from core.jobs.steering import pause, resume, stop_early
+from core.settings import FinetuningSettings
+from models_store.store import ModelStore
+from tests.core.corpora.helpers import add_version, run
+from tests.workers.ledger_helpers import read_job
+from workers.finetuning.running import Finetuner, _thinned
+from workers.finetuning.spec import RunSpec
+from workers.leases import LeaseKeeper
+from workers.runner import JobRunner
+
+OPTIONS = {
+    "block_size": 64,
+    "batch_size": 4,
+    "micro_batch_size": 2,
+    "max_steps": 6,
+    "evaluate_every": 3,
+    "learning_rate": 1e-2,
+    "sample_max_new_tokens": 4,
+}
+
+
+class Bench:
+    """A fine-tuning worker without Celery."""
+
+    def __init__(self, engine, tmp_path, base_folder, corpus) -> None:
+        self.engine = engine
+        self.runs = tmp_path / "runs"
+        store = ModelStore(f"file://{tmp_path / 'store'}", tmp_path / "cache", 10**9)
+        store.publish(base_folder, "models/base/1", {})
+        store.publish(corpus, "corpora/x", {})
+        self.store = store
+        self.base_id = add_version(engine, store_path="models/base/1")
+        self.desk = Desk(engine)
+        self.desk.start()
+        self.keeper = LeaseKeeper(engine, "w", "finetune", 4.0)
+        self.keeper.start()
+        settings = FinetuningSettings(device="cpu", torch_threads=1)
+        finetuner = Finetuner(self.desk, store, self.runs, settings, "You are Coco.")
+        self.runner = JobRunner(
+            self.desk,
+            self.keeper,
+            isolate_after_crashes=2,
+            work=finetuner.finetune,
+            ended=lambda _claim: None,
+        )
+
+    def submit(self, **options) -> str:
+        payload = {
+            "corpus_path": "corpora/x",
+            "base_version_id": self.base_id,
+            "base_name": "base",
+            "model": "coco",
+            "options": {**OPTIONS, **options},
+        }
+        return run(self.engine, submit, NewJob(JobKind.FINETUNE, 1, payload))
+
+    def step_of(self, job_id: str) -> int:
+        job = read_job(self.engine, job_id)
+        return (job.result or {}).get("progress", {}).get("step", 0)
+
+    def close(self) -> None:
+        self.keeper.close()
+        self.desk.close()
+
+
+@pytest.fixture
+def bench(engine, tmp_path, tiny_gpt2_folder, pairs_corpus):
+    bench = Bench(engine, tmp_path, tiny_gpt2_folder, pairs_corpus)
+    yield bench
+    bench.close()
+
+
+def begin(bench, job_id: str) -> threading.Thread:
+    """Run a job until it is well under way."""
+    thread = threading.Thread(target=bench.runner.run, args=(job_id,))
+    thread.start()
+    deadline = time.monotonic() + 60
+    while bench.step_of(job_id) < 2:
+        assert time.monotonic() < deadline, "it never began to train"
+        time.sleep(0.05)
+    return thread
+
+
+def test_a_run_learns_under_the_persona_and_leaves_its_curve(bench):
+    job_id = bench.submit()
+    written: list[RunSpec] = []
+    real = RunSpec.write
+    RunSpec.write = lambda self, folder: (written.append(self), real(self, folder))[1]
+    try:
+        bench.runner.run(job_id)
+    finally:
+        RunSpec.write = real
+    assert written[0].persona == "You are Coco."
+    job = read_job(bench.engine, job_id)
+    assert job.state == "succeeded"
+    curve = run(bench.engine, read_curve, job_id)
+    assert [step for step, _ in curve.validation] == [0, 3, 6]
+    assert [step for step, _ in curve.train] == [1, 2, 3, 4, 5, 6]
+    with Session(bench.engine) as session:
+        version = session.get(Version, job.result["version_id"])
+        assert bench.store.verify(version.store_path)
+    assert not (bench.runs / job_id).exists()
+
+
+def test_paused_a_run_waits_and_resumed_it_goes_on_from_its_checkpoint(bench):
+    job_id = bench.submit(max_steps=300, evaluate_every=100)
+    thread = begin(bench, job_id)
+    run(bench.engine, pause, job_id)
+    thread.join(60)
+    job = read_job(bench.engine, job_id)
+    assert (job.state, job.wish, job.crashes) == ("queued", "pause", 0)
+    reached = bench.step_of(job_id)
+    bench.runner.run(job_id)
+    assert read_job(bench.engine, job_id).state == "queued", "a stray hint wakes nothing"
+    run(bench.engine, resume, job_id)
+    thread = begin(bench, job_id)
+    deadline = time.monotonic() + 60
+    while bench.step_of(job_id) <= reached:
+        assert time.monotonic() < deadline, "it never went on"
+        time.sleep(0.05)
+    run(bench.engine, stop_early, job_id)
+    thread.join(90)
+    job = read_job(bench.engine, job_id)
+    assert (job.state, job.result["metrics"]["ending"]) == ("succeeded", "stopped")
+    assert reached < job.result["metrics"]["steps"] < 300
+
+
+def test_a_cancelled_run_leaves_neither_version_nor_folder(bench):
+    job_id = bench.submit(max_steps=300, evaluate_every=100)
+    thread = begin(bench, job_id)
+    run(bench.engine, request_cancel, job_id)
+    thread.join(60)
+    assert read_job(bench.engine, job_id).state == "cancelled"
+    assert not (bench.runs / job_id).exists()
+    assert bench.store.list_versions() == ["corpora/x", "models/base/1"]
+
+
+def test_many_points_are_thinned_out_evenly():
+    points = [(step, 1.0 / step) for step in range(1, 1001)]
+    thin = _thinned(points)
+    assert len(thin) == 40
+    assert thin[-1] == points[-1]
+    assert {b[0] - a[0] for a, b in itertools.pairwise(thin)} == {25}
+    assert _thinned(points[:7]) == points[:7]

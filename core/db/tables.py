@@ -121,6 +121,7 @@ class Message(Base):
 
     __table_args__ = (
         CheckConstraint("role IN ('user', 'assistant')", name="role"),
+        CheckConstraint("(role = 'assistant') = (job_id IS NOT NULL)", name="answer_has_job"),
         Index("ix_messages_conversation_id_id", "conversation_id", "id"),
     )
 
@@ -171,6 +172,18 @@ class Job(Base):
         ),
         CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="failed_says_why"),
         CheckConstraint("state <> 'succeeded' OR result IS NOT NULL", name="succeeded_has_result"),
+        CheckConstraint("state <> 'succeeded' OR token > 0", name="succeeded_was_claimed"),
+        CheckConstraint(
+            "state <> 'running' OR (worker_id IS NOT NULL AND token > 0)", name="running_is_held"
+        ),
+        CheckConstraint(
+            "state NOT IN ('validating', 'queued') OR worker_id IS NULL", name="waiting_is_free"
+        ),
+        CheckConstraint("state <> 'cancelled' OR cancel_requested", name="cancelled_was_asked"),
+        # Whoever asks for the end of a job gets it, unless the job had ended before.
+        CheckConstraint(
+            "NOT cancel_requested OR state IN ('running', 'cancelled')", name="asked_is_cancelled"
+        ),
         CheckConstraint("token >= 0 AND crashes >= 0 AND crashes <= token", name="counts"),
         Index(
             "ix_jobs_owed",
@@ -186,6 +199,10 @@ class Job(Base):
             postgresql_where=text("state = 'running'"),
         ),
         Index("ix_jobs_guild_id_id", "guild_id", "id"),
+        # For lists and counts by state and kind, of one guild and of all (core.jobs.queries).
+        Index("ix_jobs_guild_id_state_kind_id", "guild_id", "state", "kind", "id"),
+        Index("ix_jobs_state_kind_id", "state", "kind", "id"),
+        Index("ix_jobs_requester_id_guild_id_id", "requester_id", "guild_id", "id"),
         Index("ix_jobs_channel_id", "channel_id"),
         Index("ix_jobs_finished_at", "finished_at"),
     )
@@ -229,6 +246,7 @@ class Reply(Base):
     undeliverable: Mapped[str | None] = mapped_column(String(32))
 
     __table_args__ = (
+        CheckConstraint("undeliverable IS NULL OR delivered_at IS NOT NULL", name="given_up"),
         Index(
             "ix_replies_owed",
             "process_name",

@@ -148,6 +148,26 @@ def upgrade() -> None:
             "state <> 'succeeded' OR result IS NOT NULL", name=op.f("ck_jobs_succeeded_has_result")
         ),
         sa.CheckConstraint(
+            "state <> 'succeeded' OR token > 0",
+            name=op.f("ck_jobs_succeeded_was_claimed"),
+        ),
+        sa.CheckConstraint(
+            "state <> 'running' OR (worker_id IS NOT NULL AND token > 0)",
+            name=op.f("ck_jobs_running_is_held"),
+        ),
+        sa.CheckConstraint(
+            "state NOT IN ('validating', 'queued') OR worker_id IS NULL",
+            name=op.f("ck_jobs_waiting_is_free"),
+        ),
+        sa.CheckConstraint(
+            "state <> 'cancelled' OR cancel_requested",
+            name=op.f("ck_jobs_cancelled_was_asked"),
+        ),
+        sa.CheckConstraint(
+            "NOT cancel_requested OR state IN ('running', 'cancelled')",
+            name=op.f("ck_jobs_asked_is_cancelled"),
+        ),
+        sa.CheckConstraint(
             "state IN ('validating', 'queued', 'running', 'succeeded', 'failed', 'cancelled')",
             name=op.f("ck_jobs_state"),
         ),
@@ -162,6 +182,13 @@ def upgrade() -> None:
         batch_op.create_index("ix_jobs_channel_id", ["channel_id"], unique=False)
         batch_op.create_index("ix_jobs_finished_at", ["finished_at"], unique=False)
         batch_op.create_index("ix_jobs_guild_id_id", ["guild_id", "id"], unique=False)
+        batch_op.create_index(
+            "ix_jobs_guild_id_state_kind_id", ["guild_id", "state", "kind", "id"], unique=False
+        )
+        batch_op.create_index("ix_jobs_state_kind_id", ["state", "kind", "id"], unique=False)
+        batch_op.create_index(
+            "ix_jobs_requester_id_guild_id_id", ["requester_id", "guild_id", "id"], unique=False
+        )
         batch_op.create_index(
             "ix_jobs_leases",
             ["lease_until"],
@@ -203,6 +230,9 @@ def upgrade() -> None:
         sa.Column("author_name", sa.Text(), nullable=False),
         sa.Column("content", sa.Text(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
+        sa.CheckConstraint(
+            "(role = 'assistant') = (job_id IS NOT NULL)", name=op.f("ck_messages_answer_has_job")
+        ),
         sa.CheckConstraint("role IN ('user', 'assistant')", name=op.f("ck_messages_role")),
         sa.ForeignKeyConstraint(
             ["conversation_id"],
@@ -236,6 +266,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("delivered_at", sa.Double(), nullable=True),
         sa.Column("undeliverable", sa.String(length=32), nullable=True),
+        sa.CheckConstraint(
+            "undeliverable IS NULL OR delivered_at IS NOT NULL", name=op.f("ck_replies_given_up")
+        ),
         sa.ForeignKeyConstraint(
             ["job_id"], ["jobs.id"], name=op.f("fk_replies_job_id"), ondelete="CASCADE"
         ),
@@ -349,6 +382,9 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'running'"),
             postgresql_where=sa.text("state = 'running'"),
         )
+        batch_op.drop_index("ix_jobs_requester_id_guild_id_id")
+        batch_op.drop_index("ix_jobs_state_kind_id")
+        batch_op.drop_index("ix_jobs_guild_id_state_kind_id")
         batch_op.drop_index("ix_jobs_guild_id_id")
         batch_op.drop_index("ix_jobs_finished_at")
         batch_op.drop_index("ix_jobs_channel_id")

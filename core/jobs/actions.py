@@ -1,0 +1,153 @@
+"""What people do to a job that they found in a list: cancel it, or try it again."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session
+
+from core.corpora.submissions import cancel_finetune
+from core.db.clock import epoch_now
+from core.db.tables import Board, Corpus, Job, JobEvent, Reply, Version
+from core.errors import InvalidInputError, NotFoundError
+from core.jobs.events import record
+from core.jobs.finding import Scope, within
+from core.jobs.ledger import NewJob, request_cancel, submit
+from core.jobs.outbox import Hint
+from core.jobs.states import JobKind, JobState
+
+RETRIED, RETRY_OF = "retried", "retry_of"
+
+
+class NotRetryableError(InvalidInputError):
+    """Only what failed or was cancelled, and whose corpus and base are still there, is retried."""
+
+    code = "not-retryable"
+
+
+class AlreadyRetriedError(InvalidInputError):
+    """The job was tried again before; ``data["job"]`` is the job that does so."""
+
+    code = "already-retried"
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """What became of a request to cancel.
+
+    Attributes:
+        state: CANCELLED, RUNNING (it will stop soon), or the final state that it had before.
+        corpus_id: of an upload that nobody needs any more, whose files can go.
+    """
+
+    state: JobState
+    corpus_id: str | None
+
+
+def cancel_job(session: Session, scope: Scope, job_id: str) -> Cancellation:
+    """Cancel a job of any kind, and the validation that a fine-tune waits for.
+
+    Raises:
+        NotFoundError: no such job, or it is another guild's.
+    """
+    guards = within(scope)
+    kind = session.scalar(select(Job.kind).where(Job.id == job_id, *guards))
+    corpus_id = None
+    if kind == JobKind.FINETUNE:
+        corpus_id = cancel_finetune(session, job_id, *guards)
+    return Cancellation(request_cancel(session, job_id, *guards), corpus_id)
+
+
+def retry_job(session: Session, scope: Scope, job_id: str, *, asked_by: int) -> Hint:
+    """Submit a new job that does what a failed or cancelled one was to do.
+
+    What showed the old job in Discord shows the new one. Publish the hint once the transaction is
+    committed.
+
+    Args:
+        session: an open transaction.
+        scope: whose jobs may be retried.
+        job_id: the old job.
+        asked_by: the id of the person who asks; 0 is the operator.
+
+    Raises:
+        NotFoundError: no such job, or it is another guild's.
+        NotRetryableError: it did not end badly, or what it needs is gone.
+        AlreadyRetriedError: there is a new job already.
+    """
+    # Of two who ask at once the second waits here, and then finds the event of the first.
+    old = session.scalar(select(Job).where(Job.id == job_id, *within(scope)).with_for_update())
+    if old is None:
+        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
+    _check_retryable(session, old)
+    kind = JobKind(old.kind)
+    new = NewJob(
+        kind, old.requester_id, dict(old.payload), old.guild_id, old.channel_id, old.priority
+    )
+    new_id = submit(session, new)
+    record(session, old.id, RETRIED, job=new_id, by=asked_by)
+    record(session, new_id, RETRY_OF, job=old.id, by=asked_by)
+    _hand_reply_on(session, old, new_id)
+    _hand_board_on(session, old, new_id)
+    return Hint(new_id, kind, old.priority)
+
+
+def _check_retryable(session: Session, old: Job) -> None:
+    if old.state not in (JobState.FAILED, JobState.CANCELLED):
+        raise NotRetryableError(f"The job is {old.state}.", state=old.state)
+    if old.kind == JobKind.VALIDATE:
+        raise NotRetryableError("An upload is read once; upload it again.", state=old.state)
+    if old.kind == JobKind.FINETUNE and not _has_what_it_needs(session, old.payload):
+        raise NotRetryableError("Its corpus or its base model is gone.", state=old.state)
+    event = session.scalar(
+        select(JobEvent.data).where(JobEvent.job_id == old.id, JobEvent.type == RETRIED)
+    )
+    if event is not None:
+        raise AlreadyRetriedError(f"Job {event['job']} tries it again.", job=event["job"])
+
+
+def _has_what_it_needs(session: Session, payload: dict[str, Any]) -> bool:
+    corpus = select(Corpus.id).where(Corpus.store_path == payload.get("corpus_path"))
+    base = select(Version.id).where(
+        Version.id == payload.get("base_version_id"), Version.retired_at.is_(None)
+    )
+    return session.scalar(corpus) is not None and session.scalar(base) is not None
+
+
+def _hand_reply_on(session: Session, old: Job, new_id: str) -> None:
+    """Owe the answer where the old job owed it; an error that stands there becomes the answer."""
+    reply = session.get(Reply, old.id)
+    if reply is None:
+        return
+    # The messages of a cancelled job are deleted.
+    part_ids = reply.part_ids if old.state == JobState.FAILED else []
+    session.execute(
+        insert(Reply).values(
+            job_id=new_id,
+            process_name=reply.process_name,
+            channel_id=reply.channel_id,
+            guild_id=reply.guild_id,
+            trigger_id=reply.trigger_id,
+            locale=reply.locale,
+            part_ids=part_ids,
+        )
+    )
+    session.execute(
+        update(Reply)
+        .where(Reply.job_id == old.id, Reply.delivered_at.is_(None))
+        .values(delivered_at=epoch_now(), undeliverable=RETRIED)
+    )
+
+
+def _hand_board_on(session: Session, old: Job, new_id: str) -> None:
+    """Show the new fine-tune on a board of its own, in the same channel."""
+    board = session.get(Board, old.id)
+    if board is not None:
+        session.execute(
+            insert(Board).values(
+                job_id=new_id,
+                process_name=board.process_name,
+                channel_id=board.channel_id,
+                locale=board.locale,
+            )
+        )

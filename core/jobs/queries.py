@@ -1,0 +1,251 @@
+"""What people ask of the job ledger: lists, one job in full, counts, the state of the queues.
+
+Whose jobs may be seen is part of every question (:mod:`core.jobs.finding`). The one figure that
+crosses the wall of a guild is a job's place in its queue: a number, which names nobody.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from core.db.clock import epoch_now
+from core.db.tables import Job, JobEvent, Model, Version
+from core.errors import NotFoundError
+from core.jobs.finding import COLUMNS, Filters, Scope, page_query, visible_models, within
+from core.jobs.states import JobKind, JobState
+
+# Words of conversations never leave the answer they belong to.
+_WORDS = "text"
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """A job as a list shows it. Times are seconds since 1970 UTC by the database's clock.
+
+    ``progress`` is the newest word of a running job; empty before its first.
+    """
+
+    id: str
+    kind: JobKind
+    state: JobState
+    guild_id: int | None
+    channel_id: int | None
+    requester_id: int
+    model: str | None
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    error_code: str | None
+    cancel_requested: bool
+    progress: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Jobs, the newest first. ``next_before`` leads to the page after; None at the end."""
+
+    jobs: tuple[JobSummary, ...]
+    next_before: str | None
+
+
+@dataclass(frozen=True)
+class TimelineEntry:
+    """Something that happened to a job: ``type`` and its figures, at a time."""
+
+    at: float
+    type: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class QueuePlace:
+    """Where a waiting job stands: 1 is next. ``length`` counts all that wait for its workers."""
+
+    position: int
+    length: int
+
+
+@dataclass(frozen=True)
+class JobDetail:
+    """Everything that is known of a job, but for the words of conversations.
+
+    Attributes:
+        summary: as in a list.
+        timeline: submission, every event, the current claim and the end, in order.
+        place: in the queue, while it waits there.
+        attempts: how often a worker took it.
+        crashes: how often one fell silent over it.
+        worker_id: who has or had it last.
+        error: the English sentence of what went wrong.
+        error_data: what the sentence of ``error_code`` is filled with.
+        result: figures of a job that succeeded.
+        options: what was asked for.
+    """
+
+    summary: JobSummary
+    timeline: tuple[TimelineEntry, ...]
+    place: QueuePlace | None
+    attempts: int
+    crashes: int
+    worker_id: str | None
+    error: str | None
+    error_data: dict[str, Any]
+    result: dict[str, Any]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class QueueState:
+    """The waiting and running jobs of a kind; ``oldest_seconds`` is the longest wait so far."""
+
+    kind: JobKind
+    queued: int
+    running: int
+    oldest_seconds: float | None
+
+
+def list_jobs(
+    session: Session,
+    scope: Scope,
+    filters: Filters | None = None,
+    *,
+    limit: int = 10,
+    before: str | None = None,
+) -> Page:
+    """A page of jobs, the newest first.
+
+    Args:
+        session: an open transaction.
+        scope: whose jobs.
+        filters: which of them.
+        limit: how many to a page.
+        before: the ``next_before`` of the page before this one.
+    """
+    query = page_query(session, scope, filters or Filters(), limit + 1, before)
+    if query is None:
+        return Page((), None)
+    rows = list(session.execute(query))
+    names = _model_names(session, scope, rows[:limit])
+    jobs = tuple(_summary(row, names) for row in rows[:limit])
+    return Page(jobs, jobs[-1].id if len(rows) > limit else None)
+
+
+def show_job(session: Session, scope: Scope, job_id: str) -> JobDetail:
+    """One job in full.
+
+    Raises:
+        NotFoundError: no such job, or it is another guild's.
+    """
+    row = session.execute(
+        select(*COLUMNS, *_MORE_COLUMNS).where(Job.id == job_id, *within(scope))
+    ).one_or_none()
+    if row is None:
+        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
+    summary = _summary(row, _model_names(session, scope, [row]))
+    result = row.result or {}
+    hidden = (_WORDS, "progress", "error_data")
+    return JobDetail(
+        summary,
+        _timeline(session, scope, row),
+        _place(session, row),
+        row.token,
+        row.crashes,
+        row.worker_id,
+        row.error,
+        result.get("error_data") or {},
+        {key: value for key, value in result.items() if key not in hidden},
+        (row.payload or {}).get("options") or {},
+    )
+
+
+def count_states(session: Session, scope: Scope) -> dict[JobState, int]:
+    """How many jobs are in each state; states without any are zero."""
+    rows = session.execute(
+        select(Job.state, func.count()).where(*within(scope)).group_by(Job.state)
+    )
+    found: dict[str, int] = {row[0]: row[1] for row in rows}
+    return {state: found.get(state, 0) for state in JobState}
+
+
+def queue_states(session: Session, scope: Scope) -> tuple[QueueState, ...]:
+    """What waits and runs, by kind."""
+    open_states = (JobState.QUEUED, JobState.RUNNING)
+    rows = session.execute(
+        select(Job.kind, Job.state, func.count(), epoch_now() - func.min(Job.created_at))
+        .where(*within(scope), Job.state.in_(open_states))
+        .group_by(Job.kind, Job.state)
+    )
+    found = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+    states = []
+    for kind in JobKind:
+        queued, oldest_seconds = found.get((kind, JobState.QUEUED), (0, None))
+        running, _ = found.get((kind, JobState.RUNNING), (0, None))
+        states.append(QueueState(kind, queued, running, oldest_seconds))
+    return tuple(states)
+
+
+_MORE_COLUMNS = (Job.token, Job.crashes, Job.worker_id, Job.error, Job.priority)
+
+
+def _model_names(session: Session, scope: Scope, rows: list[Any]) -> dict[str, str]:
+    """The names of the models that answered, by version."""
+    ids = {row.payload["version_id"] for row in rows if (row.payload or {}).get("version_id")}
+    if not ids:
+        return {}
+    found = session.execute(
+        select(Version.id, Model.name)
+        .join(Model, Model.id == Version.model_id)
+        .where(Version.id.in_(ids), *visible_models(scope))
+    )
+    return {row[0]: row[1] for row in found}
+
+
+def _summary(row: Any, names: dict[str, str]) -> JobSummary:
+    payload = row.payload or {}
+    return JobSummary(
+        id=row.id,
+        kind=JobKind(row.kind),
+        state=JobState(row.state),
+        guild_id=row.guild_id,
+        channel_id=row.channel_id,
+        requester_id=row.requester_id,
+        model=payload.get("model") or names.get(payload.get("version_id") or ""),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        error_code=row.error_code,
+        cancel_requested=row.cancel_requested,
+        progress=(row.result or {}).get("progress") or {},
+    )
+
+
+def _timeline(session: Session, scope: Scope, row: Any) -> tuple[TimelineEntry, ...]:
+    """The events, and what the row itself tells: submission, current claim, end."""
+    entries = [TimelineEntry(row.created_at, "submitted", {})]
+    if row.started_at is not None:
+        entries.append(TimelineEntry(row.started_at, "claimed", {"attempt": row.token}))
+    events = session.execute(
+        select(JobEvent.at, JobEvent.type, JobEvent.data)
+        .join(Job, Job.id == JobEvent.job_id)
+        .where(JobEvent.job_id == row.id, *within(scope))
+        .order_by(JobEvent.id)
+    )
+    entries += [TimelineEntry(event.at, event.type, event.data or {}) for event in events]
+    if row.finished_at is not None:
+        entries.append(TimelineEntry(row.finished_at, row.state, {}))
+    return tuple(sorted(entries, key=lambda entry: entry.at))
+
+
+def _place(session: Session, row: Any) -> QueuePlace | None:
+    """How many wait before a job; low priorities go first, then the older."""
+    if row.state != JobState.QUEUED:
+        return None
+    is_ahead = or_(Job.priority < row.priority, and_(Job.priority == row.priority, Job.id < row.id))
+    ahead, length = session.execute(
+        select(func.count().filter(is_ahead), func.count()).where(
+            Job.state == JobState.QUEUED, Job.kind == row.kind
+        )
+    ).one()
+    return QueuePlace(ahead + 1, length)

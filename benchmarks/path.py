@@ -33,7 +33,9 @@ _P50_GOAL_MILLISECONDS = 10.0
 _RATE_GOAL = 200.0
 _READY_SECONDS = 60.0
 _CHANNELS = 400
-_ON_THEIR_WAY = 256
+_ON_THEIR_WAY = 64
+# As many as there are channels: a channel's first message makes its rows, which happens once.
+_WARM_UP = _CHANNELS
 
 
 class _Clock:
@@ -96,14 +98,17 @@ async def _measure(folder: Path, *, single: int, burst: int) -> dict[str, Any]:
     }
     _prepare_database(load_settings(base, folder / "none"))
     try:
-        with _processes(folder, port, environment):
+        with _processes(folder, port, environment) as running:
             await _until(lambda: server.gateway.is_bot_online, _READY_SECONDS)
-            await _ask_one_by_one(server, clock, channels[:20], 20)
+            await _ask_in_a_burst(server, clock, channels, _WARM_UP)
             asked = await _ask_one_by_one(server, clock, channels, single)
+            before = _cpu_milliseconds(running)
             rate, answered = await _ask_in_a_burst(server, clock, channels, burst)
+            after = _cpu_milliseconds(running)
     finally:
         await server.stop()
-    return _report(clock, asked, first_tokens, rate, answered, burst)
+    cpu = {name: (after[name] - before[name]) / burst for name in after}
+    return _report(clock, asked, first_tokens, rate, answered, burst, cpu)
 
 
 async def _ask_one_by_one(
@@ -163,28 +168,42 @@ def _prepare_database(settings: Settings) -> None:
 
 
 @contextmanager
-def _processes(folder: Path, port: int, environment: dict[str, str]) -> Iterator[None]:
-    commands = [
-        EmbeddedValkey(folder / "valkey", port).prepare(),
-        [sys.executable, "-m", "benchmarks.path_worker"],
-        [sys.executable, "-m", "workers.main", "upkeep"],
-        [sys.executable, "-m", "benchmarks.path_bot"],
-    ]
+def _processes(
+    folder: Path, port: int, environment: dict[str, str]
+) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    commands = {
+        "Valkey": EmbeddedValkey(folder / "valkey", port).prepare(),
+        "worker": [sys.executable, "-m", "benchmarks.path_worker"],
+        "upkeep": [sys.executable, "-m", "workers.main", "upkeep"],
+        "bot": [sys.executable, "-m", "benchmarks.path_bot"],
+    }
     with (folder / "processes.log").open("wb") as log:
-        running = [
-            subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603
-            for command in commands
-        ]
+        running = {
+            name: subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603
+            for name, command in commands.items()
+        }
     try:
-        yield
+        yield running
     finally:
-        for process in reversed(running):
+        for process in reversed(running.values()):
             process.terminate()
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _cpu_milliseconds(running: dict[str, subprocess.Popen[bytes]]) -> dict[str, float]:
+    """The processor time that each process has used, this one (Discord and the members) too."""
+    pids = {name: process.pid for name, process in running.items()} | {"Discord": os.getpid()}
+    tick = 1000 / os.sysconf("SC_CLK_TCK")
+    used = {}
+    for name, pid in pids.items():
+        # proc(5): after the name in parentheses, the 12th and 13th fields are utime and stime.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        used[name] = (int(fields[11]) + int(fields[12])) * tick
+    return used
 
 
 async def _until(condition: Any, seconds: float) -> None:
@@ -202,6 +221,7 @@ def _report(
     rate: float,
     answered: int,
     burst: int,
+    cpu: dict[str, float],
 ) -> dict[str, Any]:
     milliseconds = {
         "to placeholder in the channel": [(clock.placed[q] - clock.asked[q]) * 1000 for q in asked],
@@ -219,6 +239,7 @@ def _report(
         )
     }
     figures |= {"messages/s": round(rate, 1), "asked in the burst": burst, "answered": answered}
+    figures |= {f"CPU a message, {name} (ms)": round(value, 2) for name, value in cpu.items()}
     p50 = figures["gateway event to first token at the bot, p50 (ms)"]
     return {
         "figures": figures,
@@ -242,7 +263,7 @@ def _first_token_times(file: Path, count: int) -> list[float]:
     burst."""
     lines = file.read_text(encoding="utf-8").splitlines()
     times = [float(json.loads(line)["milliseconds"]) for line in lines]
-    return times[20 : 20 + count]
+    return times[_WARM_UP : _WARM_UP + count]
 
 
 def _goal(name: str, value: float, unit: str, goal: float, *, is_met: bool) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The bot of ``perroquet bench path``: the real one, with a stop-watch around two of its calls."""
 
-import asyncio
 import json
 import os
 import time
@@ -11,6 +10,7 @@ from bot.chat.cog import ChatCog
 from bot.chat.intake import ChatIntake
 from bot.chat.live_reply import LiveReply
 from bot.main import run_bot
+from core import loops
 from core.logging import configure_logging
 from core.settings import load_settings
 from core.transport.streams import StreamEntry
@@ -54,4 +54,4 @@ if __name__ == "__main__":
     watch(Path(os.environ.pop(_VARIABLE)))
     settings = load_settings(os.environ)
     configure_logging(settings.log, process="bot")
-    asyncio.run(run_bot(settings))
+    loops.run(run_bot(settings))

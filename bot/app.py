@@ -8,7 +8,7 @@ from importlib.metadata import version
 from bot.catalogue import Catalogue
 from bot.chat.cog import ChatCog
 from bot.chat.intake import ChatIntake
-from bot.chat.live_reply import ReplyTools
+from bot.chat.live_reply import TYPING_LASTS_SECONDS, ReplyTools
 from bot.chat.pacing import EditPacer
 from bot.chat.places import Places
 from bot.chat.poster import DiscordPoster
@@ -45,6 +45,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         desk,
         DiscordPoster(bot),
         EditPacer(settings.chat.edit_interval_seconds, time.perf_counter),
+        EditPacer(TYPING_LASTS_SECONDS, time.perf_counter),
         catalogue,
         settings.chat.delayed_after_seconds,
     )

@@ -10,10 +10,10 @@ import structlog
 
 from bot.app import build_bot
 from bot.endpoint import choose_endpoint
+from core import loops
 from core.errors import PerroquetError, SettingsError
 from core.logging import configure_logging
 from core.settings import Settings, load_settings
-from core.threads import hand_over_quickly
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,6 @@ async def run_bot(settings: Settings) -> None:
     Raises:
         SettingsError: Discord refuses the token, or an intent that the bot needs is off.
     """
-    hand_over_quickly()
     token = choose_endpoint(settings)
     bot = build_bot(settings)
     running = asyncio.create_task(bot.start(token))
@@ -51,7 +50,7 @@ def main() -> int:
     try:
         settings = load_settings(os.environ)
         configure_logging(settings.log, process="bot")
-        asyncio.run(run_bot(settings))
+        loops.run(run_bot(settings))
     except PerroquetError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1

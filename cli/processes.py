@@ -1,9 +1,9 @@
 """Single processes for those who supervise them themselves: workers, the bot, the playground."""
 
-import asyncio
 import os
 
 from cli.up.addresses import read_redis_url, with_redis
+from core import loops
 from core.errors import SettingsError
 from core.logging import configure_logging
 from core.settings import Settings, load_settings
@@ -31,7 +31,7 @@ def run_bot() -> None:
     settings = _settings("bot", needs_redis=True)
     from bot.main import run_bot as run
 
-    asyncio.run(run(settings))
+    loops.run(run(settings))
 
 
 def run_playground() -> None:
@@ -44,7 +44,7 @@ def run_playground() -> None:
     settings = _settings("playground", needs_redis=False)
     from playground.main import run_playground as run
 
-    asyncio.run(run(settings))
+    loops.run(run(settings))
 
 
 def _settings(process: str, *, needs_redis: bool) -> Settings:

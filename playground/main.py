@@ -7,6 +7,7 @@ import sys
 
 import structlog
 
+from core import loops
 from core.errors import PerroquetError
 from core.logging import configure_logging
 from core.settings import Settings, load_settings
@@ -38,7 +39,7 @@ def main() -> int:
     try:
         settings = load_settings(os.environ)
         configure_logging(settings.log, process="playground")
-        asyncio.run(run_playground(settings))
+        loops.run(run_playground(settings))
     except PerroquetError as exc:
         sys.stderr.write(f"{exc}\n")
         return 1

@@ -45,7 +45,7 @@ _ERRORS: dict[StopReason, type[PerroquetError]] = {
 
 
 class HeldJob:
-    """A claimed job in the hands of this process.
+    """A claimed job in the hands of this process. ``brief`` is what was read with the claim.
 
     The first reason to stop wins. ``check`` also looks at this process' own monotonic clock, so a
     frozen database cannot keep a job running past its lease.
@@ -54,6 +54,7 @@ class HeldJob:
     def __init__(self, claim: Claim, deadline: float) -> None:
         self.claim = claim
         self.deadline = deadline
+        self.brief: Any = None
         self._reason: StopReason | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.Lock()

@@ -14,7 +14,6 @@ from sqlalchemy import Engine
 from core.db.desk import Desk
 from core.db.engines import make_engine
 from core.settings import Settings
-from core.threads import hand_over_quickly
 from core.transport.stream_writer import StreamWriter
 from workers.leases import LeaseKeeper, StopReason
 
@@ -58,7 +57,6 @@ class WorkerProcess:
 
 def build_process(settings: Settings, kind: str) -> WorkerProcess:
     """Build the shared parts of a worker process. Connects to nothing yet."""
-    hand_over_quickly()
     engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
     client = redis.Redis.from_url(
         settings.redis.url, socket_timeout=2, socket_connect_timeout=2, socket_keepalive=True

@@ -29,7 +29,9 @@ class JobRunner:
     """Runs the jobs of one worker process, many at a time from many threads.
 
     ``work`` ends a job that went well by itself, inside its own transaction; everything else that
-    can become of it is decided here. ``ended`` is called once an end stands in SQL.
+    can become of it is decided here. ``ended`` is called once an end stands in SQL. ``brief``
+    reads what the work needs to know in the transaction of the claim, for ``HeldJob.brief``; what
+    it raises of ours is raised where the work would begin.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class JobRunner:
         isolate_after_crashes: int,
         work: Callable[[HeldJob], None],
         ended: Callable[[Claim], None],
+        brief: Callable[[Session, Claim], Any] | None = None,
     ) -> None:
         self._desk = desk
         self._keeper = keeper
@@ -47,6 +50,7 @@ class JobRunner:
         self._isolate_after_crashes = isolate_after_crashes
         self._work = work
         self._ended = ended
+        self._brief = brief
         self._is_draining = False
 
     def run(self, job_id: str) -> None:
@@ -72,10 +76,8 @@ class JobRunner:
             if self._is_draining:
                 return True
             started = time.monotonic()
-            taken = self._desk.hand_in(
-                lambda session: claim(
-                    session, job_id, self._keeper.worker_id, self._keeper.lease_seconds, **limits
-                )
+            taken, brief = self._desk.hand_in(
+                lambda session: self._claim(session, job_id, **limits)
             ).result()
             if taken is None:
                 return False
@@ -83,8 +85,19 @@ class JobRunner:
                 structlog.contextvars.bound_contextvars(job_id=job_id, guild_id=taken.guild_id),
                 self._keeper.keeping(taken, started) as held,
             ):
+                held.brief = brief
                 self._perform(held)
         return True
+
+    def _claim(self, session: Session, job_id: str, **limits: int) -> tuple[Claim | None, Any]:
+        """Claim and brief in one transaction; an error of ours must not take the claim back."""
+        taken = claim(session, job_id, self._keeper.worker_id, self._keeper.lease_seconds, **limits)
+        if taken is None or self._brief is None:
+            return taken, None
+        try:
+            return taken, self._brief(session, taken)
+        except PerroquetError as exc:
+            return taken, exc
 
     def _is_set_apart(self, job_id: str) -> bool:
         return self._desk.hand_in(
@@ -93,7 +106,7 @@ class JobRunner:
 
     def _perform(self, held: HeldJob) -> None:
         try:
-            self._work(held)
+            self._begin(held)
         except LeaseLostError:
             log.warning("lease_lost", token=held.claim.token)
             return
@@ -114,6 +127,11 @@ class JobRunner:
             log.exception("job_failed_unforeseen")
             self._fail(held, UnforeseenError(f"{type(exc).__name__} in the worker."))
         self._ended(held.claim)
+
+    def _begin(self, held: HeldJob) -> None:
+        if isinstance(held.brief, PerroquetError):
+            raise held.brief
+        self._work(held)
 
     def _fail(self, held: HeldJob, error: PerroquetError) -> None:
         self._write(held, lambda session: fail(session, held.claim, error))

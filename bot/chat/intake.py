@@ -1,5 +1,9 @@
 """From a Discord message to rows, a hint and a placeholder."""
 
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
 import discord
 import structlog
 
@@ -45,9 +49,20 @@ class ChatIntake:
         job_id = await self._desk.write(lambda session: receive(session, incoming, self._options))
         if job_id is None:
             return None
-        self._publisher.publish(Hint(job_id, JobKind.GENERATE, 0))
-        self._keeper.begin(job_id, message.channel.id, message.id, locale)
+        # The placeholder comes after the hint: posting it first would keep the publisher's thread
+        # from the interpreter for milliseconds, while the worker could be at work.
+        show = self._keeper.expect(job_id, message.channel.id, message.id, locale)
+        call = partial(_call_in, asyncio.get_running_loop(), show)
+        self._publisher.publish(Hint(job_id, JobKind.GENERATE, 0), then=call)
         return job_id
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    """Call back in a loop from any thread; one that has ended leaves the rest to the next start."""
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        log.info("loop_has_ended")
 
 
 def place_of(message: discord.Message, locale: str) -> Place:

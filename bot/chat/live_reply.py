@@ -17,7 +17,7 @@ from core.transport.streams import StreamedText, StreamEntry
 log = structlog.get_logger(__name__)
 
 _TYPING_AFTER_SECONDS = 0.5
-_TYPING_LASTS_SECONDS = 8.0
+TYPING_LASTS_SECONDS = 8.0
 # The first words gather for so long before they are shown: a reader sees a beginning instead of a
 # letter, and a short answer is shown once instead of twice.
 _GATHER_SECONDS = 0.1
@@ -30,6 +30,7 @@ class ReplyTools:
     desk: Desk
     poster: Poster
     pacer: EditPacer
+    typing_pacer: EditPacer
     catalogue: Catalogue
     delayed_after_seconds: float
 
@@ -113,7 +114,7 @@ class LiveReply:
                 self._wake.clear()
                 await self._show_growth()
                 continue
-            wait = _TYPING_LASTS_SECONDS
+            wait = TYPING_LASTS_SECONDS
             is_late = loop.time() - started > self.tools.delayed_after_seconds
             if is_late and not is_told and not self._text.text:
                 is_told = await self._tell_delay()
@@ -185,6 +186,8 @@ class LiveReply:
         return True
 
     async def _show_typing(self) -> None:
+        if not self.tools.typing_pacer.try_turn(self.channel_id):
+            return
         try:
             await self.tools.poster.show_typing(self.channel_id)
         except DiscordUnavailableError:

@@ -28,10 +28,12 @@ class EditPacer:
             self._forget_quiet(now)
         return turn - now
 
-    def slow_down(self, channel_id: int, seconds: float) -> None:
-        """Leave a channel alone for a while, as Discord asked with a 429."""
-        later = self._clock() + seconds
-        self._next_free[channel_id] = max(later, self._next_free.get(channel_id, 0.0))
+    def try_turn(self, channel_id: int) -> bool:
+        """Take a turn if it is due now; for what another reply of the channel may do instead."""
+        is_due = self._next_free.get(channel_id, 0.0) <= self._clock()
+        if is_due:
+            self.take_turn(channel_id)
+        return is_due
 
     def _forget_quiet(self, now: float) -> None:
         self._next_free = {c: free for c, free in self._next_free.items() if free > now}

@@ -1,7 +1,7 @@
 """All answers on their way: feeds each from the stream, and sweeps up what the stream missed."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -47,9 +47,17 @@ class ReplyKeeper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def begin(self, job_id: str, channel_id: int, trigger_id: int, locale: str) -> None:
-        """Show the answer of a job that was just written."""
-        self._show(LiveReply(self._tools, job_id, channel_id, trigger_id, locale))
+    def expect(
+        self, job_id: str, channel_id: int, trigger_id: int, locale: str
+    ) -> Callable[[], None]:
+        """Keep what the stream says of a job that was just written.
+
+        Returns:
+            What begins to show it; to be called in the loop, whatever the stream has said by then.
+        """
+        live = LiveReply(self._tools, job_id, channel_id, trigger_id, locale)
+        self._live[job_id] = live
+        return lambda: self._show(live)
 
     @property
     def count(self) -> int:

@@ -144,7 +144,7 @@ async def open_terminal(running: Running, channel_id: int) -> AsyncIterator[Term
     settings = running.settings
     name = f"cli-{os.getpid()}"
     desk = Desk(running.engine)
-    publisher = Publisher(make_publishing_celery(settings), running.engine)
+    publisher = Publisher(make_publishing_celery(settings), desk)
     client = make_reading_client(settings.redis.url)
     terminal = Terminal(running, desk, publisher, name, channel_id)
     desk.start()

@@ -8,6 +8,7 @@ from celery import Celery
 
 from core.jobs.outbox import Hint
 from core.settings import Settings
+from core.transport import kombu_redis
 from core.transport.names import TASK_NAME, queue_of
 
 # Kombu delivers low numbers first with this order strategy; 0 is the default of a hint.
@@ -16,6 +17,7 @@ _PRIORITY_STEPS = list(range(10))
 
 def make_celery(settings: Settings) -> Celery:
     """The Celery app of one process, with the transport settings that were found to work."""
+    kombu_redis.install()
     app = Celery("perroquet", broker=settings.redis.url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,

@@ -2,16 +2,17 @@
 
 import queue
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
+from core.db.desk import Desk
+from core.errors import ServiceUnavailableError
 from core.jobs.outbox import Hint, mark_dispatched
 from core.transport.courier import send_hint
 
@@ -20,6 +21,12 @@ log = structlog.get_logger(__name__)
 _BATCH = 100
 # What is not taken within this many waiting hints is left to the relay, which reads it from SQL.
 _MAX_WAITING = 10_000
+
+_Waiting = tuple[Hint, Callable[[], None]]
+
+
+def _nothing() -> None:
+    """Nobody waits."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,10 @@ class Publisher:
     the relay finds it. ``publish`` never blocks and never raises.
     """
 
-    def __init__(self, app: Celery, engine: Engine) -> None:
+    def __init__(self, app: Celery, desk: Desk) -> None:
         self._app = app
-        self._engine = engine
-        self._waiting: queue.Queue[Hint | None] = queue.Queue(_MAX_WAITING)
+        self._desk = desk
+        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(_MAX_WAITING)
         self._is_reachable = True
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
@@ -48,12 +55,22 @@ class Publisher:
         """Start the thread; it opens its connection to the broker at once."""
         self._thread.start()
 
-    def publish(self, hint: Hint) -> None:
-        """Send a hint soon."""
+    def publish(self, hint: Hint, then: Callable[[], None] = _nothing) -> None:
+        """Send a hint soon.
+
+        Args:
+            hint: the hint.
+            then: is called in the publisher's thread once the broker was tried, and here at once
+                where it is known to be away.
+        """
+        waits = self._is_reachable
         try:
-            self._waiting.put_nowait(hint)
+            self._waiting.put_nowait((hint, then if waits else _nothing))
         except queue.Full:
             log.warning("hint_left_to_relay", job_id=hint.job_id)
+            waits = False
+        if not waits:
+            then()
 
     @property
     def health(self) -> PublisherHealth:
@@ -68,11 +85,11 @@ class Publisher:
     def _run(self) -> None:
         self._warm_up()
         while True:
-            hint = self._waiting.get()
-            if hint is None:
+            first = self._waiting.get()
+            if first is None:
                 return
-            batch, is_last = self._gather(hint)
-            self._stamp([h.job_id for h in batch if self._send(h)])
+            batch, is_last = self._gather(first)
+            self._stamp([hint.job_id for hint, then in batch if self._send(hint, then)])
             if is_last:
                 return
 
@@ -83,38 +100,52 @@ class Publisher:
         except (OperationalError, RedisError, OSError) as exc:
             self._note_unreachable(exc)
 
-    def _gather(self, first: Hint) -> tuple[list[Hint], bool]:
+    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         batch = [first]
         while len(batch) < _BATCH:
             try:
-                hint = self._waiting.get_nowait()
+                item = self._waiting.get_nowait()
             except queue.Empty:
                 break
-            if hint is None:
+            if item is None:
                 return batch, True
-            batch.append(hint)
+            batch.append(item)
         return batch, False
 
-    def _send(self, hint: Hint) -> bool:
+    def _send(self, hint: Hint, then: Callable[[], None]) -> bool:
         try:
             send_hint(self._app, hint)
         except (OperationalError, RedisError, OSError) as exc:
             self._note_unreachable(exc)
             return False
-        self._is_reachable = True
-        return True
+        else:
+            self._is_reachable = True
+            return True
+        finally:
+            then()
 
     def _stamp(self, job_ids: list[str]) -> None:
         if not job_ids:
             return
         try:
-            with Session(self._engine) as session, session.begin():
-                mark_dispatched(session, job_ids)
-        except SQLAlchemyError as exc:
-            # The relay will send these once more, and a second hint is a no-op.
-            log.warning("dispatch_stamp_failed", count=len(job_ids), error=type(exc).__name__)
+            stamped = self._desk.hand_in(lambda session: mark_dispatched(session, job_ids))
+        except ServiceUnavailableError as exc:
+            _note_unstamped(exc)
+        else:
+            stamped.add_done_callback(_check_stamped)
 
     def _note_unreachable(self, exc: Exception) -> None:
         if self._is_reachable:
             log.warning("broker_unreachable", error=type(exc).__name__)
         self._is_reachable = False
+
+
+def _check_stamped(stamped: Future[None]) -> None:
+    exc = None if stamped.cancelled() else stamped.exception()
+    if exc is not None:
+        _note_unstamped(exc)
+
+
+def _note_unstamped(exc: BaseException) -> None:
+    # The relay will send these once more, and a second hint is a no-op.
+    log.warning("dispatch_stamp_failed", error=type(exc).__name__)

@@ -2,12 +2,14 @@ import threading
 import time
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.db.desk import Desk
+from core.db.tables import Job
 from core.errors import InvalidInputError
-from core.jobs.ledger import request_cancel, succeed
+from core.jobs.ledger import Claim, request_cancel, succeed
 from tests.workers.ledger_helpers import read_job, set_job, submit_job
 from workers.leases import HeldJob, LeaseKeeper, StopReason
 from workers.runner import JobRunner
@@ -21,6 +23,7 @@ class Bench:
         self.keeper = LeaseKeeper(engine, "w", "generate", 2.0)
         self.ended: list[str] = []
         self.work = self.succeed
+        self.brief = lambda session, claim: None
         self.desk = Desk(engine)
         self.desk.start()
         self.runner = JobRunner(
@@ -29,6 +32,7 @@ class Bench:
             isolate_after_crashes=2,
             work=lambda held: self.work(held),
             ended=lambda claim: self.ended.append(claim.job_id),
+            brief=lambda session, claim: self.brief(session, claim),
         )
 
     def succeed(self, held: HeldJob) -> None:
@@ -73,6 +77,32 @@ def test_an_error_of_ours_fails_the_job_with_its_code(bench):
     job = read_job(bench.engine, job_id)
     assert (job.state, job.error_code, job.error) == ("failed", "invalid-input", "Too odd.")
     assert job.result == {"error_data": {"limit": 3}}
+
+
+def test_the_work_is_briefed_in_the_transaction_of_its_claim(bench):
+    def brief(session: Session, claim: Claim) -> str:
+        return f"{session.scalar(select(Job.state).where(Job.id == claim.job_id))} {claim.token}"
+
+    def work(held: HeldJob) -> None:
+        briefs.append(held.brief)
+        bench.succeed(held)
+
+    briefs: list[str] = []
+    bench.brief, bench.work = brief, work
+    bench.runner.run(submit_job(bench.engine))
+    assert briefs == ["running 1"]
+
+
+def test_a_brief_that_fails_fails_the_job_and_keeps_the_claim(bench):
+    def brief(session: Session, claim: Claim) -> None:
+        raise InvalidInputError("Nothing to do.")
+
+    bench.brief = brief
+    job_id = submit_job(bench.engine)
+    bench.runner.run(job_id)
+    job = read_job(bench.engine, job_id)
+    assert (job.state, job.token, job.error) == ("failed", 1, "Nothing to do.")
+    assert bench.ended == [job_id]
 
 
 def test_a_surprise_fails_the_job_without_telling_its_text(bench):

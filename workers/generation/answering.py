@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import structlog
+from sqlalchemy.orm import Session
 
 from core.conversations.answers import Question, load_question, write_answer
 from core.db.desk import Desk
@@ -46,18 +47,22 @@ class Answerer:
         self._generation = generation
         self._chat = chat
 
+    def brief(self, session: Session, claim: Claim) -> Question:
+        """Read what a claimed job asks, in the transaction of its claim.
+
+        Raises:
+            NothingPublishedError, ForgottenError: there is nothing to answer, or nobody to do it.
+        """
+        return load_question(session, claim, max_messages=self._chat.history_max_messages)
+
     def answer(self, held: HeldJob) -> None:
-        """Answer one question and end its job.
+        """Answer the question that ``brief`` read and end its job.
 
         Raises:
             PerroquetError: the answer cannot be made; the class says why.
             LeaseLostError, CancelledJobError, DrainedError: the job must stop.
         """
-        question = self._desk.hand_in(
-            lambda session: load_question(
-                session, held.claim, max_messages=self._chat.history_max_messages
-            )
-        ).result()
+        question: Question = held.brief
         started = time.monotonic()
         with self._pool.using(question.weights) as responder:
             held.check()

@@ -102,18 +102,27 @@ class GenerationStream:
         self._cancel()
 
     def __iter__(self) -> Iterator[Chunk]:
-        """Yield chunks up to and with the one that has a ``finish``.
+        """Yield chunks up to and with the one that has a ``finish``; those that wait come as one.
 
         Raises:
             PerroquetError: the engine failed this request.
         """
-        while True:
+        chunk = None
+        while chunk is None or chunk.finish is None:
             chunk = self._chunks.get()
-            if chunk.error is not None:
-                raise chunk.error
-            yield chunk
-            if chunk.finish is not None:
-                return
+            while chunk.finish is None and chunk.error is None and not self._chunks.empty():
+                # Only this thread takes, so what is there stays there.
+                chunk = _joined(chunk, self._chunks.get())
+            if chunk.error is None:
+                yield chunk
+                continue
+            if chunk.text:
+                yield replace(chunk, error=None, finish=None)
+            raise chunk.error
+
+
+def _joined(first: Chunk, second: Chunk) -> Chunk:
+    return replace(second, text=first.text + second.text)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def run_generation_worker(
         process.desk,
         process.keeper,
         isolate_after_crashes=settings.ledger.isolate_after_crashes,
+        brief=answerer.brief,
         work=answerer.answer,
         ended=answerer.announce_end,
     )

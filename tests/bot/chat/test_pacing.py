@@ -26,10 +26,14 @@ def test_a_quiet_second_makes_the_next_edit_due_at_once():
     assert pacer.take_turn(5) == 0
 
 
-def test_a_channel_is_left_alone_as_long_as_discord_asks():
-    pacer = EditPacer(1.0, Clock())
-    pacer.slow_down(5, 4.0)
-    assert pacer.take_turn(5) == 4.0
+def test_what_is_not_due_may_be_left_out():
+    clock = Clock()
+    pacer = EditPacer(8.0, clock)
+    assert pacer.try_turn(5)
+    assert not pacer.try_turn(5)
+    assert pacer.try_turn(6)
+    clock.now += 8.0
+    assert pacer.try_turn(5)
 
 
 def test_channels_long_quiet_are_forgotten():

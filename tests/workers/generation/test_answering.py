@@ -85,22 +85,25 @@ def answerer(desk, script, **settings):
     return Answerer(desk, pool, streams, generation, ChatSettings()), written
 
 
+def answer(subject, engine, held) -> None:
+    """What a runner does with a claimed job: brief, then work."""
+    with Session(engine) as session:
+        held.brief = subject.brief(session, held.claim)
+    subject.answer(held)
+
+
 def test_an_answer_is_streamed_and_written_down_trimmed(engine, desk, version_id):
     script = Script(
         Chunk(" ", 1), Chunk(" Hi", 2), Chunk(" you", 3), Chunk(" \n", 4, FinishReason.STOP)
     )
     held = ask(engine)
     subject, written = answerer(desk, script)
-    subject.answer(held)
+    answer(subject, engine, held)
     job = read_job(engine, held.claim.job_id)
     assert (job.state, job.result["text"]) == ("succeeded", "Hi you")
     assert (job.result["tokens"], job.result["finish"]) == (4, "stop")
     assert job.result["version_id"] == version_id
-    assert [(name, e.offset, e.text) for name, e in written] == [
-        ("bot-0", 0, "Hi"),
-        ("bot-0", 2, " you"),
-        ("bot-0", 6, " \n"),
-    ]
+    assert [(name, e.offset, e.text) for name, e in written] == [("bot-0", 0, "Hi you \n")]
     with Session(engine) as session:
         said = session.query(Message).order_by(Message.id).all()
         assert [(m.role, m.content) for m in said] == [("user", "hello"), ("assistant", "Hi you")]
@@ -109,8 +112,8 @@ def test_an_answer_is_streamed_and_written_down_trimmed(engine, desk, version_id
 def test_the_whole_conversation_is_given_to_the_model(engine, desk, version_id):
     script = Script(Chunk("Hi", 1, FinishReason.STOP))
     subject, _ = answerer(desk, script)
-    subject.answer(ask(engine, "one"))
-    subject.answer(ask(engine, "two"))
+    answer(subject, engine, ask(engine, "one"))
+    answer(subject, engine, ask(engine, "two"))
     _, utterances, _ = script.asked[-1]
     assert [(u.role, u.name, u.text) for u in utterances] == [
         ("user", "Alice", "one"),
@@ -123,7 +126,7 @@ def test_a_job_may_override_the_workers_sampling_and_keeps_its_seed(engine, desk
     script = Script(Chunk("Hi", 1, FinishReason.STOP))
     subject, _ = answerer(desk, script, temperature=0.4, top_k=9)
     held = ask(engine, temperature=0.0, stop=["x"])
-    subject.answer(held)
+    answer(subject, engine, held)
     _, _, sampling = script.asked[-1]
     assert (sampling.temperature, sampling.top_k, sampling.stop) == (0.0, 9, ("x",))
     assert sampling.seed == subject._sampling(held, SimpleNamespace(sampling={})).seed
@@ -132,13 +135,13 @@ def test_a_job_may_override_the_workers_sampling_and_keeps_its_seed(engine, desk
 def test_sampling_out_of_range_fails_the_job_not_the_worker(engine, desk, version_id):
     subject, _ = answerer(desk, Script())
     with pytest.raises(InvalidInputError):
-        subject.answer(ask(engine, temperature=-1.0))
+        answer(subject, engine, ask(engine, temperature=-1.0))
 
 
 def test_an_answer_without_a_word_is_an_error(engine, desk, version_id):
     subject, written = answerer(desk, Script(Chunk(" \n ", 3, FinishReason.STOP)))
     with pytest.raises(EmptyAnswerError):
-        subject.answer(ask(engine))
+        answer(subject, engine, ask(engine))
     assert written == []
 
 
@@ -146,7 +149,7 @@ def test_an_engines_failure_is_the_jobs(engine, desk, version_id):
     failed = Chunk("", 0, FinishReason.ERROR, GenerationFailedError("boom"))
     subject, _ = answerer(desk, Script(failed))
     with pytest.raises(GenerationFailedError):
-        subject.answer(ask(engine))
+        answer(subject, engine, ask(engine))
 
 
 def test_a_job_that_must_stop_cancels_its_answer(engine, desk, version_id):
@@ -162,7 +165,7 @@ def test_a_job_that_must_stop_cancels_its_answer(engine, desk, version_id):
 
     script.ask = stop_while_answering
     with pytest.raises(CancelledJobError):
-        subject.answer(held)
+        answer(subject, engine, held)
     assert script.cancelled >= 1
     assert read_job(engine, held.claim.job_id).state == "running"
 

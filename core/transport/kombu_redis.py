@@ -1,0 +1,43 @@
+"""Kombu's Redis transport with one client for each connection pool.
+
+Kombu makes a new client for every command that it sends, three for each task, and redis-py 8 fills
+a table of some three hundred callbacks each time (docs/log.md). A client is only a view of its pool
+and may be shared among threads, so one is kept.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import redis as kombu_redis
+
+_SCHEMES = ("redis", "rediss")
+
+
+class Channel(kombu_redis.Channel):
+    """A channel that keeps its client."""
+
+    _kept: Any = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Lend ``client``, or the one of this channel's pool."""
+        yield client or self._client_of_pool()
+
+    def _client_of_pool(self) -> Any:
+        # Kombu drops the pool of a channel whose connection is lost.
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = self._create_client()  # type: ignore[no-untyped-call]  # kombu's
+        return self._kept
+
+
+class Transport(kombu_redis.Transport):
+    """The transport of those channels."""
+
+    Channel = Channel
+
+
+def install() -> None:
+    """Have ``redis://`` and ``rediss://`` mean this transport in this process."""
+    TRANSPORT_ALIASES.update(dict.fromkeys(_SCHEMES, f"{__name__}:Transport"))

@@ -1,0 +1,47 @@
+import threading
+
+import pytest
+
+from workers.generation.protocol import Chunk, FinishReason, GenerationFailedError, GenerationStream
+
+
+def stream_of(*chunks: Chunk) -> GenerationStream:
+    stream = GenerationStream(lambda: None)
+    for chunk in chunks:
+        stream.put(chunk)
+    return stream
+
+
+def test_a_slow_reader_catches_up_with_all_that_waits():
+    stream = stream_of(Chunk("a", 1), Chunk("b", 2), Chunk("c", 3, FinishReason.LENGTH))
+    assert list(stream) == [Chunk("abc", 3, FinishReason.LENGTH)]
+
+
+def test_a_fast_reader_gets_each_piece_as_it_comes():
+    stream = GenerationStream(lambda: None)
+    wanted, pieces = threading.Semaphore(0), iter(["a", "b"])
+
+    def feed() -> None:
+        for piece in pieces:
+            wanted.acquire()
+            stream.put(Chunk(piece, 1))
+        wanted.acquire()
+        stream.put(Chunk("", 2, FinishReason.STOP))
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    reading, texts = iter(stream), []
+    for _ in range(3):
+        wanted.release()
+        texts.append(next(reading).text)
+    feeder.join()
+    assert texts == ["a", "b", ""]
+    assert list(reading) == []
+
+
+def test_what_was_said_before_a_failure_is_heard_before_it():
+    failure = GenerationFailedError("boom")
+    reading = iter(stream_of(Chunk("a", 1), Chunk("", 1, FinishReason.ERROR, failure)))
+    assert next(reading) == Chunk("a", 1)
+    with pytest.raises(GenerationFailedError):
+        next(reading)

@@ -198,6 +198,7 @@ def add_many(engine, count):
             "id": first_id(1e9 + number) + f"{number:010}",
             "kind": JobKind.FINETUNE if number % 501 == 0 else JobKind.GENERATE,
             "state": JobState.CANCELLED,
+            "cancel_requested": True,
             "guild_id": GUILD + number % 400,
             "requester_id": number % 3000,
             "payload": {"version_id": "x" * 20},

@@ -1,9 +1,10 @@
 """Messages come in and are answered. Translates events and delegates."""
 
+import asyncio
+
 import discord
 import structlog
 from discord.ext import commands
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from bot.catalogue import Catalogue, LocaleCode
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 
 # Messages that wait for the database in memory; beyond it they are lost, and the log says so.
 _MAX_WAITING = 1000
+# A database that answers within this time is not worth a word.
+_PATIENCE_SECONDS = 2.0
 
 
 class ChatCog(commands.Cog):
@@ -38,6 +41,7 @@ class ChatCog(commands.Cog):
         self._desk = desk
         self._catalogue = catalogue
         self._max_characters = max_characters
+        self._taking: set[asyncio.Task[str | None]] = set()
         self._waiting = 0
         self._told: set[int] = set()
 
@@ -60,26 +64,38 @@ class ChatCog(commands.Cog):
 
     async def _answer(self, message: discord.Message, text: str, locale: LocaleCode) -> None:
         """Take a message in; while the database is away it waits here, and its author is told."""
-        try:
-            await self._intake.take(message, text, locale)
-        except OperationalError as exc:
-            log.warning("message_waits", error=type(exc).__name__)
-            await self._answer_later(message, text, locale)
-
-    async def _answer_later(self, message: discord.Message, text: str, locale: LocaleCode) -> None:
-        if self._waiting >= _MAX_WAITING:
-            log.error("message_lost", waiting=self._waiting)
+        if len(self._taking) >= _MAX_WAITING:
+            log.error("message_lost", waiting=len(self._taking))
             return
+        taking = asyncio.create_task(
+            keep_trying(lambda: self._intake.take(message, text, locale)), name="take-message"
+        )
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+        await asyncio.wait({taking}, timeout=_PATIENCE_SECONDS)
+        if not taking.done():
+            await self._wait_for_database(taking, message, locale)
+        await taking
+
+    async def _wait_for_database(
+        self, taking: "asyncio.Task[str | None]", message: discord.Message, locale: LocaleCode
+    ) -> None:
+        """Tell the author, once a channel and outage, and wait."""
         self._waiting += 1
         try:
             if message.channel.id not in self._told:
                 self._told.add(message.channel.id)
                 await self._hint(message, self._catalogue.say(locale, "chat-database-down"))
-            await keep_trying(lambda: self._intake.take(message, text, locale))
+            await asyncio.wait({taking})
         finally:
             self._waiting -= 1
             if not self._waiting:
                 self._told.clear()
+
+    async def cog_unload(self) -> None:
+        """End what still waits; its authors were told, and ask again."""
+        for taking in self._taking:
+            taking.cancel()
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:

@@ -14,6 +14,9 @@ class Action(StrEnum):
     STOP = "stop"
     PAUSE = "pause"
     RESUME = "resume"
+    USE_HERE = "here"
+    USE_ON_SERVER = "server"
+    DISCARD = "discard"
 
 
 CUSTOM_ID = re.compile(

@@ -18,7 +18,13 @@ from bot.finetune.board_poster import PICTURE
 from bot.finetune.curve_picture import draw_curve
 from bot.finetune.drawing import BoardFacts, Draft, draw_board
 from bot.finetune.run_progress import curve_labels
-from core.corpora.boards import BoardView, close_board, open_boards, record_message
+from core.corpora.boards import (
+    BoardView,
+    close_board,
+    open_boards,
+    record_message,
+    version_of,
+)
 from core.corpora.curves import Curve, read_curve
 from core.corpora.speed import measured_speed
 from core.corpora.submissions import cancel_finetune
@@ -230,7 +236,8 @@ def _facts(session: Session, view: BoardView) -> BoardFacts:
         method = view.payload["options"].get("method", "lora")
         speed = measured_speed(session, view.guild_id, view.payload["base_version_id"], method)
     curve = read_curve(session, view.job_id) if view.has_run else Curve()
-    return BoardFacts(view, speed, curve)
+    version = version_of(session, view)
+    return BoardFacts(view, speed, curve, None if version is None else version[1])
 
 
 def _nonce(view: BoardView, draft: Draft) -> str:

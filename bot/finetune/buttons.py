@@ -20,6 +20,7 @@ _STYLES = {
     Action.CANCEL: discord.ButtonStyle.danger,
     Action.STOP: discord.ButtonStyle.primary,
     Action.RESUME: discord.ButtonStyle.success,
+    Action.DISCARD: discord.ButtonStyle.danger,
 }
 
 Press = Callable[[discord.Interaction, Action, str], Awaitable[None]]

@@ -8,6 +8,7 @@ import discord
 from bot.catalogue import Catalogue
 from bot.finetune.actions import Action
 from bot.finetune.failures import say_failure
+from bot.finetune.outcome import draw_outcome, verdict_of
 from bot.finetune.report import draw_report
 from bot.finetune.run_progress import draw_progress
 from core.corpora.boards import BoardView
@@ -42,11 +43,13 @@ class BoardFacts:
         view: the rows.
         speed: tokens a second of the guild's earlier runs, for an estimate.
         curve: of the run so far.
+        version_number: of the new version while it lives.
     """
 
     view: BoardView
     speed: float | None = None
     curve: Curve = field(default_factory=Curve)
+    version_number: int | None = None
 
 
 def draw_board(catalogue: Catalogue, facts: BoardFacts) -> Draft:
@@ -62,8 +65,7 @@ def draw_board(catalogue: Catalogue, facts: BoardFacts) -> Draft:
     if view.state is JobState.CANCELLED:
         embed = _plain(catalogue, view, "board-cancelled", discord.Colour.greyple())
         return Draft(embed, (), phase)
-    embed = _plain(catalogue, view, "board-succeeded", discord.Colour.green())
-    return Draft(embed, (), phase, **_picture(facts))
+    return _draw_success(catalogue, facts, phase)
 
 
 def _draw_validation(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]) -> Draft:
@@ -107,6 +109,17 @@ def _picture(facts: BoardFacts) -> dict[str, Any]:
     plan = facts.view.payload.get("plan", {})
     steps = int(facts.view.progress.get("steps") or plan.get("steps") or 1)
     return {"curve": curve, "steps": steps}
+
+
+def _draw_success(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]) -> Draft:
+    """The outcome. What is worse than its base is kept, but not offered first."""
+    number = facts.version_number
+    embed = draw_outcome(catalogue, facts.view, number)
+    actions: tuple[Action, ...] = (Action.USE_HERE, Action.USE_ON_SERVER, Action.DISCARD)
+    if verdict_of(facts.view.result["metrics"]) == "worse":
+        actions = (Action.DISCARD, Action.USE_HERE, Action.USE_ON_SERVER)
+    shown = actions if number is not None else ()
+    return Draft(embed, shown, (*phase, number), **_picture(facts))
 
 
 def _draw_failure(catalogue: Catalogue, view: BoardView) -> discord.Embed:

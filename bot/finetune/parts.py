@@ -46,7 +46,7 @@ class FinetuneParts:
             default_base=settings.generation.model,
             process_name=settings.discord.process_name,
         )
-        presser = BoardPresser(desk, publisher, intake)
+        presser = BoardPresser(desk, publisher, intake, places, catalogue)
         self._button = make_board_button(catalogue, presser.press)
         self._keeper = BoardKeeper(
             desk,

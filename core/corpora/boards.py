@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
 from core.db.statements import count_changed
-from core.db.tables import Board, Corpus, Job
+from core.db.tables import Board, Corpus, Job, Version
 from core.jobs.states import JobState, JobWish
 
 
@@ -78,6 +78,24 @@ def close_board(session: Session, job_id: str) -> bool:
         .values(closed_at=epoch_now())
     )
     return count_changed(session, closed) == 1
+
+
+def reopen_board(session: Session, job_id: str) -> None:
+    """Have a closed board drawn once more: what it shows has changed."""
+    session.execute(update(Board).where(Board.job_id == job_id).values(closed_at=None))
+
+
+def version_of(session: Session, view: BoardView) -> tuple[str, int] | None:
+    """Id and number of the version that a fine-tune made, while it lives."""
+    version_id = view.result.get("version_id")
+    if version_id is None:
+        return None
+    row = session.execute(
+        select(Version.id, Version.number).where(
+            Version.id == version_id, Version.retired_at.is_(None)
+        )
+    ).one_or_none()
+    return None if row is None else (row.id, row.number)
 
 
 def _query() -> Select[Any]:

@@ -46,6 +46,9 @@ button-cancel = Cancel
 button-stop = Stop and keep the best
 button-pause = Pause
 button-resume = Resume
+button-here = Use here
+button-server = Use on this server
+button-discard = Discard
 
 board-validating = 🦜 { $model }: I am reading the corpus
 board-validating-text = The report takes its place here in a moment.
@@ -53,8 +56,6 @@ board-queued = 🦜 { $model }: waiting for its turn
 board-queued-text = Training begins as soon as a fine-tuning worker is free.
 board-running = 🦜 { $model }: training
 board-running-text = It has begun.
-board-succeeded = 🦜 { $model }: done
-board-succeeded-text = The new model is ready.
 board-failed = 🦜 { $model }: that did not work
 board-failed-text = Nothing was changed.
 board-cancelled = 🦜 { $model }: cancelled
@@ -81,6 +82,23 @@ curve-step = step
 curve-loss = loss
 curve-train = training
 curve-validation = validation
+
+outcome-title = 🦜 { $model }, version { $number }
+outcome-title-discarded = 🦜 { $model }: discarded
+outcome-better = It has learnt: it finds your texts less surprising than its base does.
+outcome-worse = It is **worse than its base** on texts it has not seen, so I do not recommend it. It is kept until you discard it. More text, fewer epochs or a lower learning rate may help.
+outcome-unmeasured = There was too little text to hold some back, so whether it got better only a talk can tell.
+outcome-discarded = This version was discarded. Nobody answers with it any more.
+outcome-validation = Validation perplexity (less is better)
+outcome-test = Test perplexity
+outcome-perplexity = base { $before } → new { $after }
+outcome-time = Training
+outcome-ending-finished = { $steps } steps, the best is that of step { $best }
+outcome-ending-early-stopped = ended at step { $steps } because it got no better; the best is that of step { $best }
+outcome-ending-stopped = stopped at step { $steps }; the best is that of step { $best }
+outcome-sample =
+    before: { $before }
+    after: **{ $after }**
 
 report-title = 🦜 { $model }: ready to start
 report-declared = { $who } declares to have the rights to these files.

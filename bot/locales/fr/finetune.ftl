@@ -46,6 +46,9 @@ button-cancel = Annuler
 button-stop = Arrêter et garder le meilleur
 button-pause = Pause
 button-resume = Reprendre
+button-here = Utiliser ici
+button-server = Utiliser sur ce serveur
+button-discard = Jeter
 
 board-validating = 🦜 { $model } : je lis le corpus
 board-validating-text = Le rapport prendra place ici dans un instant.
@@ -53,8 +56,6 @@ board-queued = 🦜 { $model } : en attente de son tour
 board-queued-text = L’entraînement commence dès qu’un ouvrier d’affinage est libre.
 board-running = 🦜 { $model } : entraînement
 board-running-text = C’est commencé.
-board-succeeded = 🦜 { $model } : terminé
-board-succeeded-text = Le nouveau modèle est prêt.
 board-failed = 🦜 { $model } : cela n’a pas marché
 board-failed-text = Rien n’a été changé.
 board-cancelled = 🦜 { $model } : annulé
@@ -81,6 +82,23 @@ curve-step = pas
 curve-loss = perte
 curve-train = apprentissage
 curve-validation = validation
+
+outcome-title = 🦜 { $model }, version { $number }
+outcome-title-discarded = 🦜 { $model } : jeté
+outcome-better = Il a appris : vos textes le surprennent moins qu’ils ne surprennent sa base.
+outcome-worse = Il est **moins bon que sa base** sur des textes qu’il n’a pas vus ; je ne le recommande donc pas. Il est gardé jusqu’à ce que tu le jettes. Plus de texte, moins d’époques ou un taux d’apprentissage plus petit peuvent aider.
+outcome-unmeasured = Il y avait trop peu de texte pour en réserver une part ; seule une conversation dira s’il est meilleur.
+outcome-discarded = Cette version a été jetée. Plus personne ne répond avec elle.
+outcome-validation = Perplexité de validation (moins vaut mieux)
+outcome-test = Perplexité de test
+outcome-perplexity = base { $before } → nouveau { $after }
+outcome-time = Entraînement
+outcome-ending-finished = { $steps } pas, le meilleur est celui du pas { $best }
+outcome-ending-early-stopped = terminé au pas { $steps } faute de progrès ; le meilleur est celui du pas { $best }
+outcome-ending-stopped = arrêté au pas { $steps } ; le meilleur est celui du pas { $best }
+outcome-sample =
+    avant : { $before }
+    après : **{ $after }**
 
 report-title = 🦜 { $model } : prêt à commencer
 report-declared = { $who } déclare avoir les droits sur ces fichiers.

@@ -3,11 +3,12 @@
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.catalog.registry import StoredVersion, register_version
 from core.corpora.submissions import PreparedCorpus, accept_corpus
 from core.corpora.uploads import Uploads
 from core.db.tables import Corpus, Job
 from core.jobs.events import record
-from core.jobs.ledger import claim, fail, report_progress
+from core.jobs.ledger import claim, fail, report_progress, succeed
 from core.jobs.states import JobKind
 from playground import cast
 from playground.interactions import COMMAND, COMPONENT
@@ -228,3 +229,51 @@ async def started(wire) -> str:
     await press(wire, cast.CAMILLE, board(wire), "Start")
     await eventually(lambda: "waiting" in title(wire))
     return job_id
+
+
+def make_metrics(**changes) -> dict:
+    """Metrics as the trainer writes them."""
+    asked = ["Who are you?", "What do you *eat*?", "Where do you live?"]
+
+    def side(perplexity: float, answer: str) -> dict:
+        return {
+            "samples": [{"prompt": prompt, "text": answer} for prompt in asked],
+            "validation": {"loss": 3.0, "perplexity": perplexity, "tokens": 100},
+            "test": {"loss": 3.0, "perplexity": perplexity + 1, "tokens": 100},
+        }
+
+    return {
+        "base": side(31.254, "I am a language model."),
+        "tuned": side(12.5, "Coco! *croak* @everyone"),
+        "is_better": True,
+        "step": 100,
+        "steps": 120,
+        "planned_steps": 200,
+        "ending": "early-stopped",
+        "train_seconds": 754.2,
+        "train_tokens": 100_000,
+        "method": "lora",
+        **changes,
+    }
+
+
+def finish(wire, taken, **changes) -> str:
+    """End a run well, as its worker would; returns the version's id."""
+    metrics = make_metrics(**changes)
+    with Session(wire.engine) as session, session.begin():
+        version_id = register_version(
+            session,
+            model=taken.payload["model"],
+            guild_id=taken.guild_id,
+            source="test",
+            stored=StoredVersion(
+                f"models/coco/{taken.job_id}",
+                "0" * 64,
+                1,
+                metrics,
+                base_id=taken.payload["base_version_id"],
+                job_id=taken.job_id,
+            ),
+        )
+        succeed(session, taken, {"version_id": version_id, "metrics": metrics})
+    return version_id

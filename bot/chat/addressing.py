@@ -1,6 +1,7 @@
 """Is a message meant for the bot, and what does it say? Plain Python, no Discord."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -68,7 +69,13 @@ def readable_text(content: str, names: Mapping[int, str], bot_id: int) -> str:
     text = _OTHER_MENTION.sub(
         lambda m: ("#" if m[1] == "#" else "@") + names.get(int(m[2]), "somewhere"), text
     )
-    return _CUSTOM_EMOJI.sub(r"\1", text).strip()
+    text = _CUSTOM_EMOJI.sub(r"\1", text).strip()
+    return text if any(map(_is_visible, text)) else ""
+
+
+def _is_visible(character: str) -> bool:
+    """Neither a separator nor a control or format character, such as a zero-width space."""
+    return unicodedata.category(character)[0] not in "ZC"
 
 
 def _is_meant(heard: HeardMessage) -> bool:

@@ -47,12 +47,13 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
 
 
 def _renderers(settings: LogSettings) -> list[structlog.typing.Processor]:
+    # Local variables in a traceback could hold what members wrote.
     if settings.format == "json":
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
         return [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(transformer),
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ]
-    # Local variables in a traceback could hold what members wrote.
     formatter = structlog.dev.plain_traceback
     return [
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=formatter)

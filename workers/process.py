@@ -7,14 +7,13 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 
-import redis
 import structlog
 from sqlalchemy import Engine
 
 from core.db.desk import Desk
 from core.db.engines import make_engine
 from core.settings import Settings
-from core.transport.stream_writer import StreamWriter
+from core.transport.stream_writer import StreamWriter, make_writing_client
 from workers.leases import LeaseKeeper, StopReason
 
 log = structlog.get_logger(__name__)
@@ -58,9 +57,7 @@ class WorkerProcess:
 def build_process(settings: Settings, kind: str) -> WorkerProcess:
     """Build the shared parts of a worker process. Connects to nothing yet."""
     engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
-    client = redis.Redis.from_url(
-        settings.redis.url, socket_timeout=2, socket_connect_timeout=2, socket_keepalive=True
-    )
+    client = make_writing_client(settings.redis.url)
     streams = StreamWriter(client, settings.redis.key_prefix, settings.redis.stream_max_entries)
     keeper = LeaseKeeper(engine, make_worker_id(kind), kind, settings.ledger.lease_seconds)
     keeper.info = {

@@ -5,7 +5,9 @@ import threading
 
 import redis
 import structlog
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from core.transport.names import stream_key
 from core.transport.streams import StreamEntry
@@ -14,6 +16,21 @@ log = structlog.get_logger(__name__)
 
 _BATCH = 256
 _MAX_WAITING = 20_000
+
+
+def make_writing_client(url: str) -> redis.Redis:
+    """A client that gives up soon.
+
+    redis-py waits for seconds between its tries; here a second try at once is for a connection that
+    went stale, and what Redis does not take then is not worth waiting for.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=2,
+        socket_connect_timeout=2,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 1),
+    )
 
 
 class StreamWriter:

@@ -17,6 +17,7 @@ from core.jobs.finding import ALL_GUILDS, Filters, first_id, page_query
 from core.jobs.ledger import report_progress
 from core.jobs.queries import count_states, list_jobs, queue_states, show_job
 from core.jobs.states import JobKind, JobState
+from core.jobs.steering import pause
 from tests.core.corpora.helpers import add_version
 from tests.core.jobs.jobs_of_guilds import GUILD, MEMBER, OTHER_GUILD, add_job, run
 from tests.workers.ledger_helpers import claim_job, set_job
@@ -174,6 +175,14 @@ INDEXES = (
     (ALL_GUILDS, {"kind": JobKind.FINETUNE}, "state_kind_id"),
     (ALL_GUILDS, {"member_id": 5}, "requester_id_guild_id_id"),
 )
+
+
+def test_a_paused_job_has_no_place_in_the_queue(any_engine):
+    paused, waiting = add_job(any_engine), add_job(any_engine)
+    run(any_engine, pause, paused)
+    detail = run(any_engine, show_job, GUILD, paused)
+    assert (detail.summary.is_paused, detail.place) == (True, None)
+    assert run(any_engine, show_job, GUILD, waiting).place.length == 1
 
 
 def test_lists_and_counts_are_read_from_an_index(any_engine):

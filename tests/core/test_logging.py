@@ -1,0 +1,71 @@
+import json
+import logging
+
+import pytest
+import structlog
+
+from core.logging import configure_logging
+from core.settings import LogSettings
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """Logging is one for the process; what a test configures must not reach the next."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+# Made at run time, so that no source line in a traceback holds it.
+SAID = " ".join(["what", "a", "member", "said"])
+
+
+def fail(words):
+    raise ValueError("too odd")
+
+
+def log_a_failure(name):
+    log = structlog.get_logger(name)
+    with structlog.contextvars.bound_contextvars(job_id="j1"):
+        try:
+            fail(SAID)
+        except ValueError:
+            log.exception("job_failed", attempt=2)
+
+
+def test_json_lines_carry_process_job_and_traceback_but_no_local_variables(capsys):
+    configure_logging(LogSettings(format="json"), process="generate")
+    log_a_failure("json")
+    line = capsys.readouterr().err
+    entry = json.loads(line)
+    assert (entry["event"], entry["process"], entry["job_id"]) == ("job_failed", "generate", "j1")
+    assert (entry["level"], entry["attempt"]) == ("error", 2)
+    assert entry["exception"][0]["exc_type"] == "ValueError"
+    assert SAID not in line
+
+
+def test_console_lines_show_the_same_and_no_local_variables(capsys):
+    configure_logging(LogSettings(format="console"), process="bot")
+    log_a_failure("console")
+    lines = capsys.readouterr().err
+    assert "job_failed" in lines
+    assert "j1" in lines
+    assert "ValueError: too odd" in lines
+    assert SAID not in lines
+
+
+def test_libraries_are_heard_from_warnings_upwards_and_ours_from_the_chosen_level(capsys):
+    configure_logging(LogSettings(level="info"), process="bot")
+    logging.getLogger("discord.gateway").info("connected")
+    logging.getLogger("discord.gateway").warning("slow heartbeat")
+    structlog.get_logger("ours").info("ready")
+    structlog.get_logger("ours").debug("detail")
+    lines = capsys.readouterr().err
+    assert "slow heartbeat" in lines
+    assert "ready" in lines
+    assert "connected" not in lines
+    assert "detail" not in lines

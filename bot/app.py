@@ -18,6 +18,7 @@ from bot.finetune.parts import FinetuneParts
 from bot.guilds import GuildsCog
 from bot.health.cog import make_health_cog
 from bot.heartbeat import Heartbeat
+from bot.models.cog import make_models_cog
 from bot.patience import keep_trying
 from bot.privacy.cog import make_privacy_cog
 from bot.settings.cog import make_settings_cog
@@ -72,6 +73,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         await bot.add_cog(
             make_health_cog(catalogue, desk, publisher, reader, settings.generation.model)
         )
+        await bot.add_cog(make_models_cog(catalogue, desk, places, settings.generation.model))
         await bot.add_cog(GuildsCog(desk))
         await finetunes.start()
         keeper.start()

@@ -13,10 +13,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from core.catalog.retiring import kept_paths
 from core.conversations.forgetting import purge_expired
 from core.corpora.submissions import conclude_validations
 from core.corpora.uploads import Uploads
-from core.errors import ServiceUnavailableError
+from core.db.engines import reading
+from core.errors import ServiceUnavailableError, StoreError
 from core.jobs.outbox import reap
 from core.jobs.presence import forget_silent
 from core.jobs.states import JobKind
@@ -32,6 +34,9 @@ from workers.validation.validating import Validator, ValidatorParts
 log = structlog.get_logger(__name__)
 
 _RETENTION_INTERVAL_SECONDS = 600.0
+_GARBAGE_INTERVAL_SECONDS = 3600.0
+# Longer than any upload or publication takes: what is younger may still be on its way to a row.
+_SURELY_DEAD_SECONDS = 86_400.0
 _SILENT_SECONDS = 3600.0
 
 
@@ -57,11 +62,12 @@ def run_upkeep(settings: Settings) -> None:
         settings.ledger,
     )
     uploads = Uploads(settings.store_url)
-    runner = _build_validation(settings, process, uploads)
+    store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
+    runner = _build_validation(settings, process, store, uploads)
     ended = threading.Event()
     chores = threading.Thread(
         target=_run_chores_or_end,
-        args=(_chores(settings, process.engine, relay, uploads), ended),
+        args=(_chores(settings, process.engine, relay, store, uploads), ended),
         name="chores",
     )
 
@@ -89,11 +95,13 @@ def run_upkeep(settings: Settings) -> None:
         client.close()
 
 
-def _build_validation(settings: Settings, process: WorkerProcess, uploads: Uploads) -> JobRunner:
+def _build_validation(
+    settings: Settings, process: WorkerProcess, store: ModelStore, uploads: Uploads
+) -> JobRunner:
     validator = Validator(
         ValidatorParts(
             process.desk,
-            ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes),
+            store,
             uploads,
             settings.data_dir.resolve() / "validations",
             settings.chat.persona,
@@ -171,7 +179,23 @@ def conclude_once(engine: Engine, uploads: Uploads) -> None:
             log.warning("upload_not_removed", corpus=corpus_id, error=str(exc))
 
 
-def _chores(settings: Settings, engine: Engine, relay: Relay, uploads: Uploads) -> list[Chore]:
+def collect_once(engine: Engine, store: ModelStore) -> None:
+    """Delete from the store what no row needs any more: retired versions, corpora that were
+    cancelled, and what interrupted work left."""
+    with Session(reading(engine)) as session:
+        kept = kept_paths(session)
+    try:
+        gone = store.collect_garbage(_SURELY_DEAD_SECONDS, kept)
+    except (ServiceUnavailableError, StoreError) as exc:
+        log.warning("garbage_not_collected", error=str(exc))
+        return
+    if gone:
+        log.info("garbage_collected", count=len(gone))
+
+
+def _chores(
+    settings: Settings, engine: Engine, relay: Relay, store: ModelStore, uploads: Uploads
+) -> list[Chore]:
     ledger, retention = settings.ledger, settings.retention
     return [
         Chore("relay", ledger.relay_interval_seconds, relay.run_once),
@@ -185,6 +209,7 @@ def _chores(settings: Settings, engine: Engine, relay: Relay, uploads: Uploads) 
             ledger.relay_interval_seconds,
             lambda: conclude_once(engine, uploads),
         ),
+        Chore("garbage", _GARBAGE_INTERVAL_SECONDS, lambda: collect_once(engine, store)),
         Chore(
             "retention",
             _RETENTION_INTERVAL_SECONDS,

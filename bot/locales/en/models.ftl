@@ -1,5 +1,53 @@
 ### /models, and choosing who answers.
 
+command-models-name = models
+command-models = The models of this server, and who answers
+command-models-list-name = list
+command-models-list = Which models there are, and who answers here
+command-models-show-name = show
+command-models-show = One version: what it is made of, and how good it is
+command-models-use-name = use
+command-models-use = Have a version answer in this channel or on this server
+command-models-rollback-name = rollback
+command-models-rollback = Go back to who answered before
+command-models-delete-name = delete
+command-models-delete = Delete one of this server's own versions
+option-models-model-name = model
+option-models-model = A version, as the suggestions show it
+option-models-where-name = where
+option-models-where = In this channel, if left out
+models-where-channel = this channel
+models-where-server = this server
+
+models-list-title = 🦜 Models
+models-list-text = The newest version of each model comes first. `/models use` chooses who answers.
+models-list-empty = There are none yet. `/finetune start` makes one.
+models-list-more =
+    { $count ->
+        [one] and one more
+       *[other] and { $count } more
+    }
+models-own = this server's
+models-shared = everybody's
+models-label = { $model } { $number } · perplexity { $perplexity }
+models-line = version { $number }
+models-line-perplexity = perplexity { $perplexity }
+models-line-answers = answers here
+models-version-title = 🦜 { $model }, version { $number }
+models-made = Made
+models-size = Size
+models-size-value = { $size } MiB
+models-base = Built on
+models-method = Method
+models-time = Training time
+models-corpus = Corpus (SHA-256)
+models-default-here = 🦜 From now on this channel follows the server's choice again.
+models-default-server = 🦜 From now on this server follows the operator's default again.
+models-delete-question = Delete **{ $model }**, version { $number }, for good? Where it answers now, the next one does.
+
+error-nothing-before = Nothing was chosen here before, so there is nothing to go back to.
+error-version-in-use = Another version is built on this one. Delete that first.
+
 models-used-here = 🦜 From now on **{ $model }**, version { $number }, answers in this channel.
 models-used-server = 🦜 From now on **{ $model }**, version { $number }, answers on this server, but for channels with a choice of their own.
 models-discard-question = Discard this version for good? Where it answers now, the next one does.
@@ -7,5 +55,3 @@ models-delete-confirm = Delete for good
 models-keep = Keep it
 models-kept = Nothing was deleted.
 models-deleted = { $model }, version { $number }, is deleted.
-
-failure-version-in-use = Another version is built on “{ $model }”. Delete that first.

@@ -1,5 +1,53 @@
 ### /modèles, et le choix de qui répond.
 
+command-models-name = modèles
+command-models = Les modèles de ce serveur, et qui répond
+command-models-list-name = liste
+command-models-list = Quels modèles il y a, et qui répond ici
+command-models-show-name = montrer
+command-models-show = Une version : de quoi elle est faite, et ce qu’elle vaut
+command-models-use-name = utiliser
+command-models-use = Faire répondre une version dans ce salon ou sur ce serveur
+command-models-rollback-name = revenir
+command-models-rollback = Revenir à qui répondait avant
+command-models-delete-name = supprimer
+command-models-delete = Supprimer une version propre à ce serveur
+option-models-model-name = modèle
+option-models-model = Une version, comme les suggestions la montrent
+option-models-where-name = où
+option-models-where = Dans ce salon, si omis
+models-where-channel = ce salon
+models-where-server = ce serveur
+
+models-list-title = 🦜 Modèles
+models-list-text = La version la plus récente de chaque modèle vient d’abord. `/modèles utiliser` choisit qui répond.
+models-list-empty = Il n’y en a pas encore. `/affiner lancer` en fait un.
+models-list-more =
+    { $count ->
+        [one] et { $count } autre
+       *[other] et { $count } autres
+    }
+models-own = de ce serveur
+models-shared = de tout le monde
+models-label = { $model } { $number } · perplexité { $perplexity }
+models-line = version { $number }
+models-line-perplexity = perplexité { $perplexity }
+models-line-answers = répond ici
+models-version-title = 🦜 { $model }, version { $number }
+models-made = Créé
+models-size = Taille
+models-size-value = { $size } Mio
+models-base = Construit sur
+models-method = Méthode
+models-time = Durée d’entraînement
+models-corpus = Corpus (SHA-256)
+models-default-here = 🦜 Désormais ce salon suit de nouveau le choix du serveur.
+models-default-server = 🦜 Désormais ce serveur suit de nouveau le choix de l’hébergeur.
+models-delete-question = Supprimer **{ $model }**, version { $number }, pour de bon ? Là où elle répond, la suivante répondra.
+
+error-nothing-before = Rien n’a été choisi ici auparavant ; il n’y a donc rien à quoi revenir.
+error-version-in-use = Une autre version est construite sur celle-ci. Supprime d’abord celle-là.
+
 models-used-here = 🦜 Désormais **{ $model }**, version { $number }, répond dans ce salon.
 models-used-server = 🦜 Désormais **{ $model }**, version { $number }, répond sur ce serveur, sauf dans les salons qui ont leur propre choix.
 models-discard-question = Jeter cette version pour de bon ? Là où elle répond, la suivante répondra.
@@ -7,5 +55,3 @@ models-delete-confirm = Supprimer pour de bon
 models-keep = Garder
 models-kept = Rien n’a été supprimé.
 models-deleted = { $model }, version { $number }, est supprimé.
-
-failure-version-in-use = Une autre version est construite sur « { $model } ». Supprime d’abord celle-là.

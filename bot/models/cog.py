@@ -1,0 +1,228 @@
+"""``/models``: what there is, who answers, and back again. Translates and delegates."""
+
+import discord
+from discord import app_commands
+from discord.ext import commands
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot.catalogue import Catalogue, LocaleCode, locale_code
+from bot.chat.places import Places
+from bot.models.confirming import Confirm
+from bot.models.drawing import draw_list, draw_version, label_of
+from bot.translation import text
+from core.catalog.choices import Scope, choose, roll_back
+from core.catalog.finding import find_version, search_versions
+from core.catalog.registry import CatalogEntry, list_versions
+from core.catalog.resolution import resolve_version
+from core.catalog.retiring import retire_version
+from core.conversations.places import Place, open_place
+from core.db.desk import Desk
+from core.db.tables import Version
+
+_MOST_CHOICES = 25
+_MOST_CHARACTERS = 100
+
+
+def make_models_cog(  # noqa: C901 - a cog's commands live in its class
+    catalogue: Catalogue, desk: Desk, places: Places, default_model: str
+) -> commands.Cog:
+    """The cog; a function, because discord.py reads descriptions when the class is made."""
+    where_name = text(catalogue, "option-models-where-name")
+    where_hint = text(catalogue, "option-models-where")
+    model_name = text(catalogue, "option-models-model-name")
+    model_hint = text(catalogue, "option-models-model")
+    wheres = [
+        app_commands.Choice(name=text(catalogue, f"models-where-{where}"), value=where)
+        for where in ("channel", "server")
+    ]
+
+    @app_commands.guild_only()
+    @app_commands.default_permissions(manage_guild=True)
+    class ModelsCog(
+        commands.GroupCog,
+        group_name=text(catalogue, "command-models-name"),
+        group_description=text(catalogue, "command-models"),
+    ):
+        """What admins do with models. Every command asks again for the permission."""
+
+        async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
+            """Only who may manage the server."""
+            if interaction.guild is None:
+                raise app_commands.NoPrivateMessage
+            if not interaction.permissions.manage_guild:
+                raise app_commands.MissingPermissions(["manage_guild"])
+            return True
+
+        @app_commands.command(
+            name=text(catalogue, "command-models-list-name"),
+            description=text(catalogue, "command-models-list"),
+        )
+        async def list_models(self, interaction: discord.Interaction) -> None:
+            """Show all models that this server may use."""
+            guild_id, channel_id = _guild(interaction).id, interaction.channel_id
+
+            def read(session: Session) -> tuple[list[CatalogEntry], str | None]:
+                answering = resolve_version(session, guild_id, channel_id, default_model)
+                return list_versions(session, guild_id), answering
+
+            entries, answering = await desk.read(read)
+            embed = draw_list(catalogue, _locale(interaction), entries, answering)
+            await interaction.response.send_message(embed=embed, ephemeral=True)
+
+        @app_commands.command(
+            name=text(catalogue, "command-models-show-name"),
+            description=text(catalogue, "command-models-show"),
+        )
+        @app_commands.rename(model=model_name)
+        @app_commands.describe(model=model_hint)
+        async def show(self, interaction: discord.Interaction, model: str) -> None:
+            """Show one version."""
+            guild_id = _guild(interaction).id
+
+            def read(session: Session) -> tuple[CatalogEntry, CatalogEntry | None]:
+                entry = find_version(session, guild_id, model)
+                return entry, base_of(session, guild_id, entry)
+
+            entry, base = await desk.read(read)
+            embed = draw_version(catalogue, _locale(interaction), entry, base)
+            await interaction.response.send_message(embed=embed, ephemeral=True)
+
+        @app_commands.command(
+            name=text(catalogue, "command-models-use-name"),
+            description=text(catalogue, "command-models-use"),
+        )
+        @app_commands.rename(model=model_name, where=where_name)
+        @app_commands.describe(model=model_hint, where=where_hint)
+        @app_commands.choices(where=wheres)
+        async def use(
+            self,
+            interaction: discord.Interaction,
+            model: str,
+            where: app_commands.Choice[str] | None = None,
+        ) -> None:
+            """Have a version answer in this channel or on this server."""
+            place, scope = _place(interaction, places), _scope(interaction, where)
+
+            def write(session: Session) -> CatalogEntry:
+                open_place(session, place)
+                entry = find_version(session, scope.guild_id, model)
+                return choose(session, scope, entry.version_id, interaction.user.id)
+
+            entry = await desk.write(write)
+            await _announce(interaction, place, scope, entry)
+
+        @app_commands.command(
+            name=text(catalogue, "command-models-rollback-name"),
+            description=text(catalogue, "command-models-rollback"),
+        )
+        @app_commands.rename(where=where_name)
+        @app_commands.describe(where=where_hint)
+        @app_commands.choices(where=wheres)
+        async def rollback(
+            self,
+            interaction: discord.Interaction,
+            where: app_commands.Choice[str] | None = None,
+        ) -> None:
+            """Go back to who answered before."""
+            place, scope = _place(interaction, places), _scope(interaction, where)
+            entry = await desk.write(lambda session: roll_back(session, scope, interaction.user.id))
+            await _announce(interaction, place, scope, entry)
+
+        @app_commands.command(
+            name=text(catalogue, "command-models-delete-name"),
+            description=text(catalogue, "command-models-delete"),
+        )
+        @app_commands.rename(model=model_name)
+        @app_commands.describe(model=model_hint)
+        async def delete(self, interaction: discord.Interaction, model: str) -> None:
+            """Delete one of this server's own versions, after a question."""
+            guild_id, locale = _guild(interaction).id, _locale(interaction)
+            entry = await desk.read(lambda session: find_version(session, guild_id, model))
+
+            async def retire() -> str:
+                gone = await desk.write(
+                    lambda session: retire_version(session, guild_id, entry.version_id)
+                )
+                return catalogue.say(locale, "models-deleted", model=gone.model, number=gone.number)
+
+            question = catalogue.say(
+                locale, "models-delete-question", model=entry.model, number=entry.number
+            )
+            view = Confirm(catalogue, locale, "models-delete-confirm", retire)
+            await interaction.response.send_message(question, view=view, ephemeral=True)
+
+        @use.autocomplete("model")
+        @show.autocomplete("model")
+        async def complete(
+            self, interaction: discord.Interaction, current: str
+        ) -> list[app_commands.Choice[str]]:
+            """The versions that this server may use."""
+            return await _suggest(interaction, current, own_only=False)
+
+        @delete.autocomplete("model")
+        async def complete_own(
+            self, interaction: discord.Interaction, current: str
+        ) -> list[app_commands.Choice[str]]:
+            """The versions that this server may delete."""
+            return await _suggest(interaction, current, own_only=True)
+
+    async def _suggest(
+        interaction: discord.Interaction, typed: str, *, own_only: bool
+    ) -> list[app_commands.Choice[str]]:
+        guild_id = interaction.guild_id
+        if guild_id is None or not interaction.permissions.manage_guild:
+            return []
+        entries = await desk.read(
+            lambda session: search_versions(session, guild_id, typed, own_only=own_only)
+        )
+        return [
+            app_commands.Choice(
+                name=label_of(catalogue, _locale(interaction), entry)[:_MOST_CHARACTERS],
+                value=entry.version_id,
+            )
+            for entry in entries[:_MOST_CHOICES]
+        ]
+
+    async def _announce(
+        interaction: discord.Interaction, place: Place, scope: Scope, entry: CatalogEntry | None
+    ) -> None:
+        """Tell everybody who answers from now on, in the language of the server."""
+        suffix = "server" if scope.channel_id is None else "here"
+        if entry is None:
+            sentence = catalogue.say(place.locale, f"models-default-{suffix}")
+        else:
+            sentence = catalogue.say(
+                place.locale, f"models-used-{suffix}", model=entry.model, number=entry.number
+            )
+        await interaction.response.send_message(sentence)
+
+    return ModelsCog()
+
+
+def base_of(session: Session, guild_id: int, entry: CatalogEntry) -> CatalogEntry | None:
+    """The living version that an adapter is built on, where the guild may see it."""
+    base_id = session.scalar(select(Version.base_id).where(Version.id == entry.version_id))
+    entries = list_versions(session, guild_id) if base_id is not None else []
+    return next((base for base in entries if base.version_id == base_id), None)
+
+
+def _guild(interaction: discord.Interaction) -> discord.Guild:
+    if interaction.guild is None:
+        raise app_commands.NoPrivateMessage
+    return interaction.guild
+
+
+def _place(interaction: discord.Interaction, places: Places) -> Place:
+    guild = _guild(interaction)
+    channel_id = interaction.channel_id or 0
+    return Place(channel_id, guild.id, guild.name, places.locale_of(guild))
+
+
+def _scope(interaction: discord.Interaction, where: app_commands.Choice[str] | None) -> Scope:
+    on_server = where is not None and where.value == "server"
+    return Scope(_guild(interaction).id, None if on_server else interaction.channel_id)
+
+
+def _locale(interaction: discord.Interaction) -> LocaleCode:
+    return locale_code(str(interaction.locale))

@@ -18,6 +18,7 @@ from bot.finetune.parts import FinetuneParts
 from bot.guilds import GuildsCog
 from bot.health.cog import make_health_cog
 from bot.heartbeat import Heartbeat
+from bot.jobs.parts import JobsParts
 from bot.models.cog import make_models_cog
 from bot.patience import keep_trying
 from bot.privacy.cog import make_privacy_cog
@@ -55,6 +56,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
     options = ReplyOptions(settings.generation.model, name, {})
     intake = ChatIntake(desk, publisher, keeper, options)
     finetunes = FinetuneParts(settings, bot, catalogue, desk, publisher, places)
+    jobs = JobsParts(settings, bot, catalogue, desk, publisher)
     heartbeat = Heartbeat(
         desk,
         f"bot-{name}-{socket.gethostname()[:40]}-{os.getpid()}",
@@ -76,6 +78,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         await bot.add_cog(make_models_cog(catalogue, desk, places, settings.generation.model))
         await bot.add_cog(GuildsCog(desk))
         await finetunes.start()
+        await jobs.start()
         keeper.start()
         heartbeat.start()
 
@@ -83,6 +86,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         await heartbeat.close()
         await keeper.close()
         await finetunes.close()
+        await jobs.close()
         publisher.close()
         desk.close()
         await redis_client.aclose()

@@ -96,6 +96,7 @@ COLUMNS = (
     Job.finished_at,
     Job.error_code,
     Job.cancel_requested,
+    Job.wish,
 )
 _Conditions = list[ColumnElement[bool]]
 

@@ -14,7 +14,7 @@ from core.db.clock import epoch_now
 from core.db.tables import Job, JobEvent, Model, Version
 from core.errors import NotFoundError
 from core.jobs.finding import COLUMNS, Filters, Scope, page_query, visible_models, within
-from core.jobs.states import JobKind, JobState
+from core.jobs.states import JobKind, JobState, JobWish
 
 # Words of conversations never leave the answer they belong to.
 _WORDS = "text"
@@ -24,7 +24,8 @@ _WORDS = "text"
 class JobSummary:
     """A job as a list shows it. Times are seconds since 1970 UTC by the database's clock.
 
-    ``progress`` is the newest word of a running job; empty before its first.
+    ``progress`` is the newest word of a running job; empty before its first. A paused job is
+    queued, but no worker takes it.
     """
 
     id: str
@@ -39,6 +40,7 @@ class JobSummary:
     finished_at: float | None
     error_code: str | None
     cancel_requested: bool
+    is_paused: bool = False
     progress: dict[str, Any] = field(default_factory=dict)
 
 
@@ -217,6 +219,7 @@ def _summary(row: Any, names: dict[str, str]) -> JobSummary:
         finished_at=row.finished_at,
         error_code=row.error_code,
         cancel_requested=row.cancel_requested,
+        is_paused=row.state == JobState.QUEUED and row.wish == JobWish.PAUSE,
         progress=(row.result or {}).get("progress") or {},
     )
 
@@ -240,12 +243,14 @@ def _timeline(session: Session, scope: Scope, row: Any) -> tuple[TimelineEntry, 
 
 def _place(session: Session, row: Any) -> QueuePlace | None:
     """How many wait before a job; low priorities go first, then the older."""
-    if row.state != JobState.QUEUED:
+    if row.state != JobState.QUEUED or row.wish == JobWish.PAUSE:
         return None
     is_ahead = or_(Job.priority < row.priority, and_(Job.priority == row.priority, Job.id < row.id))
     ahead, length = session.execute(
         select(func.count().filter(is_ahead), func.count()).where(
-            Job.state == JobState.QUEUED, Job.kind == row.kind
+            Job.state == JobState.QUEUED,
+            Job.kind == row.kind,
+            Job.wish.is_distinct_from(JobWish.PAUSE),
         )
     ).one()
     return QueuePlace(ahead + 1, length)

@@ -1,0 +1,151 @@
+"""Jobs as embeds: a page of a list, and one job in full."""
+
+import discord
+
+from bot.catalogue import Catalogue
+from bot.finetune.failures import say_failure
+from bot.finetune.wording import clipped, decimal, duration
+from core.errors import Datum
+from core.jobs.queries import JobDetail, JobSummary, Page, TimelineEntry
+from core.jobs.states import JobState
+
+_COLOURS = {
+    JobState.SUCCEEDED: discord.Colour.green(),
+    JobState.FAILED: discord.Colour.red(),
+    JobState.CANCELLED: discord.Colour.greyple(),
+}
+_SIGNS = {
+    JobState.VALIDATING: "🔎",
+    JobState.QUEUED: "⏳",
+    JobState.RUNNING: "▶️",
+    JobState.SUCCEEDED: "✅",
+    JobState.FAILED: "❌",
+    JobState.CANCELLED: "🚫",
+}
+_TIMELINE_LENGTH = 12
+_BAR_CELLS = 12
+_MODEL_CHARACTERS = 40
+_VALUE_CHARACTERS = 1000
+# Figures that are read at a glance; others are for the shell.
+_SHOWN_FIGURES = ("attempt", "step", "steps", "loss", "crashes")
+
+
+def draw_page(catalogue: Catalogue, locale: str, page: Page, number: int) -> discord.Embed:
+    """A page of a list; ``number`` counts from 1."""
+    lines = [_line(catalogue, locale, job) for job in page.jobs]
+    embed = discord.Embed(
+        title=catalogue.say(locale, "jobs-title"),
+        description="\n".join(lines) or catalogue.say(locale, "jobs-none"),
+        colour=discord.Colour.blurple(),
+    )
+    embed.set_footer(text=catalogue.say(locale, "jobs-page", number=number))
+    return embed
+
+
+def draw_detail(catalogue: Catalogue, locale: str, detail: JobDetail) -> discord.Embed:
+    """One job with its timeline."""
+    job = detail.summary
+    embed = discord.Embed(
+        title=f"{_SIGNS[job.state]} {say_kind(catalogue, locale, job)} `{job.id}`",
+        description="\n".join(_timeline(catalogue, locale, detail)),
+        colour=_COLOURS.get(job.state, discord.Colour.blurple()),
+    )
+    for key, value in _fields(catalogue, locale, detail):
+        embed.add_field(name=catalogue.say(locale, key), value=clipped(value, _VALUE_CHARACTERS))
+    return embed
+
+
+def say_state(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
+    """Where a job stands, in a word or two."""
+    if job.state is JobState.RUNNING and job.cancel_requested:
+        return catalogue.say(locale, "job-state-stopping")
+    if job.is_paused:
+        return catalogue.say(locale, "job-state-paused")
+    return catalogue.say(locale, f"job-state-{job.state}")
+
+
+def say_kind(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
+    """What a job does, in a word."""
+    return catalogue.say(locale, f"job-kind-{job.kind}")
+
+
+def _line(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
+    parts = [
+        f"{_SIGNS[job.state]} `{job.id}`",
+        say_kind(catalogue, locale, job),
+        say_state(catalogue, locale, job),
+        clipped(job.model, _MODEL_CHARACTERS) if job.model else "",
+        f"<@{job.requester_id}>" if job.requester_id else "",
+        f"<t:{int(job.created_at)}:R>",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _fields(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tuple[str, str]]:
+    job = detail.summary
+    fields = [("job-field-state", say_state(catalogue, locale, job))]
+    if job.model:
+        fields.append(("job-field-model", f"`{clipped(job.model, _MODEL_CHARACTERS)}`"))
+    if job.requester_id:
+        fields.append(("job-field-member", f"<@{job.requester_id}>"))
+    if detail.place is not None:
+        place = catalogue.say(
+            locale, "job-place", position=detail.place.position, length=detail.place.length
+        )
+        fields.append(("job-field-place", place))
+    if job.started_at is not None and job.finished_at is not None:
+        fields.append(("job-field-duration", duration(max(0.0, job.finished_at - job.started_at))))
+    if job.progress:
+        fields.append(("job-field-progress", _progress(catalogue, locale, job)))
+    if detail.attempts:
+        attempts = catalogue.say(
+            locale, "job-attempts", attempts=detail.attempts, crashes=detail.crashes
+        )
+        fields.append(("job-field-attempts", attempts))
+    if detail.worker_id:
+        fields.append(("job-field-worker", f"`{detail.worker_id}`"))
+    if job.state is JobState.FAILED:
+        code = job.error_code or "internal"
+        fields.append(("job-field-error", say_failure(catalogue, locale, code, detail.error_data)))
+    return fields
+
+
+def _progress(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
+    step, steps = job.progress.get("step"), job.progress.get("steps")
+    if not isinstance(step, int) or not isinstance(steps, int) or steps < 1:
+        return _figures(catalogue, locale, job.progress)
+    full = min(_BAR_CELLS, _BAR_CELLS * step // steps)
+    bar = "▰" * full + "▱" * (_BAR_CELLS - full)
+    left = job.progress.get("seconds_left")
+    rest = [_figures(catalogue, locale, {"loss": job.progress.get("loss")})]
+    if isinstance(left, int | float):
+        rest.append(catalogue.say(locale, "job-time-left", time=duration(left)))
+    return "\n".join([f"{bar} {step}/{steps}", *(part for part in rest if part)])
+
+
+def _timeline(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[str]:
+    entries = detail.timeline
+    lines = [_entry(catalogue, locale, entry) for entry in entries[-_TIMELINE_LENGTH:]]
+    hidden = len(entries) - len(lines)
+    if hidden:
+        lines.insert(0, catalogue.say(locale, "job-timeline-hidden", count=hidden))
+    return lines
+
+
+def _entry(catalogue: Catalogue, locale: str, entry: TimelineEntry) -> str:
+    key = f"job-event-{entry.type.replace('_', '-')}"
+    what = catalogue.say(locale, key) if catalogue.has(key) else f"`{clipped(entry.type, 32)}`"
+    told = [f"<t:{int(entry.at)}:T> {what}", _figures(catalogue, locale, entry.data)]
+    if isinstance(entry.data.get("job"), str):
+        told.append(f"`{entry.data['job']}`")
+    return " · ".join(part for part in told if part)
+
+
+def _figures(catalogue: Catalogue, locale: str, data: dict[str, object]) -> str:
+    said = []
+    for name in _SHOWN_FIGURES:
+        value = data.get(name)
+        if isinstance(value, int | float):
+            shown: Datum = value if isinstance(value, int) else decimal(value, 3)
+            said.append(catalogue.say(locale, f"job-figure-{name}", value=shown))
+    return ", ".join(said)

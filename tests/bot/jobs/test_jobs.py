@@ -1,0 +1,288 @@
+"""/jobs over the wire: what an admin sees and does, and what everybody else does not."""
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.db.clock import epoch_now
+from core.db.tables import Job
+from core.jobs.ledger import report_progress
+from core.jobs.states import JobKind, JobState
+from playground import cast
+from tests.bot.finetune.helpers import press
+from tests.bot.jobs.helpers import bring, suggested, text_of, use
+from tests.bot.wire import eventually, open_wire
+from tests.core.corpora.helpers import add_version
+from tests.core.jobs.jobs_of_guilds import GUILD, OTHER_GUILD, add_job, run
+from tests.workers.ledger_helpers import claim_job, read_job, set_job
+
+ON_ONE_JOB = ("show", "watch", "cancel", "retry")
+EPHEMERAL = 64
+
+
+@pytest.fixture
+async def wire(sqlite_url, valkey, tmp_path):
+    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+        yield wire
+
+
+def rows(wire):
+    """Every job as it stands, so that a test can tell that nothing changed."""
+    with Session(wire.engine) as session:
+        return session.execute(
+            select(Job.id, Job.state, Job.cancel_requested).order_by(Job.id)
+        ).all()
+
+
+async def test_a_list_is_leafed_through_with_buttons(wire):
+    ids = [add_job(wire.engine) for _ in range(23)]
+    foreign = add_job(wire.engine, guild_id=OTHER_GUILD)
+    async with wire.bot():
+        said = await use(wire, cast.CAMILLE, "jobs", "list")
+        assert said["flags"] & EPHEMERAL
+        first = text_of(said)
+        assert "Page 1" in first
+        seen = [job_id for job_id in ids if job_id in first]
+        assert len(seen) == 10
+        for number in (2, 3):
+            await press(wire, cast.CAMILLE, said, "Older")
+            await eventually(lambda n=number: f"Page {n}" in text_of(said))
+            seen += [job_id for job_id in ids if job_id in text_of(said)]
+        assert sorted(seen) == sorted(ids)
+        buttons = {b["label"]: b["disabled"] for b in said["components"][0]["components"]}
+        assert buttons == {"Newer": False, "Older": True}
+        await press(wire, cast.CAMILLE, said, "Newer")
+        await eventually(lambda: "Page 2" in text_of(said))
+        assert foreign not in text_of(said)
+
+
+async def test_a_list_is_narrowed_by_every_option(wire):
+    version = add_version(wire.engine, "coco", GUILD)
+    old = add_job(wire.engine, member=int(cast.ALICE))
+    set_job(wire.engine, old, created_at=epoch_now() - 7200)
+    failed = add_job(wire.engine, JobState.FAILED, member=int(cast.BRUNO))
+    tune = add_job(wire.engine, kind=JobKind.FINETUNE, model="dodo")
+    answer = add_job(wire.engine, version_id=version)
+    async with wire.bot():
+        for options, expected in (
+            ({"state": "failed"}, {failed}),
+            ({"kind": "finetune"}, {tune}),
+            ({"model": "coco"}, {answer}),
+            ({"since": "1h"}, {failed, tune, answer}),
+            ({"since": "2020-01-01", "state": "queued"}, {old, tune, answer}),
+        ):
+            said = text_of(await use(wire, cast.CAMILLE, "jobs", "list", **options))
+            assert {i for i in (old, failed, tune, answer) if i in said} == expected, options
+        said = await use(wire, cast.CAMILLE, "jobs", "list", since="whenever", locale="fr")
+        assert "pas un moment" in said["content"]
+        assert await suggested(wire, cast.CAMILLE, "jobs", "list", "model", typed="CO") == ["coco"]
+        assert await suggested(wire, cast.ALICE, "jobs", "list", "model") == []
+        salon = {"channel": cast.SALON}
+        assert await suggested(wire, cast.BRUNO, "jobs", "list", "model", **salon) == []
+
+
+async def test_a_list_of_one_member_s_jobs(wire):
+    from playground.interactions import COMMAND
+    from tests.bot.jobs.helpers import USER, make_data
+
+    alices = add_job(wire.engine, member=int(cast.ALICE))
+    brunos = add_job(wire.engine, member=int(cast.BRUNO))
+    async with wire.bot():
+        await eventually(lambda: bool(wire.world.commands))
+        option = {"name": "member", "type": USER, "value": cast.ALICE}
+        data = make_data(wire, ("jobs", "list"), [option])
+        data["resolved"] = {"users": {cast.ALICE: wire.world.users[cast.ALICE]}}
+        pending = wire.server.interactions.begin(
+            COMMAND, cast.CAMILLE, cast.GENERAL, data, locale="en-US"
+        )
+        await eventually(lambda: pending.original_id is not None)
+        said = text_of(wire.world.find(cast.GENERAL, pending.original_id))
+    assert alices in said
+    assert brunos not in said
+
+
+async def test_a_job_is_shown_with_its_timeline_its_place_and_its_error(wire):
+    failed = add_job(wire.engine, JobState.FAILED)
+    add_job(wire.engine)
+    waiting = add_job(wire.engine)
+    async with wire.bot():
+        said = text_of(await use(wire, cast.CAMILLE, "jobs", "show", job=waiting))
+        assert "In the queue: " in said
+        assert " of 2" in said
+        said = await use(wire, cast.CAMILLE, "jobs", "show", job=failed)
+        assert said["flags"] & EPHEMERAL
+        told = text_of(said)
+        for words in ("asked for", "taken by a worker · attempt 1", "I cannot use that"):
+            assert words in told
+        french = await use(wire, cast.CAMILLE, "jobs", "show", job=failed, locale="fr")
+        assert "prise par un ouvrier" in text_of(french)
+        assert "échouée" in text_of(french)
+
+
+async def test_what_a_member_was_told_is_not_shown(wire):
+    job_id = add_job(wire.engine, JobState.SUCCEEDED)
+    async with wire.bot():
+        for command in ("show", "watch"):
+            said = await use(wire, cast.CAMILLE, "jobs", command, job=job_id)
+            assert "what a member was told" not in repr(said)
+
+
+async def test_a_watched_message_follows_its_job_to_the_end(wire):
+    job_id = add_job(wire.engine, kind=JobKind.FINETUNE, model="coco")
+    async with wire.bot():
+        said = await use(wire, cast.CAMILLE, "jobs", "watch", job=job_id)
+        assert "Kept current" in text_of(said)
+        taken = claim_job(wire.engine, job_id, "finetune-host-1")
+        await eventually(lambda: "State: running" in text_of(said))
+        progress = {"step": 3, "steps": 9, "loss": 1.23456, "seconds_left": 61}
+        run(wire.engine, report_progress, taken, progress)
+        await eventually(lambda: "3/9" in text_of(said))
+        assert "loss 1.235" in text_of(said)
+        assert "1 min 1 s" in text_of(said)
+        await use(wire, cast.CAMILLE, "jobs", "cancel", job=job_id)
+        await eventually(lambda: "State: stopping" in text_of(said))
+        from core.jobs.ledger import confirm_cancel
+
+        run(wire.engine, confirm_cancel, taken)
+        await eventually(lambda: "State: cancelled" in text_of(said))
+        assert "Not kept current" in text_of(said)
+
+
+async def test_a_waiting_job_is_cancelled_and_tried_again(wire):
+    job_id = add_job(wire.engine)
+    async with wire.bot():
+        said = await use(wire, cast.CAMILLE, "jobs", "cancel", job=job_id)
+        assert "is cancelled" in said["content"]
+        assert read_job(wire.engine, job_id).state == "cancelled"
+        said = await use(wire, cast.CAMILLE, "jobs", "cancel", job=job_id)
+        assert "is cancelled" in said["content"]
+        said = await use(wire, cast.CAMILLE, "jobs", "retry", job=job_id)
+        (new_id,) = await wire.queued()
+        assert new_id in said["content"]
+        assert said["flags"] & EPHEMERAL
+        # Its hint went to its queue at once.
+        await eventually(lambda: read_job(wire.engine, new_id).dispatched_at is not None)
+        said = await use(wire, cast.CAMILLE, "jobs", "retry", job=job_id)
+        assert "already" in said["content"]
+        assert new_id in said["content"]
+        bring(wire, new_id, JobState.SUCCEEDED)
+        said = await use(wire, cast.CAMILLE, "jobs", "retry", job=new_id, locale="fr")
+        assert "ne peut pas être réessayé" in said["content"]
+        said = await use(wire, cast.CAMILLE, "jobs", "cancel", job=new_id)
+        assert "ended before" in said["content"]
+
+
+async def test_suggestions_are_of_the_guild_and_of_what_the_command_can_do(wire):
+    waiting = add_job(wire.engine)
+    failed = add_job(wire.engine, JobState.FAILED)
+    done = add_job(wire.engine, JobState.SUCCEEDED, kind=JobKind.FINETUNE, model="coco")
+    foreign = add_job(wire.engine, guild_id=OTHER_GUILD)
+    async with wire.bot():
+        boss = cast.CAMILLE
+        assert await suggested(wire, boss, "jobs", "show", "job") == [done, failed, waiting]
+        assert await suggested(wire, boss, "jobs", "cancel", "job") == [waiting]
+        assert await suggested(wire, boss, "jobs", "retry", "job") == [failed]
+        assert await suggested(wire, boss, "jobs", "watch", "job", typed="Coco done") == [done]
+        assert await suggested(wire, boss, "jobs", "show", "job", typed=failed) == [failed]
+        assert await suggested(wire, boss, "jobs", "show", "job", typed=foreign) == []
+        salon = {"channel": cast.SALON}
+        assert await suggested(wire, cast.BRUNO, "jobs", "show", "job", **salon) == [foreign]
+
+
+@pytest.mark.parametrize("command", ON_ONE_JOB)
+async def test_another_guild_s_admin_gets_nothing_with_any_identifier(wire, command):
+    ids = [
+        add_job(wire.engine, state, kind, model="secret-model")
+        for state in JobState
+        for kind in JobKind
+    ]
+    before = rows(wire)
+    async with wire.bot():
+        for job_id in [*ids, "0" * 20, "' OR 1=1 --", "%"]:
+            said = await use(wire, cast.BRUNO, "jobs", command, channel=cast.SALON, job=job_id)
+            assert said["content"] == "There is no such thing here."
+            assert said["embeds"] == []
+            # Nor with words that only the application's owner may use.
+            said = await use(
+                wire, cast.BRUNO, "jobs", command, channel=cast.SALON, job=job_id, scope="all"
+            )
+            assert "may not" in said["content"]
+        assert await suggested(wire, cast.BRUNO, "jobs", command, "job", channel=cast.SALON) == []
+        assert (
+            await suggested(
+                wire, cast.BRUNO, "jobs", command, "job", channel=cast.SALON, scope="all"
+            )
+            == []
+        )
+    assert rows(wire) == before
+
+
+async def test_another_guild_s_admin_lists_nothing(wire):
+    ids = [add_job(wire.engine, state, model="secret-model") for state in JobState]
+    async with wire.bot():
+        for options in (
+            {},
+            *({"state": str(state)} for state in JobState),
+            {"model": "secret-model"},
+        ):
+            said = await use(wire, cast.BRUNO, "jobs", "list", channel=cast.SALON, **options)
+            assert "no such jobs" in text_of(said)
+            assert not any(job_id in repr(said) for job_id in ids)
+
+
+@pytest.mark.parametrize("command", ON_ONE_JOB)
+async def test_who_does_not_manage_the_server_gets_nothing(wire, command):
+    job_id = add_job(wire.engine, member=int(cast.ALICE))
+    before = rows(wire)
+    async with wire.bot():
+        for scope in ({}, {"scope": "all"}):
+            said = await use(wire, cast.ALICE, "jobs", command, job=job_id, locale="fr", **scope)
+            assert "pas le droit" in said["content"]
+            assert said["embeds"] == []
+        said = await use(wire, cast.ALICE, "jobs", "list")
+        assert "may not" in said["content"]
+        assert await suggested(wire, cast.ALICE, "jobs", command, "job") == []
+    assert rows(wire) == before
+
+
+async def test_who_may_not_look_any_more_leafs_no_further(wire):
+    for _ in range(12):
+        add_job(wire.engine)
+    async with wire.bot():
+        said = await use(wire, cast.CAMILLE, "jobs", "list")
+        before = text_of(said)
+        await press(wire, cast.ALICE, said, "Older")
+        assert text_of(said) == before
+        await press(wire, cast.CAMILLE, said, "Older")
+        await eventually(lambda: "Page 2" in text_of(said))
+
+
+async def test_the_owner_of_the_application_sees_every_guild_and_only_if_asked_to(wire):
+    foreign = add_job(wire.engine, guild_id=OTHER_GUILD)
+    async with wire.bot():
+        said = await use(wire, cast.CAMILLE, "jobs", "list", scope="all")
+        assert foreign in text_of(said)
+        said = await use(wire, cast.CAMILLE, "jobs", "show", job=foreign)
+        assert "no such thing" in said["content"]
+        said = await use(wire, cast.CAMILLE, "jobs", "show", job=foreign, scope="all")
+        assert foreign in text_of(said)
+        assert await suggested(wire, cast.CAMILLE, "jobs", "show", "job", scope="all") == [foreign]
+        said = await use(wire, cast.CAMILLE, "jobs", "cancel", job=foreign, scope="all")
+        assert "is cancelled" in said["content"]
+    with Session(wire.engine) as session:
+        assert session.scalar(select(func.count()).where(Job.state == "cancelled")) == 1
+
+
+async def test_the_commands_are_for_those_who_manage_the_server_in_both_languages(wire):
+    async with wire.bot():
+        await eventually(lambda: bool(wire.world.commands))
+    for name, french in (("jobs", "tâches"), ("status", "état")):
+        command = next(c for c in wire.world.commands if c["name"] == name)
+        assert int(command["default_member_permissions"]) == 1 << 5
+        assert command["name_localizations"]["fr"] == french
+    jobs = next(c for c in wire.world.commands if c["name"] == "jobs")
+    assert {o["name"] for o in jobs["options"]} == {"list", *ON_ONE_JOB}
+    for part in jobs["options"]:
+        for option in (part, *part["options"]):
+            assert option["description_localizations"]["fr"], option["name"]
+            assert option["name_localizations"]["fr"], option["name"]

@@ -1,0 +1,62 @@
+import pytest
+
+from core.jobs.presence import announce
+from core.jobs.states import JobState
+from playground import cast
+from tests.bot.jobs.helpers import text_of, use
+from tests.bot.wire import open_wire
+from tests.core.corpora.helpers import add_version
+from tests.core.jobs.jobs_of_guilds import GUILD, OTHER_GUILD, add_job, run
+
+
+@pytest.fixture
+async def wire(sqlite_url, valkey, tmp_path):
+    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+        yield wire
+
+
+async def test_workers_queues_model_and_the_last_error_are_shown(wire):
+    add_version(wire.engine, wire.settings.generation.model)
+    info = {
+        "host": "secret-host",
+        "version": "9.9",
+        "device": "cuda:0",
+        "memory_used_bytes": 3 * 2**30,
+        "memory_total_bytes": 12 * 2**30,
+        "jobs": 2,
+    }
+    run(wire.engine, announce, "generate-secret-host-1", "generate", info)
+    add_job(wire.engine)
+    add_job(wire.engine, JobState.RUNNING)
+    failed = add_job(wire.engine, JobState.FAILED)
+    async with wire.bot():
+        said = await use(wire, cast.CAMILLE, "status")
+        told = text_of(said)
+        assert said["flags"] & 64
+        assert "Somebody works" in told
+        assert "Generation · `cuda:0` · 3.0 of 12.0 GiB · 2 jobs · `9.9`" in told
+        assert wire.settings.generation.model in told
+        assert "answer: 1 waiting, 1 running, the longest for" in told
+        assert failed in told
+        assert "I cannot use that" in told
+        assert "secret-host" not in told
+        french = text_of(await use(wire, cast.CAMILLE, "status", locale="fr"))
+        assert "3,0 sur 12,0 Gio" in french
+
+
+async def test_a_status_ends_at_the_wall(wire):
+    add_job(wire.engine)
+    failed = add_job(wire.engine, JobState.FAILED)
+    add_version(wire.engine, "secret-model", GUILD)
+    add_job(wire.engine, JobState.FAILED, guild_id=OTHER_GUILD)
+    async with wire.bot():
+        told = text_of(await use(wire, cast.BRUNO, "status", channel=cast.SALON))
+        assert "Nobody answers" in told
+        assert failed not in told
+        assert "answer: 0 waiting, 0 running" in told
+        said = await use(wire, cast.BRUNO, "status", channel=cast.SALON, scope="all")
+        assert "may not" in said["content"]
+        said = await use(wire, cast.ALICE, "status")
+        assert "may not" in said["content"]
+        said = await use(wire, cast.CAMILLE, "status", scope="all")
+        assert "answer: 1 waiting" in text_of(said)

@@ -14,6 +14,8 @@ _WORDS = ("Seeds ", "and ", "fruit.")
 class TrivialResponder:
     """Answers everybody alike, without a model."""
 
+    is_alive = True
+
     def ask(
         self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
     ) -> GenerationStream:

@@ -167,8 +167,11 @@ class LeaseKeeper:
         held_before = self._snapshot()
         started = time.monotonic()
         with Session(self._engine) as session, session.begin():
-            renewals = {r.job_id: r for r in renew(session, self.worker_id, self.lease_seconds)}
+            renewed = renew(
+                session, self.worker_id, self.lease_seconds, [h.claim.job_id for h in held_before]
+            )
             announce(session, self.worker_id, self._kind, {**self.info, "jobs": len(held_before)})
+        renewals = {renewal.job_id: renewal for renewal in renewed}
         for held in held_before:
             renewal = renewals.get(held.claim.job_id)
             if renewal is None or renewal.token != held.claim.token:

@@ -14,6 +14,7 @@ A fine-tune from Discord is submitted as ``validating``; :mod:`core.jobs.admissi
 to ``queued``, or to its end.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +106,11 @@ _CLAIM = (
 )
 _RENEW = (
     update(Job)
-    .where(Job.worker_id == bindparam("worker"), Job.state == JobState.RUNNING)
+    .where(
+        Job.id.in_(bindparam("held", expanding=True)),
+        Job.worker_id == bindparam("worker"),
+        Job.state == JobState.RUNNING,
+    )
     .values(lease_until=epoch_now() + bindparam("lease_seconds"))
     .returning(Job.id, Job.token, Job.cancel_requested)
 )
@@ -211,13 +216,17 @@ def is_set_apart(session: Session, job_id: str, crashes: int) -> bool:
     return run(session, _SET_APART, job_id=job_id, crashes=crashes).first() is not None
 
 
-def renew(session: Session, worker_id: str, lease_seconds: float) -> list[Renewal]:
-    """Lengthen every lease that ``worker_id`` still holds, in one statement.
+def renew(
+    session: Session, worker_id: str, lease_seconds: float, job_ids: Collection[str]
+) -> list[Renewal]:
+    """Lengthen the leases of ``job_ids`` that ``worker_id`` still holds, in one statement.
 
     A job that the worker believes to hold and that is missing here, or bears another token, is
-    lost to it.
+    lost to it. One that it has let go of without an end is not named, and runs out.
     """
-    rows = run(session, _RENEW, worker=worker_id, lease_seconds=lease_seconds)
+    rows = run(
+        session, _RENEW, worker=worker_id, lease_seconds=lease_seconds, held=list(job_ids)
+    )
     return [Renewal(row.id, row.token, row.cancel_requested) for row in rows]
 
 

@@ -44,6 +44,15 @@ def test_a_held_lease_outlives_its_first_term(engine, keeper):
     assert read_job(engine, job_id).state == "running"
 
 
+def test_a_job_let_go_of_without_an_end_runs_out_while_its_worker_lives(engine, keeper):
+    job_id = submit_job(engine)
+    with keeper.keeping(claim_job(engine, job_id, lease=LEASE_SECONDS), time.monotonic()):
+        pass
+    time.sleep(LEASE_SECONDS * 2)
+    with Session(engine) as session, session.begin():
+        assert reap(session, max_crashes=4).requeued == (job_id,)
+
+
 def test_a_job_taken_away_stops(engine, keeper):
     job_id = submit_job(engine)
     taken = claim_job(engine, job_id, lease=LEASE_SECONDS)

@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from core.conversations.answers import Question, load_question, write_answer
 from core.db.desk import Desk
-from core.errors import PerroquetError
+from core.errors import LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim
 from core.settings import ChatSettings, GenerationSettings
 from core.transport.stream_writer import StreamWriter
 from core.transport.streams import StreamEntry
-from workers.generation.protocol import GenerationStream, Sampling
+from workers.generation.protocol import EngineLostError, GenerationStream, Sampling
 from workers.generation.serving import ModelPool
 from workers.leases import HeldJob
 from workers.runner import write_within_lease
@@ -64,13 +64,17 @@ class Answerer:
         """
         question: Question = held.brief
         started = time.monotonic()
-        with self._pool.using(question.weights) as responder:
-            held.check()
-            stream = responder.ask(
-                held.claim.job_id, question.utterances, self._sampling(held, question)
-            )
-            held.on_stop(stream.cancel)
-            text, facts = self._relay(held, question, stream)
+        try:
+            with self._pool.using(question.weights) as responder:
+                held.check()
+                stream = responder.ask(
+                    held.claim.job_id, question.utterances, self._sampling(held, question)
+                )
+                held.on_stop(stream.cancel)
+                text, facts = self._relay(held, question, stream)
+        except EngineLostError as exc:
+            # It may be this job that broke it: let the reaper count, and set it apart in time.
+            raise LeaseLostError("The engine broke down under this job.") from exc
         facts["seconds"] = round(time.monotonic() - started, 3)
         self._write(held, question, text, facts)
 

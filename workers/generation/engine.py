@@ -16,6 +16,7 @@ from workers.generation.loading import LoadedModel
 from workers.generation.prefixes import PrefixShelf
 from workers.generation.protocol import (
     Chunk,
+    EngineLostError,
     EngineStats,
     FinishReason,
     GenerationFailedError,
@@ -72,6 +73,7 @@ class ContinuousBatchingEngine:
         # Held while a request is queued, so that none is queued after the last look.
         self._gate = threading.Lock()
         self._is_closed = False
+        self._is_lost = False
         self._steps = 0
         self._generated_tokens = 0
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -83,6 +85,7 @@ class ContinuousBatchingEngine:
         Raises:
             InvalidInputError: the prompt is empty, too long, or holds an id out of range.
             GenerationFailedError: the engine is closed.
+            EngineLostError: it broke down.
         """
         max_new_tokens = self._check(request)
         number = next(self._numbers)
@@ -118,6 +121,11 @@ class ContinuousBatchingEngine:
             self._generated_tokens,
             self._reused_tokens,
         )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it takes requests."""
+        return not self._is_closed
 
     def close(self) -> None:
         """End every answer with an error and free what is held."""
@@ -155,7 +163,12 @@ class ContinuousBatchingEngine:
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:
-            raise GenerationFailedError("The engine is closed.")
+            raise self._refusal()
+
+    def _refusal(self) -> PerroquetError:
+        if self._is_lost:
+            return EngineLostError("The engine broke down.")
+        return GenerationFailedError("The engine is closed.")
 
     def _join(self, number: int, answer: _Answer, total: int) -> None:
         self._answers[number] = answer
@@ -176,10 +189,10 @@ class ContinuousBatchingEngine:
         finally:
             # Whatever ended the loop, nobody may wait for ever.
             with self._gate:
-                self._is_closed = True
+                self._is_lost, self._is_closed = not self._is_closed, True
             self._do_commands()
             for number in list(self._answers):
-                self._fail(number, GenerationFailedError("The engine was closed."))
+                self._fail(number, self._refusal())
 
     def _admit(self) -> None:
         """Let who waits join, with what is known of its prompt; kept prefixes yield the room."""

@@ -20,6 +20,12 @@ class GenerationFailedError(PerroquetError):
     code = "internal"
 
 
+class EngineLostError(PerroquetError):
+    """The engine broke down under this request and perhaps because of it; another may do better."""
+
+    code = "engine-lost"
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen; the names and meanings are those of ``transformers``.
@@ -159,6 +165,11 @@ class Engine(Protocol):
 
     def stats(self) -> EngineStats:
         """How busy it is."""
+        ...
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it takes requests; an engine that broke down or was closed never does again."""
         ...
 
     def close(self) -> None:

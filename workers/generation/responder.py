@@ -42,6 +42,11 @@ class LocalResponder:
         """Device and dtype."""
         return {"device": str(self._loaded.device), "dtype": str(self._loaded.dtype)}
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether its engine takes requests."""
+        return self._engine.is_alive
+
     def close(self) -> None:
         """End the engine's thread and free the weights."""
         self._engine.close()

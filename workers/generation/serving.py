@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
@@ -32,6 +32,11 @@ class Responder(Protocol):
         """Device, dtype and the like, for people."""
         ...
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it answers still; one that broke down never does again."""
+        ...
+
     def close(self) -> None:
         """Free what it holds; answers under way end with an error."""
         ...
@@ -43,11 +48,18 @@ class _Slot:
     users: int = 0
 
 
+@dataclass
+class _Loading:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    wanted: int = 0
+
+
 class ModelPool:
     """Keeps up to ``max_loaded`` models loaded, the least recently used one leaves first.
 
     A model is loaded once however many threads ask for it, and is never unloaded while it answers:
-    where all are busy, the pool holds more than its bound until one is done.
+    where all are busy, the pool holds more than its bound until one is done. One that broke down is
+    loaded anew for whoever asks next.
     """
 
     def __init__(self, load: Callable[[Weights], Responder], max_loaded: int) -> None:
@@ -55,7 +67,7 @@ class ModelPool:
         self._max_loaded = max_loaded
         self._slots: OrderedDict[Weights, _Slot] = OrderedDict()
         self._lock = threading.Lock()
-        self._loading: dict[Weights, threading.Lock] = {}
+        self._loading: dict[Weights, _Loading] = {}
 
     @contextmanager
     def using(self, weights: Weights) -> Iterator[Responder]:
@@ -87,11 +99,9 @@ class ModelPool:
             slot.responder.close()
 
     def _enter(self, weights: Weights) -> _Slot:
-        with self._lock:
-            loading = self._loading.setdefault(weights, threading.Lock())
-        with loading:
+        with self._being_loaded(weights):
             with self._lock:
-                slot = self._slots.get(weights)
+                slot = self._find(weights)
                 if slot is not None:
                     return self._take(weights, slot)
             log.info("model_loading", version=weights.store_path)
@@ -100,6 +110,30 @@ class ModelPool:
             with self._lock:
                 self._slots[weights] = slot
                 return self._take(weights, slot)
+
+    @contextmanager
+    def _being_loaded(self, weights: Weights) -> Iterator[None]:
+        """Keep others from loading the same; the lock goes with the last who wants it."""
+        with self._lock:
+            loading = self._loading.setdefault(weights, _Loading())
+            loading.wanted += 1
+        try:
+            with loading.lock:
+                yield
+        finally:
+            with self._lock:
+                loading.wanted -= 1
+                if not loading.wanted:
+                    del self._loading[weights]
+
+    def _find(self, weights: Weights) -> _Slot | None:
+        slot = self._slots.get(weights)
+        if slot is None or slot.responder.is_alive:
+            return slot
+        log.error("model_broke_down", version=weights.store_path)
+        # Its thread has ended and its weights go with the last of its users.
+        del self._slots[weights]
+        return None
 
     def _take(self, weights: Weights, slot: _Slot) -> _Slot:
         slot.users += 1

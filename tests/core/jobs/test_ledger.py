@@ -127,11 +127,20 @@ def test_a_waiting_job_is_cancelled_at_once(any_engine):
     assert run(any_engine, claim, job_id, "w", 30) is None
 
 
+def test_only_jobs_that_are_named_and_held_are_renewed(any_engine):
+    mine, dropped, other = (submit_job(any_engine) for _ in range(3))
+    for job_id, worker_id in ((mine, "w"), (dropped, "w"), (other, "v")):
+        claim_job(any_engine, job_id, worker_id=worker_id)
+    renewals = run(any_engine, renew, "w", 30, [mine, other])
+    assert [renewal.job_id for renewal in renewals] == [mine]
+    assert run(any_engine, renew, "w", 30, []) == []
+
+
 def test_a_running_job_hears_of_its_cancellation_with_its_next_heartbeat(any_engine):
     job_id = submit_job(any_engine)
     taken = claim_job(any_engine, job_id)
     assert run(any_engine, request_cancel, job_id) == "running"
-    (renewal,) = run(any_engine, renew, "w", 30)
+    (renewal,) = run(any_engine, renew, "w", 30, [job_id])
     assert renewal.cancel_requested
     with pytest.raises(CancelledJobError):
         run(any_engine, succeed, taken, {})

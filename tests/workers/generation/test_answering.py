@@ -8,12 +8,18 @@ from core.conversations.intake import IncomingMessage, ReplyOptions, receive
 from core.conversations.places import Place
 from core.db.desk import Desk
 from core.db.tables import Message, Model, Version
-from core.errors import CancelledJobError, InvalidInputError
+from core.errors import CancelledJobError, InvalidInputError, LeaseLostError
 from core.ids import new_id
 from core.settings import ChatSettings, GenerationSettings
 from tests.workers.ledger_helpers import claim_job, read_job
 from workers.generation.answering import Answerer, EmptyAnswerError
-from workers.generation.protocol import Chunk, FinishReason, GenerationFailedError, GenerationStream
+from workers.generation.protocol import (
+    Chunk,
+    EngineLostError,
+    FinishReason,
+    GenerationFailedError,
+    GenerationStream,
+)
 from workers.generation.serving import ModelPool
 from workers.leases import HeldJob, StopReason
 
@@ -32,6 +38,8 @@ class Script:
         for chunk in self._chunks:
             stream.put(chunk)
         return stream
+
+    is_alive = True
 
     def describe(self):
         return {}
@@ -150,6 +158,15 @@ def test_an_engines_failure_is_the_jobs(engine, desk, version_id):
     subject, _ = answerer(desk, Script(failed))
     with pytest.raises(GenerationFailedError):
         answer(subject, engine, ask(engine))
+
+
+def test_an_engine_that_breaks_down_leaves_its_jobs_to_the_reaper(engine, desk, version_id):
+    lost = Chunk("", 1, FinishReason.ERROR, EngineLostError("It broke down."))
+    held = ask(engine)
+    subject, _ = answerer(desk, Script(Chunk("Hi", 1), lost))
+    with pytest.raises(LeaseLostError):
+        answer(subject, engine, held)
+    assert read_job(engine, held.claim.job_id).state == "running"
 
 
 def test_a_job_that_must_stop_cancels_its_answer(engine, desk, version_id):

@@ -8,6 +8,7 @@ from core.errors import InvalidInputError
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import load_model
 from workers.generation.protocol import (
+    EngineLostError,
     FinishReason,
     GenerationFailedError,
     GenerationRequest,
@@ -265,8 +266,9 @@ def test_an_engine_that_dies_leaves_nobody_waiting(loaded, engine, monkeypatch):
         raise SystemExit
 
     monkeypatch.setattr(engine._scheduler, "plan", die)
-    with pytest.raises(GenerationFailedError):
+    with pytest.raises(EngineLostError):
         text_of(ask(engine, (5, 6)))
     engine._thread.join(5)
-    with pytest.raises(GenerationFailedError):
+    assert not engine.is_alive
+    with pytest.raises(EngineLostError):
         ask(engine, (5, 6))

@@ -17,6 +17,7 @@ class CountingResponder:
     def __init__(self, name: str) -> None:
         self.name = name
         self.is_closed = False
+        self.is_alive = True
 
     def ask(self, request_id, utterances, sampling):
         raise NotImplementedError
@@ -42,6 +43,18 @@ class Loader:
             raise ModelUnreadableError("Damaged.")
         self.loaded.append(store_path)
         return CountingResponder(store_path)
+
+
+def test_a_model_that_broke_down_is_loaded_anew_for_who_asks_next():
+    loader = Loader()
+    pool = ModelPool(loader, 2)
+    with pool.using(Weights("a")) as first:
+        first.is_alive = False
+        with pool.using(Weights("a")) as second:
+            assert second is not first
+    with pool.using(Weights("a")) as third:
+        assert third is second
+    assert loader.loaded == ["a", "a"]
 
 
 def test_a_model_is_loaded_once_however_many_ask():

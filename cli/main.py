@@ -46,6 +46,18 @@ app.add_typer(
 )
 
 
+class _JobsGroup(LazyGroup):
+    origin = "cli.jobs:jobs_app"
+
+
+app.add_typer(
+    typer.Typer(no_args_is_help=True, cls=_JobsGroup),
+    name="jobs",
+    help="List, show, watch, cancel and retry jobs of every server.",
+    rich_help_panel=_LOOK,
+)
+
+
 @app.command(rich_help_panel=_RUN)
 def up() -> None:
     """Run everything on this machine until Ctrl-C: the bot, its workers, Valkey, the playground.

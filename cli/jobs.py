@@ -1,0 +1,258 @@
+"""``perroquet jobs``: the same questions to the ledger as ``/jobs`` in Discord, for every guild."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from cli.wiring import open_database, read_settings
+from core.corpora.uploads import Uploads
+from core.db.engines import reading
+from core.errors import PerroquetError
+from core.jobs.actions import cancel_job, retry_job
+from core.jobs.finding import ALL_GUILDS, Filters, Scope
+from core.jobs.queries import JobDetail, JobSummary, list_jobs, show_job
+from core.jobs.since import parse_since
+from core.jobs.states import JobKind, JobState
+
+_OPERATOR = 0
+_POLL_SECONDS = 1.0
+_STYLES = {
+    JobState.RUNNING: "cyan",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "dim",
+}
+
+jobs_app = typer.Typer(
+    no_args_is_help=True, help="List, show, watch, cancel and retry jobs of every server."
+)
+
+_Job = Annotated[str, typer.Argument(metavar="JOB", help="The id of a job.")]
+_Guild = Annotated[int | None, typer.Option(help="Only of the Discord server with this id.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class JobEndedBadlyError(PerroquetError):
+    """A watched job failed or was cancelled; the message says which and why."""
+
+    code = "job-ended-badly"
+
+
+@jobs_app.command("list")
+def list_command(
+    state: Annotated[JobState | None, typer.Option(help="Only in this state.")] = None,
+    kind: Annotated[JobKind | None, typer.Option(help="Only of this kind.")] = None,
+    member: Annotated[int | None, typer.Option(help="Only what this Discord user asked.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only what this model did or became.")] = None,
+    since: Annotated[str | None, typer.Option(help="30m, 24h, 7d or 2026-11-23.")] = None,
+    guild: _Guild = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many.")] = 20,
+    before: Annotated[str | None, typer.Option(help="Only jobs older than this one.")] = None,
+    as_json: _Json = False,
+) -> None:
+    """List jobs, the newest first."""
+    filters = Filters(
+        state, kind, member, model, parse_since(since, time.time()) if since else None
+    )
+    with open_database(read_settings()) as engine, Session(reading(engine)) as session:
+        page = list_jobs(session, _scope(guild), filters, limit=limit, before=before)
+    if as_json:
+        _print_json({"jobs": [asdict(job) for job in page.jobs], "next_before": page.next_before})
+        return
+    console = Console()
+    console.print(_draw_list(page.jobs) if page.jobs else "There are no such jobs.")
+    if page.next_before:
+        console.print(f"Older ones: --before {page.next_before}", style="dim")
+
+
+@jobs_app.command()
+def show(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
+    """Show one job with its timeline. Exit code 1 where there is none of this id."""
+    with open_database(read_settings()) as engine:
+        detail = _read(engine, _scope(guild), job)
+    if as_json:
+        _print_json(asdict(detail))
+    else:
+        Console().print(_draw_detail(detail))
+
+
+@jobs_app.command()
+def watch(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
+    """Follow one job to its end; with --json a line for each change.
+
+    Exit code 0 where it succeeds, 1 where it fails or is cancelled.
+    """
+    with open_database(read_settings()) as engine:
+        changes = _follow(engine, _scope(guild), job)
+        detail = _print_changes(changes) if as_json else _show_changes(changes)
+    if detail.summary.state is not JobState.SUCCEEDED:
+        reason = detail.error or f"The job was {detail.summary.state}."
+        raise JobEndedBadlyError(reason, job=job)
+
+
+@jobs_app.command()
+def cancel(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
+    """Cancel a job that waits, or ask the worker that runs it to stop.
+
+    Exit code 0 where it is cancelled or will stop, 1 where it had ended before.
+    """
+    settings = read_settings()
+    with open_database(settings) as engine, Session(engine) as session, session.begin():
+        done = cancel_job(session, _scope(guild), job)
+    if done.corpus_id is not None:
+        Uploads(settings.store_url).remove(done.corpus_id)
+    if as_json:
+        _print_json({"job": job, "state": done.state})
+    elif done.state is JobState.CANCELLED:
+        Console().print("The job is cancelled.")
+    elif done.state is JobState.RUNNING:
+        Console().print("Its worker is asked to stop.")
+    if done.state in (JobState.SUCCEEDED, JobState.FAILED):
+        raise JobEndedBadlyError(f"The job had {done.state} before.", job=job)
+
+
+@jobs_app.command()
+def retry(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
+    """Submit a failed or cancelled job again; prints the id of the new one.
+
+    Exit code 1 where it cannot be tried again.
+    """
+    with open_database(read_settings()) as engine, Session(engine) as session, session.begin():
+        # The relay sends the hint, so this works while nothing else runs.
+        hint = retry_job(session, _scope(guild), job, asked_by=_OPERATOR)
+    if as_json:
+        _print_json({"job": job, "retried_as": hint.job_id})
+    else:
+        sys.stdout.write(hint.job_id + "\n")
+
+
+def _scope(guild: int | None) -> Scope:
+    return ALL_GUILDS if guild is None else guild
+
+
+def _read(engine: Engine, scope: Scope, job_id: str) -> JobDetail:
+    with Session(reading(engine)) as session:
+        return show_job(session, scope, job_id)
+
+
+def _follow(engine: Engine, scope: Scope, job_id: str) -> Iterator[JobDetail]:
+    """The job each time that it changed, until its end."""
+    shown = None
+    while shown is None or not shown.summary.state.is_final:
+        if shown is not None:
+            time.sleep(_POLL_SECONDS)
+        detail = _read(engine, scope, job_id)
+        if detail != shown:
+            yield detail
+        shown = detail
+
+
+def _print_changes(changes: Iterator[JobDetail]) -> JobDetail:
+    for detail in changes:
+        sys.stdout.write(json.dumps(asdict(detail)) + "\n")
+        sys.stdout.flush()
+    return detail
+
+
+def _show_changes(changes: Iterator[JobDetail]) -> JobDetail:
+    """A live screen; where nobody looks, such as in a log, only its last state."""
+    with Live(console=Console(), auto_refresh=False) as live:
+        for detail in changes:
+            live.update(_draw_detail(detail), refresh=True)
+    return detail
+
+
+def _draw_list(jobs: tuple[JobSummary, ...]) -> Table:
+    table = Table("job", "kind", "state", "model", "asked by", "server", "submitted", "took")
+    for job in jobs:
+        table.add_row(
+            job.id,
+            job.kind,
+            _state(job),
+            job.model or "",
+            str(job.requester_id) if job.requester_id else "operator",
+            str(job.guild_id or ""),
+            _clock(job.created_at),
+            _took(job),
+        )
+    return table
+
+
+def _draw_detail(detail: JobDetail) -> RenderableType:
+    job = detail.summary
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(detail).items():
+        if value not in (None, "", {}):
+            facts.add_row(Text(name, style="dim"), value if isinstance(value, Text) else str(value))
+    parts: list[RenderableType] = [facts]
+    steps = job.progress.get("steps")
+    if isinstance(steps, int) and steps > 0:
+        step = job.progress.get("step", 0)
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(ProgressBar(total=steps, completed=step, width=40), f"{step}/{steps}")
+        parts.append(bar)
+    timeline = Table("time", "event", "figures", title="timeline", title_justify="left")
+    for entry in detail.timeline:
+        timeline.add_row(_clock(entry.at), entry.type, _figures(entry.data))
+    return Group(*parts, timeline)
+
+
+def _facts(detail: JobDetail) -> dict[str, Any]:
+    job, place = detail.summary, detail.place
+    return {
+        "job": job.id,
+        "kind": job.kind,
+        "state": _state(job),
+        "model": job.model,
+        "server": job.guild_id,
+        "asked by": job.requester_id or "operator",
+        "in the queue": f"{place.position} of {place.length}" if place else None,
+        "took": _took(job),
+        "attempts": f"{detail.attempts} ({detail.crashes} lost workers)",
+        "worker": detail.worker_id,
+        "error": f"{detail.error} ({job.error_code})" if job.error_code else None,
+        "options": _figures(detail.options),
+        "result": _figures(detail.result),
+        "progress": _figures(job.progress),
+    }
+
+
+def _state(job: JobSummary) -> Text:
+    word = "paused" if job.is_paused else str(job.state)
+    if job.state is JobState.RUNNING and job.cancel_requested:
+        word = "stopping"
+    return Text(word, style=_STYLES.get(job.state, "yellow"))
+
+
+def _took(job: JobSummary) -> str:
+    if job.started_at is None or job.finished_at is None:
+        return ""
+    return f"{max(0.0, job.finished_at - job.started_at):.1f} s"
+
+
+def _clock(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _figures(data: dict[str, Any]) -> str:
+    """The plain values of an object, one after the other; lists and such are for ``--json``."""
+    plain = {k: v for k, v in data.items() if isinstance(v, str | int | float)}
+    shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items())
+    return ", ".join(shown)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")

@@ -1,6 +1,7 @@
 """``/finetune start``: a server teaches its own model. Translates and delegates."""
 
 import discord
+import structlog
 from discord import app_commands
 from discord.ext import commands
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,10 +18,14 @@ from core.conversations.places import Place
 from core.db.desk import Desk
 from core.errors import PerroquetError
 
+log = structlog.get_logger(__name__)
+
 _MOST_CHOICES = 25
 _MOST_PROMPTS = 5
 _PROMPT_CHARACTERS = 200
-_NEEDED = discord.Permissions(view_channel=True, send_messages=True, embed_links=True)
+_NEEDED = discord.Permissions(
+    view_channel=True, send_messages=True, embed_links=True, attach_files=True
+)
 _OPTIONS = (
     "file", "name", "rights", "base", "method", "epochs", "learning_rate", "seed", "prompts",
     "file2", "file3", "file4", "file5",
@@ -102,8 +107,13 @@ def make_finetune_cog(
                 options=options,
                 attached=tuple(Attached(a.filename, a.url, a.size) for a in attached),
             )
-            await interaction.followup.send(await take(request, locale), ephemeral=True)
+            sentence = await take(request, locale)
             keeper.wake()
+            try:
+                await interaction.followup.send(sentence, ephemeral=True)
+            except discord.HTTPException as exc:
+                # After a quarter of an hour the token is dead; the board says all that matters.
+                log.info("finetune_answer_late", code=exc.code)
 
         @start.autocomplete("base")
         async def complete_base(

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from bot.finetune.downloading import Attached, AttachmentDownloader, UploadTooLargeError
 from core.catalog.bases import Base, find_base, is_shared_name
 from core.conversations.places import Place
-from core.corpora.submissions import NewFinetune, Submitted, submit_finetune
+from core.corpora.submissions import NewFinetune, Submitted, count_open, submit_finetune
 from core.corpora.uploads import UploadedFile, Uploads
 from core.db.desk import Desk
 from core.errors import InvalidInputError, NotFoundError, ServiceUnavailableError
@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 _NAME_LENGTH = 40
 _FILE_NAME_LENGTH = 100
+# Each may hold an upload of the largest size, so those that nobody starts must not fill the store.
+_MOST_OPEN = 5
 
 
 class ModelNameError(InvalidInputError):
@@ -38,6 +40,12 @@ class ModelNameTakenError(InvalidInputError):
     """One of the operator's models has this name."""
 
     code = "model-name-taken"
+
+
+class TooManyOpenError(InvalidInputError):
+    """The server has ``data["limit"]`` fine-tunes that are not ended."""
+
+    code = "too-many-open"
 
 
 class NoBaseError(InvalidInputError):
@@ -96,7 +104,8 @@ class FinetuneIntake:
             The fine-tune's id.
 
         Raises:
-            ModelNameError, ModelNameTakenError, NoBaseError: nothing was downloaded.
+            ModelNameError, ModelNameTakenError, NoBaseError, TooManyOpenError: nothing was
+                downloaded.
             UploadForeignError, UploadGoneError, UploadTooLargeError: nothing is kept.
             ServiceUnavailableError: Discord or the store cannot be reached.
             SQLAlchemyError: the database cannot be reached.
@@ -124,6 +133,8 @@ class FinetuneIntake:
             log.warning("upload_not_removed", corpus=corpus_id, error=str(exc))
 
     def _check(self, session: Session, request: FinetuneRequest, model: str) -> Base:
+        if count_open(session, request.place.guild_id) >= _MOST_OPEN:
+            raise TooManyOpenError("Too many fine-tunes are not ended.", limit=_MOST_OPEN)
         if is_shared_name(session, model):
             raise ModelNameTakenError(f"“{model}” is one of the operator's models.", name=model)
         name = request.base or self._default_base

@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from core.conversations.places import Place, open_place
@@ -20,7 +20,7 @@ from core.db.tables import Board, Corpus, Job, Version
 from core.errors import InvalidInputError, NotFoundError
 from core.jobs.admission import admit, amend, refuse
 from core.jobs.ledger import Claim, NewJob, request_cancel, submit, succeed
-from core.jobs.states import JobKind, JobState
+from core.jobs.states import FINAL_STATES, JobKind, JobState
 
 
 class NotReadYetError(InvalidInputError):
@@ -125,6 +125,16 @@ def submit_finetune(session: Session, new: NewFinetune) -> Submitted:
     )
     session.flush()
     return Submitted(job_id, validation_id)
+
+
+def count_open(session: Session, guild_id: int | None) -> int:
+    """How many fine-tunes of a guild are not ended, those that wait for their admin included."""
+    query = select(func.count()).where(
+        Job.guild_id.is_not_distinct_from(guild_id),
+        Job.kind == JobKind.FINETUNE,
+        Job.state.not_in(FINAL_STATES),
+    )
+    return session.scalar(query) or 0
 
 
 def load_validation(session: Session, held: Claim) -> Validation:

@@ -34,7 +34,7 @@ method-lora = LoRA
 method-full = full weights
 
 finetune-rights-missing = I take files in only from those who have the rights to them. Discord forbids learning from messages that were taken through its API, so such files are not allowed either. If you have the rights, set `rights` to true.
-finetune-cannot-write = I may not post here. Give me the permissions to see this channel, to send messages and to embed links, or use another channel.
+finetune-cannot-write = I may not post here. Give me the permissions to see this channel, to send messages, to embed links and to attach files, or use another channel.
 finetune-taken-in =
     { $count ->
         [one] I have your file and am reading it now. The report appears in this channel.
@@ -109,7 +109,7 @@ report-tokens-value = { $tokens }, of which { $learnt } are learnt
 report-languages = Languages
 report-unknown = not recognised
 report-dropped = Left out
-report-dropped-value = { $duplicates } duplicates, { $empty } empty
+report-dropped-value = duplicates: { $duplicates }, empty: { $empty }
 report-masked = Masked
 report-masked-value =
     { $count ->
@@ -165,6 +165,7 @@ failure-upload-lost = `{ $file }` got lost on its way to the worker. Please uplo
 failure-upload-too-large = That is more than the { $limit } MiB I may take in. Use fewer or packed files.
 failure-model-name = I need at least one letter from a to z or a digit in the name.
 failure-model-name-taken = “{ $name }” is one of the operator's models. Please choose another name.
+failure-too-many-open = { $limit } fine-tunes of this server are still open. Start, cancel or wait for one of them first.
 failure-no-base = There is no base model “{ $model }” here. Leave `base` out to take the default one.
 failure-not-read-yet = I am still reading the corpus.
 failure-not-found = That fine-tune is not here any more.

@@ -34,7 +34,7 @@ method-lora = LoRA
 method-full = poids complets
 
 finetune-rights-missing = Je n’accepte de fichiers que de qui en a les droits. Discord interdit d’apprendre des messages pris par son API ; de tels fichiers ne sont donc pas admis non plus. Si tu as les droits, mets `droits` à vrai.
-finetune-cannot-write = Je ne peux pas écrire ici. Donne-moi les permissions de voir ce salon, d’envoyer des messages et d’intégrer des liens, ou choisis un autre salon.
+finetune-cannot-write = Je ne peux pas écrire ici. Donne-moi les permissions de voir ce salon, d’envoyer des messages, d’intégrer des liens et de joindre des fichiers, ou choisis un autre salon.
 finetune-taken-in =
     { $count ->
         [one] J’ai ton fichier et je le lis. Le rapport paraîtra dans ce salon.
@@ -109,7 +109,7 @@ report-tokens-value = { $tokens }, dont { $learnt } sont appris
 report-languages = Langues
 report-unknown = non reconnues
 report-dropped = Écartés
-report-dropped-value = { $duplicates } doublons, { $empty } vides
+report-dropped-value = doublons : { $duplicates }, vides : { $empty }
 report-masked = Masqués
 report-masked-value =
     { $count ->
@@ -165,6 +165,7 @@ failure-upload-lost = `{ $file }` s’est perdu en route vers l’ouvrier. Envoi
 failure-upload-too-large = C’est plus que les { $limit } Mio que je peux prendre. Envoie moins de fichiers, ou compressés.
 failure-model-name = Il me faut au moins une lettre de a à z ou un chiffre dans le nom.
 failure-model-name-taken = « { $name } » est un modèle de l’hébergeur. Choisis un autre nom.
+failure-too-many-open = { $limit } affinages de ce serveur sont encore ouverts. Commences-en un, annule ou attends d’abord.
 failure-no-base = Il n’y a pas de modèle de base « { $model } » ici. Omets `base` pour prendre celui par défaut.
 failure-not-read-yet = Je suis encore en train de lire le corpus.
 failure-not-found = Cet affinage n’est plus ici.

@@ -213,6 +213,30 @@ async def test_what_cannot_be_taken_in_is_refused_and_nothing_is_kept(
     assert [f for f in (tmp_path / "store").rglob("*") if f.is_file()] == []
 
 
+async def test_a_server_that_leaves_too_many_open_takes_no_more_in(wire):
+    async with wire.bot():
+        for number in range(5):
+            said = await start(wire, ("pairs.jsonl", PAIRS), name=f"coco {number}")
+            assert "your file" in said["content"]
+        refused = await start(wire, ("pairs.jsonl", PAIRS))
+        assert "5 fine-tunes" in refused["content"]
+        elsewhere = await start(wire, ("pairs.jsonl", PAIRS), user=cast.BRUNO, channel=cast.SALON)
+        assert "your file" in elsewhere["content"]
+        await eventually(lambda: "reading" in title(wire))
+        await press(wire, cast.CAMILLE, board(wire), "Cancel")
+        await eventually(lambda: "cancelled" in title(wire))
+        said = await start(wire, ("pairs.jsonl", PAIRS))
+        assert "your file" in said["content"]
+
+
+async def test_a_channel_the_bot_may_not_write_in_is_refused_at_once(wire):
+    wire.world.forbidden_channels.add(cast.GENERAL)
+    async with wire.bot():
+        refused = await start(wire, ("pairs.jsonl", PAIRS))
+        assert "may not post here" in refused["content"]
+    assert jobs(wire, JobKind.FINETUNE) == []
+
+
 async def test_bases_are_suggested_within_the_wall(wire):
     from playground.interactions import AUTOCOMPLETE
     from tests.core.corpora.helpers import add_version

@@ -2,12 +2,13 @@
 
 import re
 import threading
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 
 from core.ids import ID_PATTERN
 from core.jobs.states import JobKind
@@ -53,6 +54,10 @@ def consume(
         threading.Thread(target=begin_drain, name="drain", daemon=True).start()
 
     worker_shutting_down.connect(drain, weak=False)
+    # Whoever listens here does the logging; Celery would raise the level to its own.
+    setup_logging.connect(_keep_logging, weak=False)
+    # Celery fears for root what a pickled message could do; hints are JSON and hold one id.
+    warnings.filterwarnings("ignore", r"(?s).*superuser privileges", RuntimeWarning)
     app.Worker(
         hostname=f"{kind}@%h",
         queues=[queue_of(kind)],
@@ -61,6 +66,9 @@ def consume(
         without_gossip=True,
         without_mingle=True,
         without_heartbeat=True,
-        loglevel="WARNING",
         quiet=True,
     ).start()
+
+
+def _keep_logging(**_: Any) -> None:
+    """Logging is configured already (core.logging)."""

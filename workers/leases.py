@@ -104,6 +104,8 @@ class LeaseKeeper:
         self.worker_id = worker_id
         self.lease_seconds = lease_seconds
         self.info: dict[str, Any] = {}
+        # What changes from beat to beat; called from the keeper's thread.
+        self.observe: Callable[[], dict[str, Any]] = dict
         self._engine = engine
         self._kind = kind
         self._held: dict[str, HeldJob] = {}
@@ -170,7 +172,8 @@ class LeaseKeeper:
             renewed = renew(
                 session, self.worker_id, self.lease_seconds, [h.claim.job_id for h in held_before]
             )
-            announce(session, self.worker_id, self._kind, {**self.info, "jobs": len(held_before)})
+            facts = {**self.info, **self.observe(), "jobs": len(held_before)}
+            announce(session, self.worker_id, self._kind, facts)
         renewals = {renewal.job_id: renewal for renewal in renewed}
         for held in held_before:
             renewal = renewals.get(held.claim.job_id)

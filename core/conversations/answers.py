@@ -69,6 +69,12 @@ class Question:
     stream: str
 
 
+def find_weights(session: Session, version_id: str | None) -> Weights | None:
+    """Where the weights of a version lie, or None where it is retired or never was."""
+    row = run(session, _STORE_PATHS, version=version_id).one_or_none()
+    return None if row is None else Weights(row.store_path, row.base_path)
+
+
 def load_question(session: Session, held: Claim, *, max_messages: int) -> Question:
     """Read what the job asks.
 
@@ -77,8 +83,8 @@ def load_question(session: Session, held: Claim, *, max_messages: int) -> Questi
         ForgottenError: the message is gone.
     """
     version_id = held.payload["version_id"]
-    paths = run(session, _STORE_PATHS, version=version_id).one_or_none()
-    if paths is None:
+    weights = find_weights(session, version_id)
+    if weights is None:
         raise NothingPublishedError(
             "No model is published yet; add one with `perroquet models add`."
         )
@@ -95,7 +101,7 @@ def load_question(session: Session, held: Claim, *, max_messages: int) -> Questi
         utterances=tuple(
             Utterance(row.role, row.author_name, row.content) for row in reversed(newest_first)
         ),
-        weights=Weights(paths.store_path, paths.base_path),
+        weights=weights,
         version_id=version_id,
         sampling=held.payload["sampling"],
         stream=held.payload["stream"],

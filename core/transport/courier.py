@@ -27,6 +27,7 @@ def make_celery(settings: Settings) -> Celery:
         task_store_errors_even_if_ignored=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
         worker_prefetch_multiplier=1,
         worker_enable_remote_control=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

@@ -1,18 +1,30 @@
 """The generation worker: composition, and the hand-over from Celery."""
 
+import threading
 from collections.abc import Callable
 
-from core.conversations.answers import Weights
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from transformers.utils.logging import disable_progress_bar
+
+from core.catalog.resolution import resolve_version
+from core.conversations.answers import Weights, find_weights
+from core.errors import PerroquetError
 from core.jobs.states import JobKind
 from core.settings import Settings
 from core.transport.courier import make_celery
 from models_store.store import ModelStore
 from workers.celery_worker import consume
 from workers.generation.answering import Answerer
+from workers.generation.hardware import describe_device
+from workers.generation.loading import choose_device
 from workers.generation.responder import load_responder
 from workers.generation.serving import ModelPool, Responder
-from workers.process import build_process
+from workers.process import WorkerProcess, build_process
 from workers.runner import JobRunner
+
+log = structlog.get_logger(__name__)
 
 
 def run_generation_worker(
@@ -24,6 +36,8 @@ def run_generation_worker(
         settings: the installation's.
         load: makes a responder of a version's store path; by default from the model store.
     """
+    # Bars are for terminals; a log says once that a model is loaded.
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
     process = build_process(settings, JobKind.GENERATE)
     pool = ModelPool(load or _store_loader(settings), settings.generation.max_loaded_models)
     answerer = Answerer(process.desk, pool, process.streams, settings.generation, settings.chat)
@@ -40,7 +54,10 @@ def run_generation_worker(
         runner.drain()
         process.drain()
 
+    device = choose_device(settings.generation.device)
+    process.keeper.observe = lambda: {**describe_device(device), "models": pool.describe()}
     process.start()
+    threading.Thread(target=_warm_up, args=(process, pool), name="warm-up", daemon=True).start()
     try:
         consume(
             make_celery(settings),
@@ -53,6 +70,23 @@ def run_generation_worker(
     finally:
         pool.close()
         process.close()
+
+
+def _warm_up(process: WorkerProcess, pool: ModelPool) -> None:
+    """Load the default model before somebody waits for it; whoever asks meanwhile shares it."""
+    model = process.settings.generation.model
+
+    def find(session: Session) -> Weights | None:
+        return find_weights(session, resolve_version(session, None, None, model))
+
+    try:
+        weights = process.desk.hand_in(find).result()
+        if weights is not None:
+            with pool.using(weights):
+                pass
+    except (PerroquetError, SQLAlchemyError) as exc:
+        # Whoever asks for it will be told; this was only to be early.
+        log.warning("warm_up_failed", model=model, error=str(exc))
 
 
 def _store_loader(settings: Settings) -> Callable[[Weights], Responder]:

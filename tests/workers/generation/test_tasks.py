@@ -1,0 +1,100 @@
+"""The generation worker as a whole: a real process, SQL, Valkey, and a real tiny model."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.catalog.registry import StoredVersion, register_version
+from core.conversations.intake import IncomingMessage, ReplyOptions, receive
+from core.conversations.places import Place
+from core.db.tables import Job, Worker
+from core.jobs.outbox import Hint
+from core.jobs.states import JobKind
+from core.settings import load_settings
+from core.transport.courier import make_publishing_celery, send_hint
+from models_store.store import ModelStore
+
+SECONDS = 60
+
+
+@pytest.fixture
+def settings_of(database_url, valkey, tmp_path):
+    environment = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": valkey.url,
+        "PERROQUET_REDIS__KEY_PREFIX": valkey.key_prefix,
+        "PERROQUET_DATA_DIR": str(tmp_path / "data"),
+        "PERROQUET_GENERATION__MODEL": "tiny",
+        "PERROQUET_GENERATION__MAX_NEW_TOKENS": "8",
+        "PERROQUET_GENERATION__TORCH_THREADS": "1",
+        "PERROQUET_LOG__LEVEL": "info",
+    }
+    return environment, load_settings(environment, tmp_path / "none")
+
+
+def publish(engine, settings, folder) -> None:
+    store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
+    stored = store.publish(folder, "models/tiny/1", {})
+    with Session(engine) as session, session.begin():
+        register_version(
+            session,
+            model="tiny",
+            guild_id=None,
+            source="test",
+            stored=StoredVersion(stored.path, stored.manifest_sha256, stored.total_bytes, {}),
+        )
+
+
+def wait_for(condition, log):
+    deadline = time.monotonic() + SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    return found
+
+
+def test_a_worker_loads_its_model_early_answers_and_drains(
+    engine, settings_of, tiny_gpt2_folder, tmp_path
+):
+    environment, settings = settings_of
+    publish(engine, settings, tiny_gpt2_folder)
+    log = tmp_path / "worker.log"
+    with log.open("w") as out:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "workers.main", "generate"],
+            env={**os.environ, **environment},
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        wait_for(lambda: "model_loaded" in log.read_text(), log)
+        with Session(engine) as session, session.begin():
+            message = IncomingMessage(Place(5, 7, "Guild"), None, 1, "Alice", "hello")
+            job_id = receive(session, message, ReplyOptions("tiny", "bot-0", {}))
+        send_hint(make_publishing_celery(settings), Hint(job_id, JobKind.GENERATE, 0))
+
+        def ended():
+            with Session(engine) as session:
+                job = session.get(Job, job_id)
+                return job if job.finished_at is not None else None
+
+        job = wait_for(ended, log)
+        # A model of random weights may also have nothing to say.
+        assert job.state == "succeeded" or job.error_code == "empty-answer", job.error
+        with Session(engine) as session:
+            (info,) = session.scalars(select(Worker.info))
+        assert info["device"] == "cpu"
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0, log.read_text()
+        with Session(engine) as session:
+            assert session.scalars(select(Worker.info)).all() == []
+    finally:
+        if worker.poll() is None:
+            worker.kill()
+            worker.wait()

@@ -24,7 +24,10 @@ def draw_progress(
         return catalogue.say(view.locale, key, **arguments)
 
     step, steps = int(progress["step"]), int(progress["steps"])
-    embed.description = f"{bar(step, steps)}\n{embed.description}"
+    is_running = view.state is JobState.RUNNING
+    # While all goes its way the figures say enough.
+    said = "" if is_running and view.wish is None else embed.description
+    embed.description = f"{bar(step, steps)}\n{said}".strip()
     rows = [
         ("run-step", say("run-step-value", step=step, steps=steps)),
         ("run-epoch", say("run-number", number=decimal(progress["epoch"], 2))),
@@ -36,7 +39,7 @@ def draw_progress(
             "run-validation-value", loss=decimal(loss, 3), step=at, best=curve.best_step or 0
         )
         rows.append(("run-validation-loss", value))
-    if view.state is JobState.RUNNING:
+    if is_running:
         speed = decimal(progress["tokens_per_second"], 0)
         rows.append(("run-speed", say("run-speed-value", speed=speed)))
         rows.append(("run-left", duration(progress["seconds_left"])))

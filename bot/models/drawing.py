@@ -9,7 +9,9 @@ from bot.catalogue import Catalogue
 from bot.finetune.wording import clipped, decimal, duration
 from core.catalog.registry import CatalogEntry
 
+# Discord takes 25 fields and 6,000 characters in all.
 _MAX_MODELS = 25
+_MAX_CHARACTERS = 5500
 _MAX_VERSIONS = 10
 _MEBIBYTE = 2**20
 
@@ -39,11 +41,13 @@ def draw_list(
     )
     for model, is_shared, versions in models[:_MAX_MODELS]:
         owner = catalogue.say(locale, "models-shared" if is_shared else "models-own")
+        name = f"{clipped(model, 80)} · {owner}"
         lines = [_line(catalogue, locale, v, answering) for v in versions[:_MAX_VERSIONS]]
-        embed.add_field(
-            name=f"{clipped(model, 80)} · {owner}", value="\n".join(lines), inline=False
-        )
-    left = len(models) - _MAX_MODELS
+        value = "\n".join(lines)
+        if len(embed) + len(name) + len(value) > _MAX_CHARACTERS:
+            break
+        embed.add_field(name=name, value=value, inline=False)
+    left = len(models) - len(embed.fields)
     if left > 0:
         embed.set_footer(text=catalogue.say(locale, "models-list-more", count=left))
     return embed

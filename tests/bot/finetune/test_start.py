@@ -274,7 +274,8 @@ async def test_the_command_is_for_those_who_manage_the_server(wire):
     (start_command,) = command["options"]
     for option in start_command["options"]:
         assert option["description_localizations"]["fr"], option["name"]
-        assert option["name_localizations"]["fr"], option["name"]
+        assert 0 < len(option["name_localizations"]["fr"]) <= 32, option["name"]
+        assert max(map(len, option["description_localizations"].values())) <= 100
 
 
 async def test_a_board_that_cannot_be_shown_lets_nothing_wait_for_ever(wire):

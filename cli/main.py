@@ -141,6 +141,16 @@ def finetune(
 
 
 @app.command(rich_help_panel=_LOOK)
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check this installation, with a fix for each failure. Exit code 1 where anything failed."""
+    from cli.doctor.command import doctor as run
+
+    run(as_json=as_json)
+
+
+@app.command(rich_help_panel=_LOOK)
 def migrate() -> None:
     """Bring the database to the newest schema."""
     from cli.wiring import open_database, read_settings

@@ -1,0 +1,51 @@
+"""The model store: what is written there can be read again."""
+
+import os
+import secrets
+from pathlib import Path
+
+import fsspec
+
+from cli.doctor.findings import Finding, failed, ok
+from cli.doctor.machine import nearest_existing
+from core.settings import mask_url
+
+_FIX = (
+    "Correct STORE_URL, its credentials and permissions: this user must be able to write, read "
+    "and delete there."
+)
+
+
+def check_store(url: str) -> Finding:
+    """Whether a small file can be written, read and deleted."""
+    shown = mask_url(url)
+    if url.startswith("file://"):
+        folder = Path(url.removeprefix("file://"))
+        if not folder.exists():
+            return _check_parent(folder)
+    content = secrets.token_bytes(64)
+    try:
+        files, root = fsspec.core.url_to_fs(url)
+        path = f"{root.rstrip('/')}/doctor-{secrets.token_hex(8)}"
+        files.pipe_file(path, content)
+        try:
+            is_same = files.cat_file(path) == content
+        finally:
+            files.rm_file(path)
+    except Exception as exc:  # noqa: BLE001 - each of fsspec's file systems raises its own
+        return failed("store", f"{shown} cannot be used: {_reason(exc)}", _FIX)
+    if not is_same:
+        return failed("store", f"{shown} gives back other bytes than were written", _FIX)
+    return ok("store", f"{shown} can be written and read")
+
+
+def _check_parent(folder: Path) -> Finding:
+    above = nearest_existing(folder)
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        return failed("store", f"{folder} cannot be made in {above}", _FIX)
+    return ok("store", f"{folder} will be made at first use")
+
+
+def _reason(exc: Exception) -> str:
+    lines = str(exc).strip().splitlines()
+    return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__

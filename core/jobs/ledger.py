@@ -10,6 +10,7 @@ States::
                  ▲          │
                  └──────────┘  release (a drain), reap (a crash)
 
+Once the end of a running job was asked for, each way out of ``running`` leads to ``cancelled``.
 A fine-tune from Discord is submitted as ``validating``; :mod:`core.jobs.admission` leads from there
 to ``queued``, or to its end.
 """
@@ -18,7 +19,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, case, insert, null, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
@@ -72,9 +73,16 @@ _IS_HELD = (
 )
 
 
-def _leave_running(state: JobState, *guards: ColumnElement[bool], **values: Any) -> Update:
+def _leave_running(
+    state: ColumnElement[str] | JobState, *guards: ColumnElement[bool], **values: Any
+) -> Update:
     """The fenced statement that takes a held job into another state."""
     return update(Job).where(_IS_HELD, *guards).values(state=state, lease_until=None, **values)
+
+
+def _unless_cancelled(value: Any, otherwise: Any = None) -> ColumnElement[Any]:
+    """A column's new value, or another one where the end of the job was asked for first."""
+    return case((Job.cancel_requested, null() if otherwise is None else otherwise), else_=value)
 
 
 _SUBMIT = insert(Job.__table__)  # type: ignore[arg-type]
@@ -121,17 +129,22 @@ _SUCCEED = _leave_running(
     result=bindparam("new_result", type_=Job.result.type),
 )
 _FAIL = _leave_running(
-    JobState.FAILED,
+    _unless_cancelled(JobState.FAILED, JobState.CANCELLED),
     finished_at=epoch_now(),
     result=bindparam("new_result", type_=Job.result.type),
-    error_code=bindparam("new_code"),
-    error=bindparam("new_error"),
+    error_code=_unless_cancelled(bindparam("new_code", type_=Job.error_code.type)),
+    error=_unless_cancelled(bindparam("new_error", type_=Job.error.type)),
 )
 _REPORT_PROGRESS = (
     update(Job).where(_IS_HELD).values(result=bindparam("new_result", type_=Job.result.type))
 )
 _CONFIRM_CANCEL = _leave_running(JobState.CANCELLED, finished_at=epoch_now())
-_RELEASE = _leave_running(JobState.QUEUED, worker_id=None, dispatched_at=None)
+_RELEASE = _leave_running(
+    _unless_cancelled(JobState.QUEUED, JobState.CANCELLED),
+    worker_id=None,
+    dispatched_at=None,
+    finished_at=_unless_cancelled(null(), epoch_now()),
+)
 _SET_APART = select(Job.id).where(
     Job.id == bindparam("job_id"),
     Job.state == JobState.QUEUED,
@@ -224,9 +237,7 @@ def renew(
     A job that the worker believes to hold and that is missing here, or bears another token, is
     lost to it. One that it has let go of without an end is not named, and runs out.
     """
-    rows = run(
-        session, _RENEW, worker=worker_id, lease_seconds=lease_seconds, held=list(job_ids)
-    )
+    rows = run(session, _RENEW, worker=worker_id, lease_seconds=lease_seconds, held=list(job_ids))
     return [Renewal(row.id, row.token, row.cancel_requested) for row in rows]
 
 
@@ -257,6 +268,8 @@ def report_progress(session: Session, held: Claim, progress: dict[str, Any]) -> 
 def fail(session: Session, held: Claim, error: PerroquetError) -> None:
     """End the job with what went wrong; its code is what the locales translate.
 
+    Where its end was asked for first, it ends cancelled.
+
     Raises:
         LeaseLostError: the job is no longer held under this token.
     """
@@ -284,6 +297,8 @@ def confirm_cancel(session: Session, held: Claim) -> None:
 
 def release(session: Session, held: Claim) -> None:
     """Give the job back unfinished; a drain is no crash. It is owed again at once.
+
+    Where its end was asked for, it ends cancelled: queued, nobody might ever claim it.
 
     Raises:
         LeaseLostError: the job is no longer held under this token.

@@ -23,7 +23,7 @@ from core.db.engines import reading
 from core.errors import PerroquetError
 from core.jobs.actions import cancel_job, retry_job
 from core.jobs.finding import ALL_GUILDS, Filters, Scope
-from core.jobs.queries import JobDetail, JobSummary, list_jobs, show_job
+from core.jobs.queries import JobDetail, JobSummary, Page, list_jobs, show_job
 from core.jobs.since import parse_since
 from core.jobs.states import JobKind, JobState
 
@@ -68,7 +68,7 @@ def list_command(
         state, kind, member, model, parse_since(since, time.time()) if since else None
     )
     with open_database(read_settings()) as engine, Session(reading(engine)) as session:
-        page = list_jobs(session, _scope(guild), filters, limit=limit, before=before)
+        page = _gather(session, _scope(guild), filters, limit, before)
     if as_json:
         _print_json({"jobs": [asdict(job) for job in page.jobs], "next_before": page.next_before})
         return
@@ -141,6 +141,19 @@ def retry(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
 
 def _scope(guild: int | None) -> Scope:
     return ALL_GUILDS if guild is None else guild
+
+
+def _gather(
+    session: Session, scope: Scope, filters: Filters, limit: int, before: str | None
+) -> Page:
+    """So many jobs, however far back they are: nobody waits for a shell within a second."""
+    page = list_jobs(session, scope, filters, limit=limit, before=before)
+    while page.next_before and len(page.jobs) < limit:
+        more = list_jobs(
+            session, scope, filters, limit=limit - len(page.jobs), before=page.next_before
+        )
+        page = Page(page.jobs + more.jobs, more.next_before)
+    return page
 
 
 def _read(engine: Engine, scope: Scope, job_id: str) -> JobDetail:

@@ -33,9 +33,10 @@ _SHOWN_FIGURES = ("attempt", "step", "steps", "loss", "crashes")
 def draw_page(catalogue: Catalogue, locale: str, page: Page, number: int) -> discord.Embed:
     """A page of a list; ``number`` counts from 1."""
     lines = [_line(catalogue, locale, job) for job in page.jobs]
+    nothing = "jobs-none-here" if page.next_before else "jobs-none"
     embed = discord.Embed(
         title=catalogue.say(locale, "jobs-title"),
-        description="\n".join(lines) or catalogue.say(locale, "jobs-none"),
+        description="\n".join(lines) or catalogue.say(locale, nothing),
         colour=discord.Colour.blurple(),
     )
     embed.set_footer(text=catalogue.say(locale, "jobs-page", number=number))

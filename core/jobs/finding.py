@@ -6,7 +6,8 @@ belongs to another guild is as if it did not exist; :data:`ALL_GUILDS` is for th
 Lists are paged by the last id seen instead of an offset, so that page 1000 costs what page 1 costs.
 Where a list is filtered by state or kind, each pair of them is read from its own stretch of an
 index, and the newest of all stretches make the page: a filter that matches one job in a million
-finds it without reading the million. A filter by model has no index; see :class:`Filters`.
+finds it without reading the million. A filter by model has no index: it looks through a bounded
+stretch of jobs, and the page after goes on from there.
 """
 
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ Scope = int | Literal[_Wall.ALL_GUILDS]
 # The characters of ids in their order, which is that of their text.
 _DIGITS = "".join(sorted({character for character in ID_PATTERN if character.isalnum()}))
 _TIME_DIGITS, _ID_DIGITS = 10, 20
+# So many jobs a filter by model looks through for one page.
+LOOK_BACK = 20_000
 # Ids are made by the clocks of hosts, times of creation by the database's.
 _CLOCK_SLACK_SECONDS = 3600.0
 
@@ -44,8 +47,7 @@ class Filters:
     Attributes:
         state, kind: of the job.
         member_id: who asked for it.
-        model: the name of the model that answered, or that a fine-tune makes. It is read from each
-            job's payload, back to the birth of the model's oldest version.
+        model: the name of the model that answered, or that a fine-tune makes.
         since: submitted at this time or later, in seconds since 1970 UTC.
         id_prefix: the first characters of the id.
     """
@@ -63,23 +65,52 @@ def within(scope: Scope) -> tuple[ColumnElement[bool], ...]:
     return () if scope is ALL_GUILDS else (Job.guild_id == scope,)
 
 
-def page_query(
-    session: Session, scope: Scope, filters: Filters, limit: int, before: str | None
-) -> Select[Any] | None:
-    """The statement of a page, or None where nothing can match. Public for who explains it."""
+@dataclass(frozen=True)
+class Search:
+    """How a page is found.
+
+    ``query`` gives its rows; None where nothing can match. ``floor`` is the oldest job that it
+    looks at, where there may be more before it; None where it looks at all.
+    """
+
+    query: Select[Any] | None
+    floor: str | None
+
+
+def plan_page(
+    session: Session,
+    scope: Scope,
+    filters: Filters,
+    limit: int,
+    before: str | None,
+    look_back: int = LOOK_BACK,
+) -> Search:
+    """The statement that finds a page.
+
+    Args:
+        session: an open transaction.
+        scope: whose jobs.
+        filters: which of them.
+        limit: how many at the most.
+        before: only jobs with lower ids.
+        look_back: how many jobs a filter by model looks through.
+    """
     bounds = [*within(scope), *_bounds(filters, before)]
     wanted = _wanted_models(session, scope, filters)
     if wanted == {}:
-        return None
-    if filters.member_id is None and (filters.state or filters.kind or wanted):
+        return Search(None, None)
+    if filters.member_id is not None:
+        return Search(_of_one_member(filters, bounds, wanted, limit), None)
+    floor = None
+    if wanted:
+        floor = session.scalar(
+            select(Job.id).where(*bounds).order_by(Job.id.desc()).offset(look_back - 1).limit(1)
+        )
+        bounds += [] if floor is None else [Job.id >= floor]
+    if filters.state or filters.kind or wanted:
         stretches = [[*bounds, *pair] for pair in _pairs(filters, wanted)]
-        return _merge(stretches, limit).where(*within(scope))
-    conditions = [*bounds, *_of_member(filters), *_of_models(wanted)]
-    if filters.state:
-        conditions.append(Job.state == filters.state)
-    if filters.kind:
-        conditions.append(Job.kind == filters.kind)
-    return select(*COLUMNS).where(*conditions).order_by(Job.id.desc()).limit(limit)
+        return Search(_merge(stretches, limit).where(*within(scope)), floor)
+    return Search(_newest(bounds, limit), None)
 
 
 COLUMNS = (
@@ -99,6 +130,25 @@ COLUMNS = (
     Job.wish,
 )
 _Conditions = list[ColumnElement[bool]]
+
+
+def _newest(conditions: _Conditions, limit: int) -> Select[Any]:
+    return select(*COLUMNS).where(*conditions).order_by(Job.id.desc()).limit(limit)
+
+
+def _of_one_member(
+    filters: Filters,
+    bounds: _Conditions,
+    wanted: dict[JobKind, ColumnElement[bool]] | None,
+    limit: int,
+) -> Select[Any]:
+    """One person's jobs are few enough to look at each."""
+    conditions = [*bounds, Job.requester_id == filters.member_id, *_of_models(wanted)]
+    if filters.state:
+        conditions.append(Job.state == filters.state)
+    if filters.kind:
+        conditions.append(Job.kind == filters.kind)
+    return _newest(conditions, limit)
 
 
 def _merge(stretches: list[_Conditions], limit: int) -> Select[Any]:
@@ -132,10 +182,6 @@ def _bounds(filters: Filters, before: str | None) -> Iterator[ColumnElement[bool
     if filters.id_prefix:
         yield Job.id >= filters.id_prefix
         yield Job.id <= filters.id_prefix.ljust(_ID_DIGITS, _DIGITS[-1])
-
-
-def _of_member(filters: Filters) -> _Conditions:
-    return [] if filters.member_id is None else [Job.requester_id == filters.member_id]
 
 
 def _of_models(wanted: dict[JobKind, ColumnElement[bool]] | None) -> _Conditions:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from core.db.clock import epoch_now
 from core.db.tables import Job, JobEvent, Model, Version
 from core.errors import NotFoundError
-from core.jobs.finding import COLUMNS, Filters, Scope, page_query, visible_models, within
+from core.jobs.finding import COLUMNS, Filters, Scope, plan_page, visible_models, within
 from core.jobs.states import JobKind, JobState, JobWish
 
 # Words of conversations never leave the answer they belong to.
@@ -46,7 +46,10 @@ class JobSummary:
 
 @dataclass(frozen=True)
 class Page:
-    """Jobs, the newest first. ``next_before`` leads to the page after; None at the end."""
+    """Jobs, the newest first. ``next_before`` leads to the page after; None at the end.
+
+    A page of one model's jobs may be short, and even empty, with more of them on the pages after.
+    """
 
     jobs: tuple[JobSummary, ...]
     next_before: str | None
@@ -125,13 +128,11 @@ def list_jobs(
         limit: how many to a page.
         before: the ``next_before`` of the page before this one.
     """
-    query = page_query(session, scope, filters or Filters(), limit + 1, before)
-    if query is None:
-        return Page((), None)
-    rows = list(session.execute(query))
+    search = plan_page(session, scope, filters or Filters(), limit + 1, before)
+    rows = [] if search.query is None else list(session.execute(search.query))
     names = _model_names(session, scope, rows[:limit])
     jobs = tuple(_summary(row, names) for row in rows[:limit])
-    return Page(jobs, jobs[-1].id if len(rows) > limit else None)
+    return Page(jobs, jobs[-1].id if len(rows) > limit else search.floor)
 
 
 def show_job(session: Session, scope: Scope, job_id: str) -> JobDetail:

@@ -44,6 +44,7 @@ job-state-paused = paused
 
 jobs-title = 🦜 Jobs
 jobs-none = There are no such jobs.
+jobs-none-here = There are none among these; “Older” searches on.
 jobs-page = Page { $number }
 jobs-newer = Newer
 jobs-older = Older

@@ -44,6 +44,7 @@ job-state-paused = en pause
 
 jobs-title = 🦜 Tâches
 jobs-none = Il n’y a pas de telles tâches.
+jobs-none-here = Il n’y en a pas parmi celles-ci ; « Plus anciennes » cherche plus loin.
 jobs-page = Page { $number }
 jobs-newer = Plus récentes
 jobs-older = Plus anciennes

@@ -13,7 +13,7 @@ from core.db.tables import Job
 from core.errors import NotFoundError
 from core.ids import new_id
 from core.jobs.events import record
-from core.jobs.finding import ALL_GUILDS, Filters, first_id, page_query
+from core.jobs.finding import ALL_GUILDS, Filters, first_id, plan_page
 from core.jobs.ledger import report_progress
 from core.jobs.queries import count_states, list_jobs, queue_states, show_job
 from core.jobs.states import JobKind, JobState
@@ -104,6 +104,23 @@ def test_a_model_is_that_of_the_answer_and_that_of_the_fine_tune(any_engine):
     assert names == {answer: "coco", tune: "coco", other: "parrot", stray: None}
 
 
+def test_a_search_for_a_model_goes_on_where_the_page_before_stopped_looking(
+    any_engine, monkeypatch
+):
+    monkeypatch.setattr(plan_page, "__defaults__", (4,))
+    version = add_version(any_engine, "coco", GUILD)
+    old = [add_job(any_engine, version_id=version) for _ in range(2)]
+    for _ in range(9):
+        add_job(any_engine, version_id="x" * 20)
+    young = [add_job(any_engine, kind=JobKind.FINETUNE, model="coco") for _ in range(3)]
+    found, pages, before = [], [], None
+    while not pages or before is not None:
+        page = listed(any_engine, model="coco", limit=2, before=before)
+        found, pages, before = [*found, *ids(page)], [*pages, len(page.jobs)], page.next_before
+    assert sorted(found) == sorted([*old, *young])
+    assert 0 in pages, "an empty page still leads on"
+
+
 def test_since_and_the_first_characters_of_an_id_narrow_a_list(any_engine):
     old = add_job(any_engine)
     set_job(any_engine, old, created_at=epoch_now() - 3600)
@@ -189,9 +206,8 @@ def test_lists_and_counts_are_read_from_an_index(any_engine):
     add_many(any_engine, 20_000)
     with Session(any_engine) as session:
         for scope, filters, index in INDEXES:
-            plan = explain(
-                session, page_query(session, scope, Filters(**filters), 11, first_id(2e9))
-            )
+            search = plan_page(session, scope, Filters(**filters), 11, first_id(2e9))
+            plan = explain(session, search.query)
             assert index in plan, (scope, filters, plan)
             assert "Seq Scan" not in plan
             assert "SCAN jobs" not in plan

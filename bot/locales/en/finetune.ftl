@@ -122,9 +122,9 @@ report-split-value = { $train } training, { $validation } validation, { $test } 
 report-run = Run
 report-run-value = { $base }, { $method }, epochs: { $epochs }
 report-steps = Effort
-report-steps-value = { $steps } steps, { $time }
+report-steps-value = about { $steps } steps, { $time }
 report-time-unknown = time unknown until the first run
-report-time-about = about { $time }
+report-time-about = { $time }
 
 corpus-warning-little-text = There is less than a megabyte of text. The model learns its tone and a few facts, not much more.
 corpus-warning-one-speaker = Only one person speaks. The model learns to talk like them, not to answer.

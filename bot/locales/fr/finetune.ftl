@@ -122,9 +122,9 @@ report-split-value = { $train } entraînement, { $validation } validation, { $te
 report-run = Affinage
 report-run-value = { $base }, { $method }, époques : { $epochs }
 report-steps = Effort
-report-steps-value = { $steps } pas, { $time }
+report-steps-value = environ { $steps } pas, { $time }
 report-time-unknown = durée inconnue avant le premier affinage
-report-time-about = environ { $time }
+report-time-about = { $time }
 
 corpus-warning-little-text = Il y a moins d’un mégaoctet de texte. Le modèle apprendra un ton et quelques faits, guère plus.
 corpus-warning-one-speaker = Une seule personne parle. Le modèle apprendra à parler comme elle, pas à répondre.

@@ -16,6 +16,7 @@ from playground.world import DIRECT, Event, World
 _DISPATCH, _HEARTBEAT, _IDENTIFY, _RESUME, _RECONNECT = 0, 1, 2, 6, 7
 _REQUEST_MEMBERS, _INVALID_SESSION, _HELLO, _HEARTBEAT_ACK = 8, 9, 10, 11
 _HEARTBEAT_MILLISECONDS = 41_250
+_ROUND_TRIP_SECONDS = 0.05
 _REPLAYED = 5_000
 _AUTHENTICATION_FAILED, _INVALID_SEQUENCE = 4004, 4007
 _MESSAGE_CONTENT_INTENT = 1 << 15
@@ -74,6 +75,9 @@ class Gateway:
                     continue
                 message = json.loads(frame.data)
                 if message["op"] == _HEARTBEAT:
+                    # discord.py notes when it sent a heartbeat after it has; an answer that is
+                    # there sooner looks to it like a heartbeat's interval of delay.
+                    await asyncio.sleep(_ROUND_TRIP_SECONDS)
                     await connection.send(json.dumps({"op": _HEARTBEAT_ACK}))
                 elif message["op"] in (_IDENTIFY, _RESUME) and session is None:
                     session = await self._open(connection, message)

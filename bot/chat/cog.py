@@ -41,9 +41,11 @@ class ChatCog(commands.Cog):
         self._desk = desk
         self._catalogue = catalogue
         self._max_characters = max_characters
-        self._taking: set[asyncio.Task[str | None]] = set()
-        self._waiting = 0
+        self._taking = 0
+        # Messages that wait for longer than is worth silence, and channels that were told so.
+        self._overdue: set[int] = set()
         self._told: set[int] = set()
+        self._hints: set[asyncio.Task[None]] = set()
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
@@ -64,38 +66,31 @@ class ChatCog(commands.Cog):
 
     async def _answer(self, message: discord.Message, text: str, locale: LocaleCode) -> None:
         """Take a message in; while the database is away it waits here, and its author is told."""
-        if len(self._taking) >= _MAX_WAITING:
-            log.error("message_lost", waiting=len(self._taking))
+        if self._taking >= _MAX_WAITING:
+            log.error("message_lost", waiting=self._taking)
             return
-        taking = asyncio.create_task(
-            keep_trying(lambda: self._intake.take(message, text, locale)), name="take-message"
-        )
-        self._taking.add(taking)
-        taking.add_done_callback(self._taking.discard)
-        await asyncio.wait({taking}, timeout=_PATIENCE_SECONDS)
-        if not taking.done():
-            await self._wait_for_database(taking, message, locale)
-        await taking
-
-    async def _wait_for_database(
-        self, taking: "asyncio.Task[str | None]", message: discord.Message, locale: LocaleCode
-    ) -> None:
-        """Tell the author, once a channel and outage, and wait."""
-        self._waiting += 1
+        self._taking += 1
+        loop = asyncio.get_running_loop()
+        telling = loop.call_later(_PATIENCE_SECONDS, self._tell_of_outage, message, locale)
         try:
-            if message.channel.id not in self._told:
-                self._told.add(message.channel.id)
-                await self._hint(message, self._catalogue.say(locale, "chat-database-down"))
-            await asyncio.wait({taking})
+            await keep_trying(lambda: self._intake.take(message, text, locale))
         finally:
-            self._waiting -= 1
-            if not self._waiting:
+            telling.cancel()
+            self._taking -= 1
+            self._overdue.discard(message.id)
+            if not self._overdue:
                 self._told.clear()
 
-    async def cog_unload(self) -> None:
-        """End what still waits; its authors were told, and ask again."""
-        for taking in self._taking:
-            taking.cancel()
+    def _tell_of_outage(self, message: discord.Message, locale: LocaleCode) -> None:
+        """Tell the author that the message waits, once a channel and outage."""
+        self._overdue.add(message.id)
+        if message.channel.id in self._told:
+            return
+        self._told.add(message.channel.id)
+        text = self._catalogue.say(locale, "chat-database-down")
+        hint = asyncio.create_task(self._hint(message, text))
+        self._hints.add(hint)
+        hint.add_done_callback(self._hints.discard)
 
     @commands.Cog.listener()
     async def on_raw_message_delete(self, event: discord.RawMessageDeleteEvent) -> None:

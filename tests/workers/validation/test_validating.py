@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import subprocess
+import sys
+import threading
 import time
 
 import pytest
@@ -15,10 +18,11 @@ from models_store.store import ModelStore
 from tests.core.corpora.helpers import add_version, run, submit
 from tests.workers.ledger_helpers import read_job
 from workers.finetuning.corpus.prepared import hash_prepared
-from workers.leases import LeaseKeeper
+from workers.leases import LeaseKeeper, StopReason
 from workers.runner import JobRunner
 from workers.upkeep.loop import conclude_once
 from workers.validation import validating
+from workers.validation.child import REQUEST, RESULT
 from workers.validation.validating import Validator, ValidatorParts
 
 PAIRS = "".join(
@@ -39,7 +43,7 @@ class Bench:
         self.desk = Desk(engine)
         self.desk.start()
         self.scratch = tmp_path / "validations"
-        keeper = LeaseKeeper(engine, "w", "upkeep", 30.0)
+        self.keeper = LeaseKeeper(engine, "w", "upkeep", 30.0)
         validator = Validator(
             ValidatorParts(
                 self.desk, self.store, self.uploads, self.scratch, "You are Coco.", **parts
@@ -47,7 +51,7 @@ class Bench:
         )
         self.runner = JobRunner(
             self.desk,
-            keeper,
+            self.keeper,
             isolate_after_crashes=2,
             work=validator.validate,
             ended=lambda _claim: None,
@@ -150,3 +154,33 @@ def test_what_was_cancelled_meanwhile_leaves_no_corpus_behind(bench, monkeypatch
     bench.runner.run(submitted.validation_id)
     assert read_job(bench.engine, submitted.validation_id).state == "cancelled"
     assert bench.store.list_versions() == ["models/base/1"]
+
+
+def test_a_drained_validation_goes_back_unharmed_and_is_done_again(bench):
+    submitted = bench.submit(PAIRS)
+    thread = threading.Thread(target=bench.runner.run, args=(submitted.validation_id,))
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not list(bench.scratch.glob("*/request.json")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    bench.keeper.stop_all(StopReason.DRAINED)
+    thread.join(30)
+    job = read_job(bench.engine, submitted.validation_id)
+    assert (job.state, job.crashes, job.dispatched_at) == ("queued", 0, None)
+    assert list(bench.scratch.iterdir()) == []
+    bench.runner.run(submitted.validation_id)
+    assert run(bench.engine, read_board, submitted.job_id).is_read
+
+
+def test_the_child_ends_with_its_parent(tmp_path):
+    (tmp_path / REQUEST).write_text("{}")
+    ended = subprocess.run(
+        [sys.executable, "-m", "workers.validation.child", str(tmp_path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert not (tmp_path / RESULT).exists()

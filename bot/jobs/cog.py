@@ -11,7 +11,7 @@ from discord.ext import commands
 
 from bot.catalogue import Catalogue, locale_code
 from bot.jobs.pages import JobPages
-from bot.jobs.permission import Doorkeeper
+from bot.jobs.permission import Doorkeeper, think
 from bot.jobs.steering import JobSteering
 from bot.jobs.suggesting import ALL, ANY, OPEN, RETRYABLE, Suggester
 from bot.jobs.watches import Watched, Watches
@@ -80,11 +80,12 @@ def make_jobs_cog(
             scope: str | None = None,
         ) -> None:
             """Show a page of jobs, with buttons to leaf through the others."""
+            await think(interaction)
             filters = make_filters(state, kind, member, model, since)
             locale = locale_code(str(interaction.locale))
             pages = JobPages(catalogue, desk, doorkeeper, locale, filters, wants_all=scope == ALL)
             embed = await pages.draw(interaction)
-            await interaction.response.send_message(embed=embed, view=pages, ephemeral=True)
+            await interaction.edit_original_response(embed=embed, view=pages)
 
         @app_commands.command(
             name=text(catalogue, "command-jobs-show-name"),
@@ -97,9 +98,10 @@ def make_jobs_cog(
             self, interaction: discord.Interaction, job: str, scope: str | None = None
         ) -> None:
             """Show one job with its timeline."""
+            await think(interaction)
             watched = await watched_by(interaction, job, scope)
             embed = watches.draw(watched, await watches.read(watched), is_over=True)
-            await interaction.response.send_message(embed=embed.remove_footer(), ephemeral=True)
+            await interaction.edit_original_response(embed=embed.remove_footer())
 
         @app_commands.command(
             name=text(catalogue, "command-jobs-watch-name"),
@@ -112,11 +114,12 @@ def make_jobs_cog(
             self, interaction: discord.Interaction, job: str, scope: str | None = None
         ) -> None:
             """Show one job, and keep the message current."""
+            await think(interaction)
             watched = await watched_by(interaction, job, scope)
             watches.check_room()
             detail = await watches.read(watched)
             embed = watches.draw(watched, detail)
-            await interaction.response.send_message(embed=embed, ephemeral=True)
+            await interaction.edit_original_response(embed=embed)
             if not detail.summary.state.is_final:
                 watches.begin(watched, embed, interaction.edit_original_response)
 
@@ -131,12 +134,11 @@ def make_jobs_cog(
             self, interaction: discord.Interaction, job: str, scope: str | None = None
         ) -> None:
             """Cancel what waits, or ask what runs to stop."""
+            await think(interaction)
             watched = await watched_by(interaction, job, scope)
             state = await steering.cancel(watched.scope, job)
             key = f"jobs-cancel-{state}" if state in _CANCEL_SAID else "jobs-cancel-ended"
-            await interaction.response.send_message(
-                catalogue.say(watched.locale, key), ephemeral=True
-            )
+            await interaction.edit_original_response(content=catalogue.say(watched.locale, key))
 
         @app_commands.command(
             name=text(catalogue, "command-jobs-retry-name"),
@@ -149,13 +151,14 @@ def make_jobs_cog(
             self, interaction: discord.Interaction, job: str, scope: str | None = None
         ) -> None:
             """Do again what failed or was cancelled."""
+            await think(interaction)
             watched = await watched_by(interaction, job, scope)
             try:
                 new_id = await steering.retry(watched.scope, job, asked_by=interaction.user.id)
                 sentence = catalogue.say(watched.locale, "jobs-retried", job=new_id)
             except AlreadyRetriedError as exc:
                 sentence = catalogue.say(watched.locale, "jobs-retried-already", **exc.data)
-            await interaction.response.send_message(sentence, ephemeral=True)
+            await interaction.edit_original_response(content=sentence)
 
     async def watched_by(
         interaction: discord.Interaction, job_id: str, scope: str | None

@@ -4,14 +4,19 @@ from dataclasses import replace
 from typing import Any
 
 import discord
+import structlog
 from discord import app_commands
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.catalogue import Catalogue, LocaleCode
 from bot.jobs.drawing import draw_page
 from bot.jobs.permission import Doorkeeper
 from core.db.desk import Desk
+from core.errors import ServiceUnavailableError
 from core.jobs.finding import Filters, Scope
 from core.jobs.queries import Page, list_jobs
+
+log = structlog.get_logger(__name__)
 
 PAGE_LENGTH = 10
 # Discord forgets how to edit a message that only one person sees after fifteen minutes.
@@ -69,12 +74,14 @@ class JobPages(discord.ui.View):
         /,
     ) -> None:
         """Say why a press did nothing."""
-        key = "error-service-unavailable"
         if isinstance(error, app_commands.AppCommandError):
             key = "error-missing-permissions"
-        await interaction.response.send_message(
-            self._catalogue.say(self._locale, key), ephemeral=True
-        )
+        elif isinstance(error, SQLAlchemyError | ServiceUnavailableError):
+            key = "error-service-unavailable"
+        else:
+            log.error("page_failed", exc_info=error)
+            key = "error-internal"
+        await interaction.followup.send(self._catalogue.say(self._locale, key), ephemeral=True)
 
     async def _read(self, scope: Scope) -> Page:
         before = self._starts[-1]
@@ -95,12 +102,13 @@ class JobPages(discord.ui.View):
         await self._turn(interaction, taken_back=before)
 
     async def _turn(self, interaction: discord.Interaction, taken_back: list[str | None]) -> None:
+        await interaction.response.defer()
         try:
             embed = await self.draw(interaction)
         except Exception:
             self._starts = taken_back
             raise
-        await interaction.response.edit_message(embed=embed, view=self)
+        await interaction.edit_original_response(embed=embed, view=self)
 
     def _button(self, key: str, press: Any) -> discord.ui.Button[Any]:
         button: discord.ui.Button[Any] = discord.ui.Button(

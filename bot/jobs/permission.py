@@ -42,3 +42,8 @@ class Doorkeeper:
         if not interaction.permissions.manage_guild:
             raise app_commands.MissingPermissions(["manage_guild"])
         return interaction.guild_id
+
+
+async def think(interaction: discord.Interaction) -> None:
+    """Take a command in, for its asker's eyes only: Discord waits three seconds and no longer."""
+    await interaction.response.defer(ephemeral=True, thinking=True)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from bot.catalogue import Catalogue, locale_code
 from bot.finetune.failures import say_failure
 from bot.finetune.wording import clipped, decimal, duration
-from bot.jobs.permission import Doorkeeper
+from bot.jobs.permission import Doorkeeper, think
 from bot.translation import text
 from core.catalog.resolution import resolve_version
 from core.db.desk import Desk
@@ -61,13 +61,14 @@ def make_status_cog(
         )
         async def status(self, interaction: discord.Interaction, scope: str | None = None) -> None:
             """Show workers, queues and the last error."""
+            await think(interaction)
             allowed = await doorkeeper.scope_of(interaction, wants_all=scope == "all")
             found = await desk.read(
                 lambda session: read_status(session, allowed, interaction.channel_id, default_model)
             )
             locale = locale_code(str(interaction.locale))
             embed = draw_status(catalogue, locale, found)
-            await interaction.response.send_message(embed=embed, ephemeral=True)
+            await interaction.edit_original_response(embed=embed)
 
     return StatusCog()
 

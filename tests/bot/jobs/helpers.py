@@ -9,6 +9,7 @@ from tests.bot.wire import eventually
 from tests.core.jobs.jobs_of_guilds import bring_to
 
 STRING, USER = 3, 6
+LOADING = 1 << 7
 
 
 async def use(wire, user: str, *path: str, channel=cast.GENERAL, locale="en-US", **options) -> dict:
@@ -18,7 +19,9 @@ async def use(wire, user: str, *path: str, channel=cast.GENERAL, locale="en-US",
     data = make_data(wire, path, given)
     pending = wire.server.interactions.begin(COMMAND, user, channel, data, locale=locale)
     await eventually(lambda: pending.original_id is not None)
-    return wire.world.find(channel, pending.original_id)
+    answer = wire.world.find(channel, pending.original_id)
+    await eventually(lambda: not answer["flags"] & LOADING)
+    return answer
 
 
 def make_data(wire, path, options) -> dict:

@@ -9,12 +9,13 @@ from core.db.tables import Job
 from core.jobs.ledger import report_progress
 from core.jobs.states import JobKind, JobState
 from playground import cast
-from tests.bot.finetune.helpers import press
+from tests.bot.finetune.helpers import press, whispers
 from tests.bot.jobs.helpers import bring, suggested, text_of, use
 from tests.bot.wire import eventually, open_wire
 from tests.core.corpora.helpers import add_version
 from tests.core.jobs.jobs_of_guilds import GUILD, OTHER_GUILD, add_job, run
 from tests.workers.ledger_helpers import claim_job, read_job, set_job
+from workers.generation.answering import EmptyAnswerError
 
 ON_ONE_JOB = ("show", "watch", "cancel", "retry")
 EPHEMERAL = 64
@@ -96,7 +97,9 @@ async def test_a_list_of_one_member_s_jobs(wire):
             COMMAND, cast.CAMILLE, cast.GENERAL, data, locale="en-US"
         )
         await eventually(lambda: pending.original_id is not None)
-        said = text_of(wire.world.find(cast.GENERAL, pending.original_id))
+        answer = wire.world.find(cast.GENERAL, pending.original_id)
+        await eventually(lambda: bool(answer["embeds"]))
+        said = text_of(answer)
     assert alices in said
     assert brunos not in said
 
@@ -252,6 +255,7 @@ async def test_who_may_not_look_any_more_leafs_no_further(wire):
         said = await use(wire, cast.CAMILLE, "jobs", "list")
         before = text_of(said)
         await press(wire, cast.ALICE, said, "Older")
+        await eventually(lambda: "may not" in "".join(whispers(wire, cast.ALICE)))
         assert text_of(said) == before
         await press(wire, cast.CAMILLE, said, "Older")
         await eventually(lambda: "Page 2" in text_of(said))
@@ -286,3 +290,32 @@ async def test_the_commands_are_for_those_who_manage_the_server_in_both_language
         for option in (part, *part["options"]):
             assert option["description_localizations"]["fr"], option["name"]
             assert option["name_localizations"]["fr"], option["name"]
+
+
+async def test_an_answer_that_failed_is_tried_again_in_the_same_message(wire):
+    wire.publish_model()
+    async with wire.bot():
+        wire.world.say(cast.ALICE, cast.GENERAL, f"<@{cast.BOT_ID}> what do parrots eat?")
+        (job_id,) = await wire.queued()
+        wire.refuse(job_id, EmptyAnswerError("nothing"))
+        await eventually(lambda: "nothing to say" in "".join(wire.said_by_bot()))
+        await use(wire, cast.CAMILLE, "jobs", "retry", job=job_id)
+        (new_id,) = await wire.queued()
+        assert wire.answer(new_id, "Seeds and fruit.") == ["what do parrots eat?"]
+        await eventually(lambda: "Seeds and fruit." in wire.said_by_bot())
+    assert "nothing to say" not in "".join(wire.said_by_bot())
+
+
+async def test_a_database_that_is_away_is_told_in_time(wire, tmp_path):
+    job_id = add_job(wire.engine)
+    async with wire.bot():
+        await use(wire, cast.CAMILLE, "jobs", "list")
+        with wire.engine.connect() as connection:
+            connection.exec_driver_sql("ALTER TABLE jobs RENAME TO gone")
+            connection.commit()
+        for command in (("list",), ("show",)):
+            options = {"job": job_id} if command == ("show",) else {}
+            said = await use(wire, cast.CAMILLE, "jobs", *command, **options)
+            assert "part of me is down" in said["content"]
+        assert await suggested(wire, cast.CAMILLE, "jobs", "show", "job") == []
+        assert "part of me is down" in (await use(wire, cast.CAMILLE, "status"))["content"]

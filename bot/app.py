@@ -1,5 +1,6 @@
 """Composition of the bot process: every part is built here and handed to who needs it."""
 
+import asyncio
 import os
 import socket
 import time
@@ -63,10 +64,13 @@ def build_bot(settings: Settings) -> PerroquetBot:
         {"host": socket.gethostname(), "pid": os.getpid(), "version": version("perroquet")},
     )
 
+    refreshing: list[asyncio.Task[None]] = []
+
     async def start() -> None:
         desk.start()
         publisher.start()
         await keep_trying(places.refresh)
+        refreshing.append(asyncio.create_task(places.refresh_for_ever()))
         await bot.add_cog(
             ChatCog(bot, intake, places, desk, catalogue, settings.chat.message_max_characters)
         )
@@ -83,6 +87,8 @@ def build_bot(settings: Settings) -> PerroquetBot:
         heartbeat.start()
 
     async def close() -> None:
+        for task in refreshing:
+            task.cancel()
         await heartbeat.close()
         await keeper.close()
         await finetunes.close()

@@ -1,6 +1,7 @@
-"""The one place where errors of commands become what a person reads."""
+"""The one place where errors of commands and buttons become what a person reads."""
 
 import secrets
+from typing import Any
 
 import discord
 import structlog
@@ -13,35 +14,63 @@ from core.errors import PerroquetError
 log = structlog.get_logger(__name__)
 
 
+async def tell_error(
+    catalogue: Catalogue, interaction: discord.Interaction, error: Exception
+) -> None:
+    """Say what went wrong and what to do next, to the one who met it only."""
+    sentence = _sentence(catalogue, locale_code(str(interaction.locale)), error)
+    try:
+        if interaction.response.type is discord.InteractionResponseType.deferred_channel_message:
+            # What is sent first takes the place of "is thinking", and would be seen by all.
+            await interaction.delete_original_response()
+        if interaction.response.is_done():
+            await interaction.followup.send(sentence, ephemeral=True)
+        else:
+            await interaction.response.send_message(sentence, ephemeral=True)
+    except discord.HTTPException as exc:
+        log.warning("error_not_told", code=exc.code)
+
+
 class RoutedTree(app_commands.CommandTree[discord.Client]):
-    """A command tree that tells errors politely, to the one who met them only."""
+    """A command tree that tells errors politely."""
 
     catalogue: Catalogue
 
     async def on_error(
         self, interaction: discord.Interaction, error: app_commands.AppCommandError, /
     ) -> None:
-        """Say what went wrong and what to do next."""
-        locale = locale_code(str(interaction.locale))
-        sentence = self._sentence(locale, error)
-        try:
-            if interaction.response.is_done():
-                await interaction.followup.send(sentence, ephemeral=True)
-            else:
-                await interaction.response.send_message(sentence, ephemeral=True)
-        except discord.HTTPException as exc:
-            log.warning("error_not_told", code=exc.code)
+        """Tell who used the command."""
+        await tell_error(self.catalogue, interaction, error)
 
-    def _sentence(self, locale: str, error: app_commands.AppCommandError) -> str:
-        cause = getattr(error, "original", error)
-        if isinstance(error, app_commands.MissingPermissions):
-            return self.catalogue.say(locale, "error-missing-permissions")
-        if isinstance(error, app_commands.NoPrivateMessage):
-            return self.catalogue.say(locale, "error-guild-only")
-        if isinstance(cause, PerroquetError):
-            return self.catalogue.say_exception(locale, cause)
-        if isinstance(cause, SQLAlchemyError):
-            return self.catalogue.say(locale, "error-service-unavailable")
-        reference = secrets.token_hex(3)
-        log.error("command_failed", reference=reference, exc_info=cause)
-        return self.catalogue.say(locale, "error-unforeseen", reference=reference)
+
+class RoutedView(discord.ui.View):
+    """A view that tells errors politely."""
+
+    def __init__(self, catalogue: Catalogue, *, timeout: float | None) -> None:
+        super().__init__(timeout=timeout)
+        self._catalogue = catalogue
+
+    async def on_error(
+        self,
+        interaction: discord.Interaction,
+        error: Exception,
+        item: discord.ui.Item[Any],  # noqa: ARG002 - discord.py's signature
+        /,
+    ) -> None:
+        """Tell who pressed."""
+        await tell_error(self._catalogue, interaction, error)
+
+
+def _sentence(catalogue: Catalogue, locale: str, error: Exception) -> str:
+    cause = getattr(error, "original", error)
+    if isinstance(error, app_commands.MissingPermissions):
+        return catalogue.say(locale, "error-missing-permissions")
+    if isinstance(error, app_commands.NoPrivateMessage):
+        return catalogue.say(locale, "error-guild-only")
+    if isinstance(cause, PerroquetError):
+        return catalogue.say_exception(locale, cause)
+    if isinstance(cause, SQLAlchemyError):
+        return catalogue.say(locale, "error-service-unavailable")
+    reference = secrets.token_hex(3)
+    log.error("command_failed", reference=reference, exc_info=cause)
+    return catalogue.say(locale, "error-unforeseen", reference=reference)

@@ -9,7 +9,7 @@ from playground.rest.replies import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, U
 from playground.world import DIRECT, EPHEMERAL, Event, Object, World
 
 COMMAND, COMPONENT, AUTOCOMPLETE, MODAL = 2, 3, 4, 5
-_LOADING = 1 << 7
+LOADING = 1 << 7
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Interactions:
         message: Object | None = None
         if kind in (4, 5):
             flags = int(data.get("flags", 0))
-            loading = _LOADING if kind == 5 else 0
+            loading = LOADING if kind == 5 else 0
             message = self._post(pending, made, flags & EPHEMERAL | loading)
             pending.original_id = message["id"]
         elif kind == 7 and pending.source is not None:
@@ -155,7 +155,7 @@ class Interactions:
         """A further message; the first one after a deferral takes the deferred one's place."""
         pending = self.pending(token)
         original = self.message(pending, "@original") if pending.original_id else None
-        if original is not None and original["flags"] & _LOADING:
+        if original is not None and original["flags"] & LOADING:
             return self.edit(original, made)
         return self._post(pending, made, flags & EPHEMERAL)
 
@@ -166,7 +166,7 @@ class Interactions:
 
     def edit(self, message: Object, changes: Object) -> Object:
         """Change one; a deferred message is loading no more."""
-        return self._world.edit(message, {**changes, "flags": message["flags"] & ~_LOADING})
+        return self._world.edit(message, {**changes, "flags": message["flags"] & ~LOADING})
 
     def _post(self, pending: Pending, made: Object, flags: int) -> Object:
         fields = dict(made)

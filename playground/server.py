@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from core.errors import ServiceUnavailableError, SettingsError
 from core.settings import Settings
@@ -23,6 +24,8 @@ _HOST = "127.0.0.1"
 _PAGE = Path(__file__).parent / "page"
 _MAX_BODY_BYTES = 130 * 2**20
 _SAVE_SECONDS = 2.0
+# How a browser on this machine may name us.
+_OWN_NAMES = (_HOST, "localhost")
 
 
 class PlaygroundServer:
@@ -126,7 +129,9 @@ class PlaygroundServer:
         rest.add_routes(GeneralRoutes(self.world, self.gateway_url).routes())
         rest.add_routes(MessageRoutes(self.world, self.base).routes())
         rest.add_routes(InteractionRoutes(self.world, interactions, self.base).routes())
-        application = web.Application(middlewares=[_refusals], client_max_size=_MAX_BODY_BYTES)
+        application = web.Application(
+            middlewares=[self._only_own_page, _refusals], client_max_size=_MAX_BODY_BYTES
+        )
         application.add_subapp("/api/v10", rest)
         page = PageApi(self.world, self.gateway, interactions, self.base)
         application.add_routes(page.routes())
@@ -140,6 +145,19 @@ class PlaygroundServer:
             ]
         )
         return application
+
+    @web.middleware
+    async def _only_own_page(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Refuse other sites that are open in the same browser, and names that lead here.
+
+        A browser says in Origin which site asks; a site whose name was made to lead to loopback
+        (DNS rebinding) is in Host. The bot sends no Origin.
+        """
+        own = {f"{name}:{self.port}" for name in _OWN_NAMES}
+        origin = request.headers.get("Origin")
+        if request.host not in own or (origin and origin.removeprefix("http://") not in own):
+            raise web.HTTPForbidden(text="The playground answers only its own page.")
+        return await handler(request)
 
     async def _index(self, _request: web.Request) -> web.StreamResponse:
         return web.FileResponse(_PAGE / "index.html")
@@ -160,9 +178,8 @@ class PlaygroundServer:
 
 
 @web.middleware
-async def _refusals(request: web.Request, handler: object) -> web.StreamResponse:
+async def _refusals(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        response: web.StreamResponse = await handler(request)  # type: ignore[operator]
+        return await handler(request)
     except RestError as exc:
         return refuse(exc)
-    return response

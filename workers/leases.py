@@ -1,5 +1,7 @@
 """Holding leases: one heartbeat for all jobs of a process, and a clock that needs no database."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -159,6 +161,11 @@ class LeaseKeeper:
                 self._beat()
             except SQLAlchemyError as exc:
                 log.warning("heartbeat_failed", error=type(exc).__name__)
+            except Exception:
+                # Without a heartbeat every longer job would be lost; a supervisor starts us anew.
+                log.exception("heartbeat_ended")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
             for held in self._snapshot():
                 if time.monotonic() > held.deadline:
                     held.stop(StopReason.LOST)
@@ -167,12 +174,12 @@ class LeaseKeeper:
 
     def _beat(self) -> None:
         held_before = self._snapshot()
+        facts = {**self.info, **self._observed(), "jobs": len(held_before)}
         started = time.monotonic()
         with Session(self._engine) as session, session.begin():
             renewed = renew(
                 session, self.worker_id, self.lease_seconds, [h.claim.job_id for h in held_before]
             )
-            facts = {**self.info, **self.observe(), "jobs": len(held_before)}
             announce(session, self.worker_id, self._kind, facts)
         renewals = {renewal.job_id: renewal for renewal in renewed}
         for held in held_before:
@@ -183,6 +190,13 @@ class LeaseKeeper:
                 held.stop(StopReason.CANCELLED)
             else:
                 held.deadline = self.deadline_from(started)
+
+    def _observed(self) -> dict[str, Any]:
+        try:
+            return self.observe()
+        except Exception as exc:  # noqa: BLE001 - whatever a device raises, its leases are still ours
+            log.warning("observe_failed", error=type(exc).__name__)
+            return {}
 
     def _snapshot(self) -> list[HeldJob]:
         with self._lock:

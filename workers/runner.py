@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 
 from core.db.desk import Desk
@@ -115,7 +116,7 @@ class JobRunner:
         except DrainedError:
             self._write(held, lambda session: release(session, held.claim))
             return
-        except SQLAlchemyError as exc:
+        except (OperationalError, InterfaceError, PoolTimeoutError) as exc:
             # Without SQL nothing can be written; the lease runs out and the job is owed again.
             log.warning("job_left_to_reaper", error=type(exc).__name__)
             return

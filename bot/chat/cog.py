@@ -41,7 +41,7 @@ class ChatCog(commands.Cog):
         self._desk = desk
         self._catalogue = catalogue
         self._max_characters = max_characters
-        self._taking = 0
+        self._taking: set[int] = set()
         # Messages that wait for longer than is worth silence, and channels that were told so.
         self._overdue: set[int] = set()
         self._told: set[int] = set()
@@ -66,17 +66,23 @@ class ChatCog(commands.Cog):
 
     async def _answer(self, message: discord.Message, text: str, locale: LocaleCode) -> None:
         """Take a message in; while the database is away it waits here, and its author is told."""
-        if self._taking >= _MAX_WAITING:
-            log.error("message_lost", waiting=self._taking)
+        if len(self._taking) >= _MAX_WAITING:
+            log.error("message_lost", waiting=len(self._taking))
             return
-        self._taking += 1
+        self._taking.add(message.id)
+
+        async def take() -> None:
+            # Its author may have deleted it while the database was away.
+            if message.id in self._taking:
+                await self._intake.take(message, text, locale)
+
         loop = asyncio.get_running_loop()
         telling = loop.call_later(_PATIENCE_SECONDS, self._tell_of_outage, message, locale)
         try:
-            await keep_trying(lambda: self._intake.take(message, text, locale))
+            await keep_trying(take)
         finally:
             telling.cancel()
-            self._taking -= 1
+            self._taking.discard(message.id)
             self._overdue.discard(message.id)
             if not self._overdue:
                 self._told.clear()
@@ -103,6 +109,8 @@ class ChatCog(commands.Cog):
         await self._forget(sorted(event.message_ids))
 
     async def _forget(self, message_ids: list[int]) -> None:
+        self._taking.difference_update(message_ids)
+
         def forget(session: Session) -> None:
             for message_id in message_ids:
                 forget_message(session, message_id)

@@ -9,7 +9,7 @@ from bot.catalogue import Catalogue
 from bot.chat.pacing import EditPacer
 from bot.chat.poster import DiscordUnavailableError, MessageGoneError, Poster, UndeliverableError
 from bot.chat.splitting import split_message
-from core.conversations.replies import OwedReply, mark_delivered, owed_reply, record_parts
+from core.conversations.replies import OwedReply, find_reply, mark_delivered, record_parts
 from core.db.desk import Desk
 from core.jobs.states import JobState
 from core.transport.streams import StreamedText, StreamEntry
@@ -77,12 +77,22 @@ class LiveReply:
             OperationalError: nor did SQL.
         """
         try:
+            if self.is_adopted and await self._is_delivered():
+                return
             await self._place()
             owed = await self._await_end()
             await self._finish(owed)
         except UndeliverableError as exc:
             log.warning("reply_undeliverable", job_id=self.job_id, reason=exc.data.get("reason"))
             await self._mark(str(exc.data.get("reason", "refused")))
+
+    async def _is_delivered(self) -> bool:
+        """Whether a sweep read of this reply just before another task delivered it."""
+        found = await self._find()
+        return found is not None and found.is_delivered
+
+    async def _find(self) -> OwedReply | None:
+        return await self.tools.desk.read(lambda session: find_reply(session, self.job_id))
 
     async def _place(self) -> None:
         """Post the placeholder, unless an earlier life of this process did."""
@@ -98,7 +108,7 @@ class LiveReply:
         """Follow the stream until SQL says that the job has ended; None where it is forgotten."""
         while True:
             await self._follow()
-            owed = await self.tools.desk.read(lambda session: owed_reply(session, self.job_id))
+            owed = await self._find()
             if owed is None or owed.state.is_final:
                 return owed
             # The stream said more than SQL does; what it says is for the eyes only.
@@ -107,19 +117,20 @@ class LiveReply:
     async def _follow(self) -> None:
         """Show the text as it grows, at the channel's pace."""
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        is_late_at = loop.time() + self.tools.delayed_after_seconds
         wait, is_told = _TYPING_AFTER_SECONDS, False
         while not self._ended.is_set():
             if await _comes(self._wake, wait):
                 self._wake.clear()
                 await self._show_growth()
                 continue
-            wait = TYPING_LASTS_SECONDS
-            is_late = loop.time() - started > self.tools.delayed_after_seconds
-            if is_late and not is_told and not self._text.text:
+            if not is_told and not self._text.text and loop.time() >= is_late_at:
                 is_told = await self._tell_delay()
             elif not is_told:
                 await self._show_typing()
+            until_late = is_late_at - loop.time()
+            is_soon_late = 0 < until_late < TYPING_LASTS_SECONDS
+            wait = until_late if is_soon_late else TYPING_LASTS_SECONDS
 
     async def _show_growth(self) -> None:
         """Show what there is so far, unless the end comes first: then that is shown instead."""
@@ -132,6 +143,9 @@ class LiveReply:
             await self._show(split_message(self._text.text))
 
     async def _finish(self, owed: OwedReply | None) -> None:
+        if owed is not None and owed.is_delivered:
+            # Another task or process was first, and what it left there is the answer.
+            return
         await self._take_turn()
         if owed is None or owed.state is JobState.CANCELLED:
             await self._withdraw()

@@ -1,10 +1,18 @@
 """What the bot must know of its guilds and channels without asking SQL for each message."""
 
+import asyncio
+
 import discord
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from bot.catalogue import LocaleCode, locale_code
 from core.conversations.places import guild_locales, listening_channels
 from core.db.desk import Desk
+
+log = structlog.get_logger(__name__)
+
+_REFRESH_SECONDS = 30.0
 
 
 class Places:
@@ -18,6 +26,7 @@ class Places:
         self._default_locale = default_locale
         self.listening: set[int] = set()
         self._locales: dict[int, str] = {}
+        self._own_changes = 0
 
     async def refresh(self) -> None:
         """Read both anew.
@@ -25,8 +34,21 @@ class Places:
         Raises:
             OperationalError: the database cannot be reached.
         """
-        self.listening = await self._desk.read(listening_channels)
-        self._locales = await self._desk.read(guild_locales)
+        changes = self._own_changes
+        listening = await self._desk.read(listening_channels)
+        locales = await self._desk.read(guild_locales)
+        # What was read before a change of our own would take it back.
+        if changes == self._own_changes:
+            self.listening, self._locales = listening, locales
+
+    async def refresh_for_ever(self) -> None:
+        """Learn every half minute what other processes changed; ends by cancellation."""
+        while True:
+            await asyncio.sleep(_REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except SQLAlchemyError as exc:
+                log.warning("places_not_refreshed", error=type(exc).__name__)
 
     def locale_of(self, guild: discord.Guild | None) -> LocaleCode:
         """The language for a guild: its admins' choice, else what Discord says of it."""
@@ -39,8 +61,10 @@ class Places:
 
     def remember_listening(self, channel_id: int, *, is_listening: bool) -> None:
         """A channel was switched in this process."""
+        self._own_changes += 1
         (self.listening.add if is_listening else self.listening.discard)(channel_id)
 
     def remember_locale(self, guild_id: int, locale: LocaleCode) -> None:
         """A guild chose its language in this process."""
+        self._own_changes += 1
         self._locales[guild_id] = locale

@@ -103,10 +103,16 @@ class ReplyKeeper:
             self._live.pop(live.job_id, None)
 
     async def _read_stream(self) -> None:
-        async for entry in self._reader.entries():
-            live = self._live.get(entry.job_id)
-            if live is not None:
-                live.feed(entry)
+        while True:
+            try:
+                async for entry in self._reader.entries():
+                    live = self._live.get(entry.job_id)
+                    if live is not None:
+                        live.feed(entry)
+            except Exception:
+                # A defect must not end the reading of all answers to come.
+                log.exception("reading_failed")
+                await asyncio.sleep(self._sweep_interval_seconds)
 
     async def _sweep_for_ever(self) -> None:
         is_start = True
@@ -116,6 +122,8 @@ class ReplyKeeper:
                 is_start = False
             except SQLAlchemyError as exc:
                 log.warning("sweep_failed", error=type(exc).__name__)
+            except Exception:
+                log.exception("sweep_failed")
             await asyncio.sleep(self._sweep_interval_seconds)
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:

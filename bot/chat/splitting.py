@@ -12,7 +12,8 @@ import regex
 
 # Discord's limit counts code points; counting UTF-16 units is never less.
 LIMIT = 2000
-_FENCE = re.compile(r"^\s{0,3}```([\w+#.-]*)", re.MULTILINE)
+# A language's name is short; what opens the next message must leave room for its text.
+_FENCE = re.compile(r"^\s{0,3}```([\w+#.-]{0,32})", re.MULTILINE)
 _TAG = re.compile(r"<[^\s<>]{1,100}>")
 _CLOSING = "\n```"
 _BREAKS = ("\n\n", "\n", ". ", "! ", "? ", "… ", " ")

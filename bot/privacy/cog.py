@@ -8,6 +8,7 @@ from discord.ext import commands
 from sqlalchemy.orm import Session
 
 from bot.catalogue import Catalogue, LocaleCode, locale_code
+from bot.errors import RoutedView
 from bot.translation import text
 from core.conversations.forgetting import Forgotten, forget_channel, forget_member
 from core.db.desk import Desk
@@ -63,12 +64,11 @@ def make_privacy_cog(catalogue: Catalogue, desk: Desk) -> commands.Cog:
     return PrivacyCog()
 
 
-class ConfirmForgetting(discord.ui.View):
+class ConfirmForgetting(RoutedView):
     """Forget, or leave it; only its asker sees it."""
 
     def __init__(self, catalogue: Catalogue, desk: Desk, locale: LocaleCode, forget: Any) -> None:
-        super().__init__(timeout=_TIMEOUT_SECONDS)
-        self._catalogue = catalogue
+        super().__init__(catalogue, timeout=_TIMEOUT_SECONDS)
         self._desk = desk
         self._locale = locale
         self._forget = forget
@@ -87,9 +87,10 @@ class ConfirmForgetting(discord.ui.View):
             forgotten: Forgotten = self._forget(session)
             return forgotten
 
+        await interaction.response.defer()
         forgotten = await self._desk.write(work)
         sentence = self._catalogue.say(self._locale, "forgotten", count=forgotten.messages)
-        await interaction.response.edit_message(content=sentence, view=None)
+        await interaction.edit_original_response(content=sentence, view=None)
         self.stop()
 
     async def _keep(self, interaction: discord.Interaction) -> None:

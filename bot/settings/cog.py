@@ -57,10 +57,11 @@ def make_settings_cog(catalogue: Catalogue, desk: Desk, places: Places) -> comma
             chosen = locale_code("fr" if language == "Français" else "en")
             guild_id = _guild_id(interaction)
             place = place_of(interaction)
+            await interaction.response.defer(ephemeral=True)
             await desk.write(lambda session: set_locale(session, place, chosen))
             places.remember_locale(guild_id, chosen)
-            await interaction.response.send_message(
-                catalogue.say(chosen, "language-chosen"), ephemeral=True
+            await interaction.edit_original_response(
+                content=catalogue.say(chosen, "language-chosen")
             )
 
         @app_commands.command(
@@ -79,6 +80,7 @@ def make_settings_cog(catalogue: Catalogue, desk: Desk, places: Places) -> comma
     async def switch(interaction: discord.Interaction, *, is_listening: bool) -> None:
         locale = locale_code(str(interaction.locale))
         place = place_of(interaction)
+        await interaction.response.defer()
         has_changed = await desk.write(
             lambda session: set_listening(session, place, is_listening=is_listening)
         )
@@ -86,11 +88,11 @@ def make_settings_cog(catalogue: Catalogue, desk: Desk, places: Places) -> comma
         state = "on" if is_listening else "off"
         if not has_changed:
             sentence = catalogue.say(locale, f"listening-already-{state}")
-            await interaction.response.send_message(sentence, ephemeral=True)
+            await interaction.edit_original_response(content=sentence)
             return
         undo = UndoListening(catalogue, desk, places, place, locale, was_listening=not is_listening)
-        await interaction.response.send_message(
-            catalogue.say(locale, f"listening-{state}"), view=undo
+        await interaction.edit_original_response(
+            content=catalogue.say(locale, f"listening-{state}"), view=undo
         )
 
     return SettingsCog()

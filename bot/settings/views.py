@@ -6,13 +6,14 @@ import discord
 
 from bot.catalogue import Catalogue, LocaleCode
 from bot.chat.places import Places
+from bot.errors import RoutedView
 from core.conversations.places import Place, set_listening
 from core.db.desk import Desk
 
 _TIMEOUT_SECONDS = 600.0
 
 
-class UndoListening(discord.ui.View):
+class UndoListening(RoutedView):
     """One button, for those who may manage channels, for ten minutes."""
 
     def __init__(
@@ -25,8 +26,7 @@ class UndoListening(discord.ui.View):
         *,
         was_listening: bool,
     ) -> None:
-        super().__init__(timeout=_TIMEOUT_SECONDS)
-        self._catalogue = catalogue
+        super().__init__(catalogue, timeout=_TIMEOUT_SECONDS)
         self._desk = desk
         self._places = places
         self._place = place
@@ -45,12 +45,13 @@ class UndoListening(discord.ui.View):
         return False
 
     async def _undo(self, interaction: discord.Interaction) -> None:
+        await interaction.response.defer()
         await self._desk.write(
             lambda session: set_listening(session, self._place, is_listening=self._was_listening)
         )
         self._places.remember_listening(self._place.channel_id, is_listening=self._was_listening)
         state = "on" if self._was_listening else "off"
-        await interaction.response.edit_message(
+        await interaction.edit_original_response(
             content=self._catalogue.say(self._locale, f"listening-{state}"), view=None
         )
         self.stop()

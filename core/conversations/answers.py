@@ -13,7 +13,12 @@ from core.jobs.ledger import Claim, succeed
 
 _BASE = aliased(Version)
 _STORE_PATHS = (
-    select(Version.store_path, _BASE.store_path.label("base_path"))
+    select(
+        Version.store_path,
+        _BASE.store_path.label("base_path"),
+        Version.manifest_sha256,
+        _BASE.manifest_sha256.label("base_manifest_sha256"),
+    )
     .outerjoin(_BASE, _BASE.id == Version.base_id)
     .where(Version.id == bindparam("version"), Version.retired_at.is_(None))
 )
@@ -52,10 +57,15 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a version's weights lie in the store; an adapter names its base too."""
+    """Where a version's weights lie in the store, and the SHA-256 of the manifest that proves them.
+
+    An adapter names its base too.
+    """
 
     store_path: str
     base_path: str | None = None
+    manifest_sha256: str | None = None
+    base_manifest_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class Question:
 def find_weights(session: Session, version_id: str | None) -> Weights | None:
     """Where the weights of a version lie, or None where it is retired or never was."""
     row = run(session, _STORE_PATHS, version=version_id).one_or_none()
-    return None if row is None else Weights(row.store_path, row.base_path)
+    return None if row is None else Weights(*row)
 
 
 def load_question(session: Session, held: Claim, *, max_messages: int) -> Question:

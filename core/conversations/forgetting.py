@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, case, delete, func, select
 from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
 from core.db.statements import count_changed
-from core.db.tables import Conversation, Job, Message, Reply
+from core.db.tables import Channel, Conversation, Job, Message, Reply
 from core.jobs.ledger import request_cancel
 from core.jobs.states import FINAL_STATES, JobKind
 
@@ -34,16 +34,17 @@ def forget_channel(session: Session, channel_id: int) -> Forgotten:
 
 def forget_member(session: Session, author_id: int, guild_id: int | None) -> Forgotten:
     """Delete what a member said in a guild (None: in direct messages), and the answers to it."""
-    channels = select(Job.channel_id).where(
-        Job.requester_id == author_id, Job.guild_id.is_not_distinct_from(guild_id)
-    )
     jobs = select(Job.id).where(
         Job.requester_id == author_id,
         Job.kind == JobKind.GENERATE,
         Job.guild_id.is_not_distinct_from(guild_id),
     )
     mine = Message.author_id == author_id
-    conversations = select(Conversation.id).where(Conversation.channel_id.in_(channels))
+    conversations = (
+        select(Conversation.id)
+        .join(Channel, Channel.id == Conversation.channel_id)
+        .where(Channel.guild_id.is_not_distinct_from(guild_id))
+    )
     said = mine & Message.conversation_id.in_(conversations)
     answered = Message.job_id.in_(jobs)
     count = session.scalar(select(func.count()).select_from(Message).where(said | answered))
@@ -71,6 +72,9 @@ def forget_message(session: Session, discord_id: int) -> bool:
 def purge_expired(session: Session, *, messages_days: float, jobs_days: float) -> int:
     """Delete messages and ended jobs past their retention.
 
+    A ``generate`` job holds the text of its answer, and the answer goes with it; so it stays and
+    goes with messages. ``jobs_days`` is for the others.
+
     Returns:
         How many rows went.
     """
@@ -79,12 +83,12 @@ def purge_expired(session: Session, *, messages_days: float, jobs_days: float) -
         session,
         delete(Message).where(Message.created_at < now - messages_days * _SECONDS_PER_DAY),
     )
+    is_answer = Job.kind == JobKind.GENERATE
+    days = case((is_answer, messages_days), else_=jobs_days)
     jobs = count_changed(
         session,
         delete(Job).where(
-            Job.state.in_(FINAL_STATES),
-            Job.kind == JobKind.GENERATE,
-            Job.finished_at < now - min(jobs_days, messages_days) * _SECONDS_PER_DAY,
+            Job.state.in_(FINAL_STATES), Job.finished_at < now - days * _SECONDS_PER_DAY
         ),
     )
     return messages + jobs

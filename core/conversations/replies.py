@@ -11,25 +11,22 @@ from core.db.statements import count_changed, run
 from core.db.tables import Job, Reply
 from core.jobs.states import FINAL_STATES, JobState
 
-_OWED = (
-    select(
-        Reply.job_id,
-        Reply.channel_id,
-        Reply.guild_id,
-        Reply.trigger_id,
-        Reply.locale,
-        Reply.part_ids,
-        (epoch_now() - Reply.created_at).label("age_seconds"),
-        Job.state,
-        Job.result,
-        Job.error_code,
-    )
-    .join(Job, Job.id == Reply.job_id)
-    .where(Reply.delivered_at.is_(None))
-)
-_ONE_OWED = _OWED.where(Reply.job_id == bindparam("reply"))
+_REPLIES = select(
+    Reply.job_id,
+    Reply.channel_id,
+    Reply.guild_id,
+    Reply.trigger_id,
+    Reply.locale,
+    Reply.part_ids,
+    (epoch_now() - Reply.created_at).label("age_seconds"),
+    Reply.delivered_at.is_not(None).label("is_delivered"),
+    Job.state,
+    Job.result,
+    Job.error_code,
+).join(Job, Job.id == Reply.job_id)
+_ONE = _REPLIES.where(Reply.job_id == bindparam("reply"))
 _ALL_OWED = (
-    _OWED.where(Reply.process_name == bindparam("process"))
+    _REPLIES.where(Reply.delivered_at.is_(None), Reply.process_name == bindparam("process"))
     .order_by(Reply.job_id)
     .limit(bindparam("most"))
 )
@@ -48,7 +45,7 @@ _MARK_DELIVERED = (
 
 @dataclass(frozen=True)
 class OwedReply:
-    """An answer that its channel does not show yet, with how its job stands.
+    """An answer that a channel shows or will show, with how its job stands.
 
     ``text`` is the final text of a job that succeeded; ``error_code`` and ``error_data`` say why
     one failed.
@@ -62,14 +59,15 @@ class OwedReply:
     locale: str
     part_ids: tuple[int, ...]
     age_seconds: float
+    is_delivered: bool
     text: str | None
     error_code: str | None
     error_data: dict[str, Any]
 
 
-def owed_reply(session: Session, job_id: str) -> OwedReply | None:
-    """One reply, or None where it is delivered or forgotten."""
-    row = run(session, _ONE_OWED, reply=job_id).one_or_none()
+def find_reply(session: Session, job_id: str) -> OwedReply | None:
+    """One reply, delivered or not, or None where it is forgotten."""
+    row = run(session, _ONE, reply=job_id).one_or_none()
     return None if row is None else _owed(row)
 
 
@@ -108,6 +106,7 @@ def _owed(row: Any) -> OwedReply:
         locale=row.locale,
         part_ids=tuple(row.part_ids),
         age_seconds=row.age_seconds,
+        is_delivered=bool(row.is_delivered),
         text=result.get("text"),
         error_code=row.error_code,
         error_data=result.get("error_data", {}),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.db.engines import reading
@@ -68,6 +69,10 @@ class Desk:
     async def read(self, work: Callable[[Session], T]) -> T:
         """Run a function that only reads, beside the writes."""
         return await asyncio.wrap_future(self._reader.hand_in(work))
+
+
+class _UnreachableError(Exception):
+    """There is no connection, and everybody of the batch was told."""
 
 
 @dataclass
@@ -136,12 +141,24 @@ class _Clerk:
             return True
         try:
             with Session(self._engine) as session, session.begin():
+                self._connect(session, batch)
                 announcements = [piece.run(session) for piece in batch]
+        except _UnreachableError:
+            return True
         except Exception:  # noqa: BLE001 - each piece is run again alone, and raises to its caller
             return False
         for announce in announcements:
             announce()
         return True
+
+    def _connect(self, session: Session, batch: list[_Piece[Any]]) -> None:
+        """Connect, or tell all: each trying for itself would take as many times a timeout."""
+        try:
+            session.connection()
+        except OperationalError as exc:
+            for piece in batch:
+                piece.outcome.set_exception(exc)
+            raise _UnreachableError from exc
 
     def _run_alone(self, piece: _Piece[Any]) -> None:
         try:

@@ -66,7 +66,8 @@ def _options(url: URL, pool_size: int) -> dict[str, Any]:
         "pool_size": pool_size,
         "max_overflow": pool_size,
         "pool_pre_ping": True,
-        "connect_args": {"connect_timeout": 5},
+        # A server that is cut off without a word is given up after ten seconds, not two hours.
+        "connect_args": {"connect_timeout": 5, "keepalives_idle": 10, "tcp_user_timeout": 10_000},
     }
 
 

@@ -7,7 +7,7 @@ from bot.settings import cog
 from core.errors import NotFoundError
 from playground import cast
 from tests.bot.test_wire import run_command
-from tests.bot.wire import open_wire
+from tests.bot.wire import eventually, open_wire
 
 CASES = [
     (NotFoundError("No such thing."), "en-US", "There is no such thing here."),
@@ -29,8 +29,9 @@ async def test_an_error_is_a_sentence_for_who_met_it(
 
     monkeypatch.setattr(cog, "set_listening", fail)
     async with open_wire(sqlite_url, valkey, tmp_path) as wire, wire.bot():
-        said = await run_command(wire, cast.CAMILLE, "perroquet", "here", locale=locale)
-        assert said["content"] == sentence
+        await run_command(wire, cast.CAMILLE, "perroquet", "here", locale=locale, wait=False)
+        await eventually(lambda: wire.said_by_bot() == [sentence])
+        (said,) = wire.world.messages[cast.GENERAL].values()
         assert said["flags"] & 64
 
 
@@ -42,7 +43,9 @@ async def test_a_surprise_is_told_with_a_reference_that_the_log_has_too(
 
     monkeypatch.setattr(cog, "set_listening", fail)
     async with open_wire(sqlite_url, valkey, tmp_path) as wire, wire.bot():
-        said = await run_command(wire, cast.CAMILLE, "perroquet", "here")
-        assert "what a member said" not in said["content"]
-        reference = said["content"].rstrip(".").split()[-1]
+        await run_command(wire, cast.CAMILLE, "perroquet", "here", wait=False)
+        await eventually(lambda: wire.said_by_bot()[-1:] and "logs" in wire.said_by_bot()[-1])
+        (said,) = wire.said_by_bot()
+        assert "what a member said" not in said
+        reference = said.rstrip(".").split()[-1]
         assert f"reference={reference}" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy.orm import Session
 
+from bot.chat.live_reply import LiveReply
 from core.db.tables import Job, Reply
 from playground import cast
 from tests.bot.wire import eventually, open_wire
@@ -91,6 +92,32 @@ async def test_an_answer_that_ended_while_the_bot_was_away_is_shown_when_it_is_b
         await eventually(lambda: wire.said_by_bot() == ["Seeds."])
 
 
+async def test_two_processes_of_one_name_leave_a_delivered_answer_alone(wire):
+    async with wire.bot() as bot:
+        wire.world.say(cast.ALICE, cast.GENERAL, ASK)
+        (job_id,) = await wire.queued()
+        wire.answer(job_id, "Seeds.")
+        await eventually(lambda: wire.said_by_bot() == ["Seeds."])
+        await eventually(lambda: is_delivered(wire, job_id))
+        keeper = next(c for c in bot.cogs.values() if hasattr(c, "_intake"))._intake._keeper
+        late = LiveReply(
+            keeper._tools, job_id, int(cast.GENERAL), 1, "en", part_ids=[1], is_adopted=True
+        )
+        late.end()
+        await late.run()
+        assert wire.said_by_bot() == ["Seeds."]
+        # The same, had the delivery come after its first look.
+        late.is_adopted = False
+        late.part_ids = [int(next(reversed(wire.world.messages[cast.GENERAL])))]
+        await late.run()
+        assert wire.said_by_bot() == ["Seeds."]
+
+
+def is_delivered(wire, job_id) -> bool:
+    with Session(wire.engine) as session:
+        return session.get(Reply, job_id).delivered_at is not None
+
+
 async def test_a_lost_stream_loses_no_answer(wire):
     async with wire.bot():
         wire.world.say(cast.ALICE, cast.GENERAL, ASK)
@@ -177,9 +204,11 @@ async def test_commands_are_registered_in_both_languages(wire):
             assert option["description_localizations"]["fr"]
 
 
-async def run_command(wire, user, name, *path, locale="en-US", channel=cast.GENERAL, options=()):
+async def run_command(
+    wire, user, name, *path, locale="en-US", channel=cast.GENERAL, options=(), wait=True
+):
     """Use a slash command as somebody; returns the bot's answer."""
-    from playground.interactions import COMMAND
+    from playground.interactions import COMMAND, LOADING
 
     await eventually(lambda: bool(wire.world.commands))
     command = next(c for c in wire.world.commands if c["name"] == name)
@@ -189,8 +218,12 @@ async def run_command(wire, user, name, *path, locale="en-US", channel=cast.GENE
     data = {"id": command["id"], "name": name, "type": 1, "options": nested}
     interactions = wire.server.interactions
     pending = interactions.begin(COMMAND, user, channel, data, locale=locale)
+    if not wait:
+        return None
     await eventually(lambda: pending.original_id is not None)
-    return wire.world.find(channel, pending.original_id)
+    said = wire.world.find(channel, pending.original_id)
+    await eventually(lambda: not said["flags"] & LOADING)
+    return said
 
 
 async def press(wire, user, message, label):
@@ -218,7 +251,7 @@ async def test_a_channel_is_switched_on_answered_and_switched_back(wire):
         (job_id,) = await wire.queued()
         wire.answer(job_id, "Me!")
         await press(wire, cast.CAMILLE, said, "Undo")
-        assert "only who" in said["content"]
+        await eventually(lambda: "only who" in said["content"])
         again = await run_command(wire, cast.CAMILLE, "perroquet", "away", locale="fr")
         assert "déjà" in again["content"]
 
@@ -252,7 +285,7 @@ async def test_a_member_s_words_are_forgotten_after_a_question(wire):
         await eventually(lambda: wire.said_by_bot() == ["Seeds."])
         said = await run_command(wire, cast.ALICE, "forget", "me")
         await press(wire, cast.ALICE, said, "Forget it")
-        assert "2 messages" in said["content"]
+        await eventually(lambda: "2 messages" in said["content"])
         kept = await run_command(wire, cast.CAMILLE, "forget", "channel")
         await press(wire, cast.CAMILLE, kept, "Keep it")
         assert "Nothing" in kept["content"]

@@ -165,3 +165,32 @@ async def test_a_stranger_can_neither_read_nor_write_in_another_guild(server):
             server.world.say(cast.BRUNO, cast.SALON, "a secret")
             with pytest.raises(asyncio.TimeoutError):
                 await socket.receive(timeout=0.2)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Origin": "http://127.0.0.1:{port}"}, 200),
+        ({"Host": "localhost:{port}"}, 200),
+        ({"Origin": "https://elsewhere.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Host": "rebound.example:{port}"}, 403),
+    ],
+)
+async def test_only_the_playground_s_own_page_is_answered(server, headers, status):
+    headers = {name: value.format(port=server.port) for name, value in headers.items()}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(server.base + "/", headers=headers) as response,
+    ):
+        assert response.status == status
+
+
+async def test_another_site_cannot_listen_in(server):
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(
+                f"{server.base}/page-api/ws", headers={"Origin": "https://elsewhere.example"}
+            )
+    assert refused.value.status == 403

@@ -116,3 +116,15 @@ def test_a_process_is_seen_while_it_lives_and_gone_when_it_ends(engine):
     keeper.close()
     with Session(engine) as session:
         assert alive(session, within_seconds=5) == []
+
+
+def test_a_device_that_cannot_be_asked_loses_no_lease(engine, keeper):
+    def fail():
+        raise RuntimeError("the device is broken")
+
+    keeper.observe = fail
+    job_id = submit_job(engine)
+    taken = claim_job(engine, job_id, lease=LEASE_SECONDS)
+    with keeper.keeping(taken, time.monotonic()) as held:
+        time.sleep(LEASE_SECONDS * 2)
+        held.check()

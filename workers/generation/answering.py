@@ -94,7 +94,9 @@ class Answerer:
             for chunk in stream:
                 held.check()
                 # The answer begins with its first word; what stands before it is never shown.
-                piece = chunk.text if text else chunk.text.lstrip()
+                # PostgreSQL keeps no NUL, which byte-level tokenizers can make.
+                piece = chunk.text.replace("\0", "")
+                piece = piece if text else piece.lstrip()
                 if piece:
                     self._streams.write(
                         question.stream,

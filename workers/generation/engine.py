@@ -28,6 +28,10 @@ from workers.generation.scheduler import Scheduler, Sequence, Work
 from workers.generation.text_stream import TextStream
 
 
+def _ignore(_exc: Exception) -> None:
+    """Nobody is there to start the process anew."""
+
+
 @dataclass
 class _Answer:
     """A request with everything that belongs to it while it lives."""
@@ -58,7 +62,16 @@ class ContinuousBatchingEngine:
         max_batch_size: int = 16,
         cache_max_tokens: int = 32_768,
         step_max_tokens: int = 256,
+        on_device_lost: Callable[[Exception], None] = _ignore,
     ) -> None:
+        """Args:
+        loaded: the model.
+        max_batch_size: answers in one step.
+        cache_max_tokens: room for keys and values of all running answers.
+        step_max_tokens: tokens computed in one step.
+        on_device_lost: called in the engine's thread when the device is broken for this process.
+        """
+        self._on_device_lost = on_device_lost
         self._loaded = loaded
         self._runner = DeviceRunner(loaded)
         self._end_ids = loaded.end_ids
@@ -179,13 +192,9 @@ class ContinuousBatchingEngine:
 
     def _run(self) -> None:
         try:
-            while not self._is_closed:
-                self._take_commands()
-                self._admit()
-                work = self._scheduler.plan()
-                if work:
-                    self._step(work)
-                    self._steps += 1
+            self._loop()
+        except torch.AcceleratorError as exc:
+            self._on_device_lost(exc)
         finally:
             # Whatever ended the loop, nobody may wait for ever.
             with self._gate:
@@ -193,6 +202,15 @@ class ContinuousBatchingEngine:
             self._do_commands()
             for number in list(self._answers):
                 self._fail(number, self._refusal())
+
+    def _loop(self) -> None:
+        while not self._is_closed:
+            self._take_commands()
+            self._admit()
+            work = self._scheduler.plan()
+            if work:
+                self._step(work)
+                self._steps += 1
 
     def _admit(self) -> None:
         """Let who waits join, with what is known of its prompt; kept prefixes yield the room."""
@@ -226,6 +244,10 @@ class ContinuousBatchingEngine:
         """
         try:
             tokens = self._compute(work)
+        except torch.AcceleratorError:
+            # The device's context is broken for good: no request of this process can go on. Running
+            # out of memory is another error.
+            raise
         except Exception as exc:  # noqa: BLE001 - the culprit is found, and gets the error
             if len(work) == 1:
                 self._fail(work[0].sequence_id, _translate(exc))

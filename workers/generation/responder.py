@@ -1,5 +1,6 @@
 """A model folder turned into something that answers conversations."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from core.conversations.answers import Utterance
@@ -13,7 +14,13 @@ from workers.generation.protocol import GenerationRequest, GenerationStream, Sam
 class LocalResponder:
     """Answers with this process' own engine."""
 
-    def __init__(self, loaded: LoadedModel, generation: GenerationSettings, persona: str) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        generation: GenerationSettings,
+        persona: str,
+        on_device_lost: Callable[[Exception], None],
+    ) -> None:
         self._loaded = loaded
         self._persona = persona
         # A conversation must fit into the cache too, not only into the model's window.
@@ -22,6 +29,7 @@ class LocalResponder:
             loaded,
             max_batch_size=generation.max_batch_size,
             cache_max_tokens=generation.cache_max_tokens,
+            on_device_lost=on_device_lost,
         )
 
     def ask(
@@ -53,7 +61,11 @@ class LocalResponder:
 
 
 def load_responder(
-    folder: Path, base: Path | None, generation: GenerationSettings, chat: ChatSettings
+    folder: Path,
+    base: Path | None,
+    generation: GenerationSettings,
+    chat: ChatSettings,
+    on_device_lost: Callable[[Exception], None] = lambda _exc: None,
 ) -> LocalResponder:
     """Load a version by the settings.
 
@@ -62,6 +74,7 @@ def load_responder(
         base: the model that the adapter belongs to.
         generation: device, dtype and bounds.
         chat: the persona.
+        on_device_lost: called when the device is broken for this process.
 
     Raises:
         ModelUnreadableError: the folder holds no causal language model that can be read.
@@ -73,4 +86,4 @@ def load_responder(
         dtype=generation.dtype,
         torch_threads=generation.torch_threads,
     )
-    return LocalResponder(loaded, generation, chat.persona)
+    return LocalResponder(loaded, generation, chat.persona, on_device_lost)

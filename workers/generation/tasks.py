@@ -1,5 +1,7 @@
 """The generation worker: composition, and the hand-over from Celery."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable
 
@@ -93,8 +95,16 @@ def _store_loader(settings: Settings) -> Callable[[Weights], Responder]:
     store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
 
     def load(weights: Weights) -> Responder:
-        folder = store.fetch(weights.store_path)
-        base = store.fetch(weights.base_path) if weights.base_path else None
-        return load_responder(folder, base, settings.generation, settings.chat)
+        folder = store.fetch(weights.store_path, weights.manifest_sha256)
+        base = None
+        if weights.base_path:
+            base = store.fetch(weights.base_path, weights.base_manifest_sha256)
+        return load_responder(folder, base, settings.generation, settings.chat, _end_process)
 
     return load
+
+
+def _end_process(exc: Exception) -> None:
+    """End a process whose device is broken, so that its supervisor starts it anew."""
+    log.error("device_lost", error=type(exc).__name__)
+    os.kill(os.getpid(), signal.SIGTERM)

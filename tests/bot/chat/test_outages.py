@@ -78,6 +78,32 @@ async def test_a_database_that_fails_is_tried_again_until_it_is_back(
             await eventually(lambda: wire.said_by_bot()[-1] == "Seeds.")
 
 
+async def test_a_message_deleted_while_it_waits_is_never_taken_in(
+    sqlite_url, valkey, tmp_path, impatient, monkeypatch
+):
+    is_away, receive = [True], intake.receive
+
+    def failing(*arguments):
+        if is_away:
+            raise OperationalError("INSERT", {}, ConnectionRefusedError())
+        return receive(*arguments)
+
+    monkeypatch.setattr(intake, "receive", failing)
+    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+        wire.publish_model()
+        async with wire.bot():
+            said = wire.world.say(cast.ALICE, cast.GENERAL, ASK)
+            await eventually(lambda: len(wire.said_by_bot()) == 1)
+            wire.world.delete(cast.GENERAL, said["id"])
+            wire.world.say(cast.BRUNO, cast.GENERAL, f"{ASK} And you?")
+            await asyncio.sleep(0.1)
+            is_away.clear()
+            (job_id,) = await wire.queued()
+            assert wire.answer(job_id, "Seeds.") == ["what do parrots eat? And you?"]
+            await asyncio.sleep(1.0)
+    assert count_jobs(wire.engine) == 1
+
+
 async def test_without_redis_a_member_is_told_of_the_delay_and_answered_at_last(
     sqlite_url, valkey, tmp_path
 ):

@@ -55,7 +55,23 @@ def test_the_first_message_of_a_growing_text_stays_as_it_is():
     assert all(split_message(words[:end], 150)[0] == first for end in range(400, 900, 50))
 
 
-@given(st.text(max_size=1500), st.integers(100, 400))
+FENCED = st.builds(
+    lambda before, fence, language, after: f"{before}{fence}{language}{after}",
+    st.sampled_from(["", "\n", "Look:\n  "]),
+    st.sampled_from(["```", "``````", "````"]),
+    st.integers(0, 600).map(lambda count: "-" * count),
+    st.text(max_size=900),
+)
+
+
+@pytest.mark.timeout(10)
+def test_a_fence_whose_language_never_ends_is_cut_like_a_word():
+    parts = split_message("```" + "-" * 3000)
+    assert len(parts) == 2
+    assert sum(part.count("-") for part in parts) >= 3000
+
+
+@given(st.text(max_size=1500) | FENCED, st.integers(100, 400))
 def test_no_message_is_too_long_and_no_text_is_lost(text, limit):
     parts = split_message(text, limit)
     assert all(0 < len(p.encode("utf-16-le")) // 2 <= limit for p in parts)

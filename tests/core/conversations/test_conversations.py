@@ -28,15 +28,16 @@ from core.conversations.places import (
     set_locale,
 )
 from core.conversations.replies import (
+    find_reply,
     finished_replies,
     mark_delivered,
     owed_replies,
-    owed_reply,
     record_parts,
 )
 from core.db.clock import epoch_now
 from core.db.tables import Assignment, Job, Message, Reply
-from core.jobs.ledger import claim
+from core.jobs.ledger import NewJob, claim, submit
+from core.jobs.states import JobKind
 from tests.workers.ledger_helpers import read_job, set_job
 
 OPTIONS = ReplyOptions("parrot", "bot-0", {"temperature": 0.0})
@@ -73,7 +74,7 @@ def count(engine, table):
 
 def test_a_message_makes_a_row_a_job_and_a_reply_at_once(any_engine):
     job_id = hear(any_engine)
-    owed = run(any_engine, owed_reply, job_id)
+    owed = run(any_engine, find_reply, job_id)
     assert (owed.channel_id, owed.guild_id, owed.trigger_id, owed.locale) == (10, 20, 100, "fr")
     assert (owed.state, owed.text, owed.part_ids) == ("queued", None, ())
 
@@ -141,7 +142,7 @@ def test_an_answer_is_owed_until_it_is_delivered(any_engine):
     assert run(any_engine, finished_replies, "bot-1") == []
     assert run(any_engine, mark_delivered, job_id)
     assert not run(any_engine, mark_delivered, job_id)
-    assert run(any_engine, owed_reply, job_id) is None
+    assert run(any_engine, find_reply, job_id).is_delivered
 
 
 def test_a_channel_s_choice_goes_before_its_guild_s_and_a_retired_one_is_passed_over(any_engine):
@@ -197,6 +198,17 @@ def test_forgetting_a_member_deletes_their_words_and_the_answers_to_them(any_eng
     assert count(any_engine, Reply) == 2
 
 
+def test_forgetting_a_member_finds_words_whose_jobs_are_long_gone(any_engine):
+    publish(any_engine)
+    hear(any_engine, "mine")
+    hear(any_engine, "directly", message_id=101, channel=11, guild=None)
+    run(any_engine, lambda s: s.query(Job).delete())
+    assert run(any_engine, forget_member, 5, 20).messages == 1
+    with Session(any_engine) as session:
+        assert session.scalars(select(Message.content)).all() == ["directly"]
+    assert run(any_engine, forget_member, 5, None).messages == 1
+
+
 def test_forgetting_a_channel_stops_what_is_under_way_there(any_engine):
     publish(any_engine)
     running = hear(any_engine, "running")
@@ -236,6 +248,19 @@ def test_what_is_past_its_retention_goes(any_engine):
     with Session(any_engine) as session:
         assert session.scalars(select(Job.id)).all() == [new]
         assert session.scalars(select(Message.content)).all() == ["new", "hi"]
+
+
+def test_other_jobs_have_a_retention_of_their_own(any_engine):
+    publish(any_engine)
+    answered = hear(any_engine)
+    answer(any_engine, answered)
+    finetune = run(any_engine, submit, NewJob(JobKind.FINETUNE, 5, {}))
+    for job_id in (answered, finetune):
+        set_job(any_engine, job_id, state="cancelled", finished_at=epoch_now() - 10 * 86_400)
+    run(any_engine, purge_expired, messages_days=30, jobs_days=7)
+    with Session(any_engine) as session:
+        assert session.scalars(select(Job.id)).all() == [answered]
+        assert session.scalars(select(Message.content)).all() == ["hello", "hi"]
 
 
 def test_a_channel_is_switched_on_and_off_once(any_engine):

@@ -2,11 +2,12 @@ import asyncio
 import threading
 
 import pytest
-from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import event, func, select
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from core.db.desk import Desk
+from core.db.engines import make_engine
 from core.db.tables import Worker
 from core.errors import ServiceUnavailableError
 
@@ -71,3 +72,17 @@ def test_what_its_asker_gave_up_is_not_written(engine):
     desk.close()
     with Session(engine) as session:
         assert session.scalars(select(Worker.id)).all() == ["b"]
+
+
+def test_a_database_out_of_reach_is_tried_once_for_all_who_wait(tmp_path):
+    engine = make_engine(f"sqlite:///{tmp_path / 'nowhere' / 'x.db'}")
+    attempts = []
+    event.listen(engine, "do_connect", lambda *_: attempts.append(1))
+    desk = Desk(engine)
+    futures = [desk.hand_in(count) for _ in range(20)]
+    desk.start()
+    for future in futures:
+        with pytest.raises(OperationalError):
+            future.result(5)
+    desk.close()
+    assert len(attempts) == 1

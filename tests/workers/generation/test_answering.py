@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from core.catalog.registry import StoredVersion, register_version
 from core.conversations.intake import IncomingMessage, ReplyOptions, receive
 from core.conversations.places import Place
 from core.db.desk import Desk
@@ -115,6 +116,24 @@ def test_an_answer_is_streamed_and_written_down_trimmed(engine, desk, version_id
     with Session(engine) as session:
         said = session.query(Message).order_by(Message.id).all()
         assert [(m.role, m.content) for m in said] == [("user", "hello"), ("assistant", "Hi you")]
+
+
+def test_what_postgresql_cannot_keep_is_left_out(any_engine):
+    desk = Desk(any_engine)
+    desk.start()
+    with Session(any_engine) as session, session.begin():
+        register_version(
+            session,
+            model="tiny",
+            guild_id=None,
+            source="test",
+            stored=StoredVersion("models/tiny/1", "0" * 64, 1, {}),
+        )
+    held = ask(any_engine)
+    subject, _ = answerer(desk, Script(Chunk("\0Hi\0 you", 2, FinishReason.STOP)))
+    answer(subject, any_engine, held)
+    desk.close()
+    assert read_job(any_engine, held.claim.job_id).result["text"] == "Hi you"
 
 
 def test_the_whole_conversation_is_given_to_the_model(engine, desk, version_id):

@@ -272,3 +272,17 @@ def test_an_engine_that_dies_leaves_nobody_waiting(loaded, engine, monkeypatch):
     assert not engine.is_alive
     with pytest.raises(EngineLostError):
         ask(engine, (5, 6))
+
+
+def test_a_broken_device_ends_the_engine_and_says_so(loaded):
+    def break_down(spans):
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    lost = []
+    engine = ContinuousBatchingEngine(loaded, on_device_lost=lost.append)
+    engine._runner.run = break_down
+    with pytest.raises(EngineLostError):
+        text_of(ask(engine, (5, 6)))
+    engine._thread.join(5)
+    assert not engine.is_alive
+    assert [type(exc) for exc in lost] == [torch.AcceleratorError]

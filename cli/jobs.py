@@ -12,7 +12,7 @@ import typer
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -189,7 +189,9 @@ def _show_changes(changes: Iterator[JobDetail]) -> JobDetail:
 
 
 def _draw_list(jobs: tuple[JobSummary, ...]) -> Table:
-    table = Table("job", "kind", "state", "model", "asked by", "server", "submitted", "took")
+    # An id that is broken into lines can be copied by nobody.
+    ids = Column("job", no_wrap=True, min_width=20)
+    table = Table(ids, "kind", "state", "model", "asked by", "server", "submitted", "took")
     for job in jobs:
         table.add_row(
             job.id,

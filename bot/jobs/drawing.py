@@ -52,7 +52,7 @@ def draw_detail(catalogue: Catalogue, locale: str, detail: JobDetail) -> discord
         colour=_COLOURS.get(job.state, discord.Colour.blurple()),
     )
     for key, value in _fields(catalogue, locale, detail):
-        embed.add_field(name=catalogue.say(locale, key), value=clipped(value, _VALUE_CHARACTERS))
+        embed.add_field(name=catalogue.say(locale, key), value=value[:_VALUE_CHARACTERS])
     return embed
 
 

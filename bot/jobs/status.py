@@ -25,6 +25,8 @@ from core.jobs.states import JobState
 _ALIVE_SECONDS = 30.0
 _GIBIBYTE = 2**30
 _MOST_WORKERS = 12
+# Discord takes a field of 1024.
+_VALUE_CHARACTERS = 1000
 
 
 @dataclass(frozen=True)
@@ -160,4 +162,4 @@ def _last_failure(catalogue: Catalogue, locale: str, failure: JobDetail | None) 
         return catalogue.say(locale, "status-no-error")
     job = failure.summary
     sentence = say_failure(catalogue, locale, job.error_code or "internal", failure.error_data)
-    return clipped(f"<t:{int(job.finished_at or 0)}:R> {job.id}: {sentence}", 1000)
+    return f"<t:{int(job.finished_at or 0)}:R> `{job.id}`: {sentence}"[:_VALUE_CHARACTERS]

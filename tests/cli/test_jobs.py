@@ -56,6 +56,13 @@ def test_jobs_are_listed_as_a_table_and_as_json(engine, jobs):
     assert "no such jobs" in jobs("list", "--guild", "1").out
 
 
+def test_ids_stay_whole_on_a_narrow_terminal(engine, jobs, monkeypatch):
+    job_id = add_job(engine, kind=JobKind.FINETUNE, model="a-model-with-a-long-name")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert job_id in jobs("list").out
+    assert job_id in jobs("show", job_id).out
+
+
 def test_a_filter_that_means_nothing_is_a_wrong_usage_or_one_sentence(engine, jobs):
     assert jobs("list", "--state", "asleep").code == 2
     refused = jobs("list", "--since", "whenever")

@@ -18,10 +18,18 @@ async def use(wire, user: str, *path: str, channel=cast.GENERAL, locale="en-US",
     given = [{"name": k, "type": STRING, "value": v} for k, v in options.items()]
     data = make_data(wire, path, given)
     pending = wire.server.interactions.begin(COMMAND, user, channel, data, locale=locale)
-    await eventually(lambda: pending.original_id is not None)
-    answer = wire.world.find(channel, pending.original_id)
-    await eventually(lambda: not answer["flags"] & LOADING)
-    return answer
+    await eventually(lambda: answers(wire, channel, pending) != [])
+    return answers(wire, channel, pending)[-1]
+
+
+def answers(wire, channel: str, pending) -> list[dict]:
+    """What the bot said to an interaction, once it is no longer thinking."""
+    return [
+        message
+        for message in wire.world.messages.get(channel, {}).values()
+        if message.get("interaction_metadata", {}).get("id") == pending.id
+        and not message["flags"] & LOADING
+    ]
 
 
 def make_data(wire, path, options) -> dict:

@@ -10,7 +10,7 @@ from core.jobs.ledger import report_progress
 from core.jobs.states import JobKind, JobState
 from playground import cast
 from tests.bot.finetune.helpers import press, whispers
-from tests.bot.jobs.helpers import bring, suggested, text_of, use
+from tests.bot.jobs.helpers import answers, bring, suggested, text_of, use
 from tests.bot.wire import eventually, open_wire
 from tests.core.corpora.helpers import add_version
 from tests.core.jobs.jobs_of_guilds import GUILD, OTHER_GUILD, add_job, run
@@ -96,10 +96,8 @@ async def test_a_list_of_one_member_s_jobs(wire):
         pending = wire.server.interactions.begin(
             COMMAND, cast.CAMILLE, cast.GENERAL, data, locale="en-US"
         )
-        await eventually(lambda: pending.original_id is not None)
-        answer = wire.world.find(cast.GENERAL, pending.original_id)
-        await eventually(lambda: bool(answer["embeds"]))
-        said = text_of(answer)
+        await eventually(lambda: answers(wire, cast.GENERAL, pending) != [])
+        said = text_of(answers(wire, cast.GENERAL, pending)[-1])
     assert alices in said
     assert brunos not in said
 
@@ -142,6 +140,8 @@ async def test_a_watched_message_follows_its_job_to_the_end(wire):
         await eventually(lambda: "3/9" in text_of(said))
         assert "loss 1.235" in text_of(said)
         assert "1 min 1 s" in text_of(said)
+        assert "Model: `coco`" in text_of(said)
+        assert "Worker: `finetune-host-1`" in text_of(said)
         await use(wire, cast.CAMILLE, "jobs", "cancel", job=job_id)
         await eventually(lambda: "State: stopping" in text_of(said))
         from core.jobs.ledger import confirm_cancel

@@ -36,7 +36,7 @@ from core.conversations.replies import (
 )
 from core.db.clock import epoch_now
 from core.db.tables import Assignment, Job, Message, Reply
-from core.jobs.ledger import NewJob, claim, submit
+from core.jobs.ledger import NewJob, claim, request_cancel, submit
 from core.jobs.states import JobKind
 from tests.workers.ledger_helpers import read_job, set_job
 
@@ -255,8 +255,9 @@ def test_other_jobs_have_a_retention_of_their_own(any_engine):
     answered = hear(any_engine)
     answer(any_engine, answered)
     finetune = run(any_engine, submit, NewJob(JobKind.FINETUNE, 5, {}))
+    run(any_engine, request_cancel, finetune)
     for job_id in (answered, finetune):
-        set_job(any_engine, job_id, state="cancelled", finished_at=epoch_now() - 10 * 86_400)
+        set_job(any_engine, job_id, finished_at=epoch_now() - 10 * 86_400)
     run(any_engine, purge_expired, messages_days=30, jobs_days=7)
     with Session(any_engine) as session:
         assert session.scalars(select(Job.id)).all() == [answered]

@@ -4,26 +4,21 @@ from dataclasses import replace
 from typing import Any
 
 import discord
-import structlog
-from discord import app_commands
-from sqlalchemy.exc import SQLAlchemyError
 
 from bot.catalogue import Catalogue, LocaleCode
+from bot.errors import RoutedView
 from bot.jobs.drawing import draw_page
 from bot.jobs.permission import Doorkeeper
 from core.db.desk import Desk
-from core.errors import ServiceUnavailableError
 from core.jobs.finding import Filters, Scope
 from core.jobs.queries import Page, list_jobs
-
-log = structlog.get_logger(__name__)
 
 PAGE_LENGTH = 10
 # Discord forgets how to edit a message that only one person sees after fifteen minutes.
 _TIMEOUT_SECONDS = 840.0
 
 
-class JobPages(discord.ui.View):
+class JobPages(RoutedView):
     """Newer and older pages. Each press asks anew whether its presser may look.
 
     ``_starts`` holds where each page begins that was leafed through, so that the way back shows
@@ -40,8 +35,7 @@ class JobPages(discord.ui.View):
         *,
         wants_all: bool,
     ) -> None:
-        super().__init__(timeout=_TIMEOUT_SECONDS)
-        self._catalogue = catalogue
+        super().__init__(catalogue, timeout=_TIMEOUT_SECONDS)
         self._desk = desk
         self._doorkeeper = doorkeeper
         self._locale = locale
@@ -65,23 +59,6 @@ class JobPages(discord.ui.View):
         self._newer.disabled = len(self._starts) == 1
         self._older.disabled = self._next is None
         return draw_page(self._catalogue, self._locale, page, len(self._starts))
-
-    async def on_error(
-        self,
-        interaction: discord.Interaction,
-        error: Exception,
-        item: discord.ui.Item[Any],  # noqa: ARG002 - discord.py's signature
-        /,
-    ) -> None:
-        """Say why a press did nothing."""
-        if isinstance(error, app_commands.AppCommandError):
-            key = "error-missing-permissions"
-        elif isinstance(error, SQLAlchemyError | ServiceUnavailableError):
-            key = "error-service-unavailable"
-        else:
-            log.error("page_failed", exc_info=error)
-            key = "error-internal"
-        await interaction.followup.send(self._catalogue.say(self._locale, key), ephemeral=True)
 
     async def _read(self, scope: Scope) -> Page:
         before = self._starts[-1]

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from core.catalog.registry import StoredVersion, register_version
 from core.db.engines import make_engine
 from core.embedded import EmbeddedValkey, free_port
+from core.errors import ServiceUnavailableError
 from core.settings import Settings, load_settings
 from migrations.runner import migrate
 from playground import cast
@@ -99,7 +100,7 @@ async def _measure(folder: Path, *, single: int, burst: int) -> dict[str, Any]:
     _prepare_database(load_settings(base, folder / "none"))
     try:
         with _processes(folder, port, environment) as running:
-            await _until(lambda: server.gateway.is_bot_online, _READY_SECONDS)
+            await _until(lambda: server.gateway.is_bot_online, _READY_SECONDS, "The bot")
             await _ask_in_a_burst(server, clock, channels, _WARM_UP)
             asked = await _ask_one_by_one(server, clock, channels, single)
             before = _cpu_milliseconds(running)
@@ -117,7 +118,7 @@ async def _ask_one_by_one(
     questions = []
     for number in range(count):
         question = _ask(server, clock, channels[number % len(channels)])
-        await _until(lambda q=question: q in clock.answered, 30)
+        await _until(lambda q=question: q in clock.answered, 30, "An answer")
         questions.append(question)
     return questions
 
@@ -131,8 +132,10 @@ async def _ask_in_a_burst(
     for number in range(count):
         _ask(server, clock, channels[number % len(channels)])
         await asyncio.sleep(0)
-        await _until(lambda n=number: n - (len(clock.answered) - before) < _ON_THEIR_WAY, 60)
-    await _until(lambda: len(clock.answered) - before >= count, 120)
+        await _until(
+            lambda n=number: n - (len(clock.answered) - before) < _ON_THEIR_WAY, 60, "An answer"
+        )
+    await _until(lambda: len(clock.answered) - before >= count, 120, "The last answer")
     return count / (time.perf_counter() - started), len(clock.answered) - before
 
 
@@ -206,11 +209,14 @@ def _cpu_milliseconds(running: dict[str, subprocess.Popen[bytes]]) -> dict[str, 
     return used
 
 
-async def _until(condition: Any, seconds: float) -> None:
+async def _until(condition: Any, seconds: float, what: str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError("The benchmark's processes do not get on.")
+            raise ServiceUnavailableError(
+                f"{what} did not come within {seconds:.0f} s; is the machine busy with other work?",
+                service="benchmark",
+            )
         await asyncio.sleep(0.001)
 
 

@@ -18,7 +18,11 @@ async def tell_error(
     catalogue: Catalogue, interaction: discord.Interaction, error: Exception
 ) -> None:
     """Say what went wrong and what to do next, to the one who met it only."""
-    sentence = _sentence(catalogue, locale_code(str(interaction.locale)), error)
+    locale = locale_code(str(interaction.locale))
+    if isinstance(error, app_commands.MissingPermissions) and interaction.guild_id is None:
+        # A command for servers that was used in direct messages, where nobody manages anything.
+        error = app_commands.NoPrivateMessage()
+    sentence = _sentence(catalogue, locale, error)
     try:
         if interaction.response.type is discord.InteractionResponseType.deferred_channel_message:
             # What is sent first takes the place of "is thinking", and would be seen by all.
@@ -64,7 +68,11 @@ class RoutedView(discord.ui.View):
 def _sentence(catalogue: Catalogue, locale: str, error: Exception) -> str:
     cause = getattr(error, "original", error)
     if isinstance(error, app_commands.MissingPermissions):
-        return catalogue.say(locale, "error-missing-permissions")
+        key = f"permission-{error.missing_permissions[0]}"
+        if not catalogue.has(key):
+            return catalogue.say(locale, "error-missing-permissions")
+        permission = catalogue.say(locale, key)
+        return catalogue.say(locale, "error-missing-permission", permission=permission)
     if isinstance(error, app_commands.NoPrivateMessage):
         return catalogue.say(locale, "error-guild-only")
     if isinstance(cause, PerroquetError):

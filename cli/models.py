@@ -16,12 +16,13 @@ from sqlalchemy.orm import Session
 from cli.wiring import open_database, open_store, read_settings
 from core.catalog.registry import StoredVersion, list_versions, register_version, retire_model
 from core.catalog.resolution import resolve_version
-from core.errors import InvalidInputError
+from core.errors import InvalidInputError, NotFoundError
 from core.ids import new_id
 from core.settings import Settings
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+_SCHEMES = ("hf", "path", "gguf", "smollm2")
 
 models_app = typer.Typer(
     no_args_is_help=True, help="Add, list, verify and remove the models that answer."
@@ -87,11 +88,14 @@ def remove(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove a model and all its versions from the catalogue and the store."""
-    if not yes:
-        typer.confirm(f"Remove {name} and all its versions for good?", abort=True)
     settings = read_settings()
     store = open_store(settings)
     with open_database(settings) as engine:
+        with Session(engine) as session:
+            if not any(entry.model == name for entry in list_versions(session)):
+                raise NotFoundError(f"There is no model “{name}”.", model=name)
+        if not yes:
+            typer.confirm(f"Remove {name} and all its versions for good?", abort=True)
         with Session(engine) as session, session.begin():
             paths = retire_model(session, name, None)
         for path in paths:
@@ -127,6 +131,7 @@ def add_model(settings: Settings, source: str, name: str | None) -> str:
         StoreError: the source cannot be had, or holds what the store refuses.
     """
     scheme, _, place = source.partition(":")
+    _check_source(scheme, place, source)
     name = name or _default_name(scheme, place)
     if not _NAME.fullmatch(name):
         raise InvalidInputError(
@@ -147,6 +152,15 @@ def add_model(settings: Settings, source: str, name: str | None) -> str:
     return name
 
 
+def _check_source(scheme: str, place: str, source: str) -> None:
+    if scheme not in _SCHEMES or bool(place) == (scheme == "smollm2"):
+        raise InvalidInputError(
+            f"“{source}” names no source; use hf:<owner/name>, path:<folder>, gguf:<file> or "
+            "smollm2.",
+            source=source,
+        )
+
+
 def _default_name(scheme: str, place: str) -> str:
     if scheme == "smollm2":
         return DEFAULT_MODEL
@@ -156,29 +170,25 @@ def _default_name(scheme: str, place: str) -> str:
 
 def _gather(scheme: str, place: str, target: Path) -> Path:
     """Bring a model into a local folder; the heavy imports happen only where they are needed."""
-    if scheme == "hf" and place:
+    if scheme == "hf":
         from models_store.sources.hub import download
 
         target.mkdir()
         return download(place, target)
-    if scheme == "path" and place:
+    if scheme == "path":
         folder = Path(place)
         if not (folder / "config.json").is_file():
             raise InvalidInputError(f"{folder} is no model folder: it has no config.json.")
         return folder
-    if scheme == "gguf" and place:
+    if scheme == "gguf":
         from workers.conversion.gguf import convert_gguf
 
         if not Path(place).is_file():
             raise InvalidInputError(f"There is no file {place}.")
         return convert_gguf(Path(place), target)
-    if scheme == "smollm2" and not place:
-        from workers.conversion.smollm2 import convert_smollm2
+    from workers.conversion.smollm2 import convert_smollm2
 
-        return convert_smollm2(target)
-    raise InvalidInputError(
-        f"“{scheme}:{place}” names no source; use hf:<owner/name>, path:<folder> or gguf:<file>."
-    )
+    return convert_smollm2(target)
 
 
 def _check_loads(folder: Path) -> None:

@@ -17,7 +17,7 @@ const view = {
   get me() { return state.me; }, get channel() { return channel(); }, names,
   replyTo(message) { state.replyTo = message; drawReply(); $("text").focus(); },
   async openThread(message) {
-    const thread = await api.openThread(message.channel_id, { user_id: state.me.id, name: message.content.slice(0, 40) || "thread", message_id: message.id });
+    const thread = await api.openThread(message.channel_id, { user_id: state.me.id, name: message.content.replace(/<[@#][!&]?\d+>/g, "").trim().slice(0, 40) || "thread", message_id: message.id });
     if (thread) { state.channels.set(thread.id, thread); open(thread.id); }
   },
   component(message, data) {
@@ -201,7 +201,7 @@ function grow() {
   $("count").textContent = left < 200 ? left : "";
   $("count").classList.toggle("over", left < 0);
   if (text.value.startsWith("/") && !text.value.includes("\n")) picker.suggest(text.value);
-  else if (picker.items.length || text.value) picker.close();
+  else if (!picker.isForm) picker.close();
 }
 
 async function submit() {

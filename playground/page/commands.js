@@ -10,7 +10,7 @@ export function runnable(commands, permissions) {
   const found = [];
   const walk = (command, node, path, label) => {
     const subs = (node.options ?? []).filter((option) => option.type === SUBCOMMAND || option.type === GROUP);
-    if (!subs.length) found.push({ command, path, label, description: localised(node, "description"), options: node.options ?? [] });
+    if (!subs.length) found.push({ command, path, label, english: `/${[command, ...path].map((part) => part.name).join(" ")}`, description: localised(node, "description"), options: node.options ?? [] });
     subs.forEach((sub) => walk(command, sub, [...path, sub], `${label} ${localised(sub, "name")}`));
   };
   for (const command of commands) {
@@ -23,15 +23,17 @@ export function runnable(commands, permissions) {
 }
 
 export class Picker {
-  constructor(view) { this.view = view; this.items = []; this.index = 0; this.waiting = new Map(); }
+  constructor(view) { this.view = view; this.items = []; this.isForm = false; this.index = 0; this.waiting = new Map(); }
 
   get isOpen() { return !$("picker").hidden; }
 
-  close() { $("picker").hidden = true; $("picker").replaceChildren(); this.items = []; }
+  close() { $("picker").hidden = true; $("picker").replaceChildren(); this.items = []; this.isForm = false; }
 
   suggest(text) {
+    this.isForm = false;
     const commands = runnable(this.view.commands(), this.view.permissions());
-    this.items = commands.filter((item) => item.label.toLowerCase().startsWith(text.toLowerCase().trimEnd()));
+    const typed = text.toLowerCase().trimEnd();
+    this.items = commands.filter((item) => [item.label, item.english].some((label) => label.toLowerCase().startsWith(typed)));
     this.index = 0;
     const rows = this.items.map((item, number) => el("button", { type: "button", role: "option", "aria-selected": String(number === 0), onclick: () => this.choose(item) },
       el("b", {}, item.label), el("small", {}, item.description)));
@@ -64,6 +66,7 @@ export class Picker {
       el("div", { className: "actions" }, el("button", { type: "button", className: "secondary", onclick: () => this.close() }, say("cancel")), el("button", { className: "primary" }, say("run"))));
     $("picker").replaceChildren(form);
     $("picker").hidden = false;
+    this.isForm = true;
     inputs[0][1].focus();
   }
 

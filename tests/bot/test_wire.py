@@ -251,7 +251,7 @@ async def test_a_channel_is_switched_on_answered_and_switched_back(wire):
         (job_id,) = await wire.queued()
         wire.answer(job_id, "Me!")
         await press(wire, cast.CAMILLE, said, "Undo")
-        await eventually(lambda: "only who" in said["content"])
+        await eventually(lambda: "only those" in said["content"])
         again = await run_command(wire, cast.CAMILLE, "perroquet", "away", locale="fr")
         assert "déjà" in again["content"]
 

@@ -120,6 +120,8 @@ def make_finetune_cog(
             self, interaction: discord.Interaction, current: str
         ) -> list[app_commands.Choice[str]]:
             """The base models that this server may build on."""
+            if not interaction.permissions.manage_guild:
+                return []
             bases = await desk.read(lambda session: list_bases(session, interaction.guild_id))
             found = [base.model for base in bases if current.lower() in base.model.lower()]
             return [

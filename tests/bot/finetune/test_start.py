@@ -257,12 +257,12 @@ async def test_bases_are_suggested_within_the_wall(wire):
             "type": 1,
             "options": [{"name": "start", "type": 1, "options": focused}],
         }
-        wire.server.interactions.begin(
-            AUTOCOMPLETE, cast.CAMILLE, cast.GENERAL, data, locale="en-US"
-        )
-        await eventually(lambda: bool(seen))
+        for count, user in enumerate((cast.CAMILLE, cast.ALICE), start=1):
+            wire.server.interactions.begin(AUTOCOMPLETE, user, cast.GENERAL, data, locale="en-US")
+            await eventually(lambda n=count: len(seen) == n)
     values = [choice["value"] for choice in seen[0]["choices"]]
     assert values == ["coco", wire.settings.generation.model]
+    assert seen[1]["choices"] == [], "members have nothing to choose from"
 
 
 async def test_the_command_is_for_those_who_manage_the_server(wire):

@@ -22,6 +22,9 @@ from workers.finetuning.spec import RunSpec
 from workers.leases import LeaseKeeper
 from workers.runner import JobRunner
 
+# A trainer takes seconds to start, and several times that on a busy machine.
+pytestmark = pytest.mark.timeout(400)
+
 OPTIONS = {
     "block_size": 64,
     "batch_size": 4,
@@ -46,7 +49,7 @@ class Bench:
         self.base_id = add_version(engine, store_path="models/base/1")
         self.desk = Desk(engine)
         self.desk.start()
-        self.keeper = LeaseKeeper(engine, "w", "finetune", 4.0)
+        self.keeper = LeaseKeeper(engine, "w", "finetune", 20.0)
         self.keeper.start()
         settings = FinetuningSettings(device="cpu", torch_threads=1)
         finetuner = Finetuner(self.desk, store, self.runs, settings, "You are Coco.")
@@ -88,7 +91,7 @@ def begin(bench, job_id: str) -> threading.Thread:
     """Run a job until it is well under way."""
     thread = threading.Thread(target=bench.runner.run, args=(job_id,))
     thread.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 110
     while bench.step_of(job_id) < 2:
         assert time.monotonic() < deadline, "it never began to train"
         time.sleep(0.05)
@@ -120,7 +123,7 @@ def test_paused_a_run_waits_and_resumed_it_goes_on_from_its_checkpoint(bench):
     job_id = bench.submit(max_steps=300, evaluate_every=100)
     thread = begin(bench, job_id)
     run(bench.engine, pause, job_id)
-    thread.join(60)
+    thread.join(110)
     job = read_job(bench.engine, job_id)
     assert (job.state, job.wish, job.crashes) == ("queued", "pause", 0)
     reached = bench.step_of(job_id)
@@ -128,12 +131,12 @@ def test_paused_a_run_waits_and_resumed_it_goes_on_from_its_checkpoint(bench):
     assert read_job(bench.engine, job_id).state == "queued", "a stray hint wakes nothing"
     run(bench.engine, resume, job_id)
     thread = begin(bench, job_id)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 110
     while bench.step_of(job_id) <= reached:
         assert time.monotonic() < deadline, "it never went on"
         time.sleep(0.05)
     run(bench.engine, stop_early, job_id)
-    thread.join(90)
+    thread.join(110)
     job = read_job(bench.engine, job_id)
     assert (job.state, job.result["metrics"]["ending"]) == ("succeeded", "stopped")
     assert reached < job.result["metrics"]["steps"] < 300
@@ -143,7 +146,7 @@ def test_a_cancelled_run_leaves_neither_version_nor_folder(bench):
     job_id = bench.submit(max_steps=300, evaluate_every=100)
     thread = begin(bench, job_id)
     run(bench.engine, request_cancel, job_id)
-    thread.join(60)
+    thread.join(110)
     assert read_job(bench.engine, job_id).state == "cancelled"
     assert not (bench.runs / job_id).exists()
     assert bench.store.list_versions() == ["corpora/x", "models/base/1"]

@@ -89,6 +89,7 @@ def _submit(
     )
     payload = {
         "corpus_path": publication.path,
+        "corpus_manifest_sha256": publication.manifest_sha256,
         "base_version_id": version_id,
         "base_name": base_name,
         "model": name,

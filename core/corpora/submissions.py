@@ -12,11 +12,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from core.conversations.answers import Weights, find_weights
 from core.conversations.places import Place, open_place
 from core.corpora.uploads import UploadedFile, Uploads
 from core.db.clock import epoch_now
 from core.db.statements import count_changed
-from core.db.tables import Board, Corpus, Job, Version
+from core.db.tables import Board, Corpus, Job
 from core.errors import InvalidInputError, NotFoundError
 from core.jobs.admission import admit, amend, refuse
 from core.jobs.ledger import Claim, NewJob, request_cancel, submit, succeed
@@ -72,7 +73,7 @@ class Validation:
     finetune_id: str
     corpus_id: str
     files: tuple[UploadedFile, ...]
-    base_path: str
+    base: Weights
     options: dict[str, Any]
 
 
@@ -82,6 +83,7 @@ class PreparedCorpus:
 
     Attributes:
         store_path: of the published folder.
+        manifest_sha256: of its manifest, which names each file's hash.
         sha256: of its content.
         total_bytes: of its files.
         report: what the admin reads.
@@ -89,6 +91,7 @@ class PreparedCorpus:
     """
 
     store_path: str
+    manifest_sha256: str
     sha256: str
     total_bytes: int
     report: dict[str, Any]
@@ -147,18 +150,14 @@ def load_validation(session: Session, held: Claim) -> Validation:
     finetune = session.scalar(select(Job.payload).where(Job.id == payload["finetune_id"]))
     if finetune is None:
         raise NotFoundError("The fine-tune of this validation is gone.", job=held.job_id)
-    base_path = session.scalar(
-        select(Version.store_path).where(
-            Version.id == finetune["base_version_id"], Version.retired_at.is_(None)
-        )
-    )
-    if base_path is None:
+    base = find_weights(session, finetune["base_version_id"])
+    if base is None:
         raise NotFoundError(
             f"The base model “{finetune['base_name']}” is gone.", model=finetune["base_name"]
         )
     files = tuple(UploadedFile(**file) for file in payload["files"])
     return Validation(
-        payload["finetune_id"], payload["corpus_id"], files, base_path, finetune["options"]
+        payload["finetune_id"], payload["corpus_id"], files, base, finetune["options"]
     )
 
 
@@ -173,7 +172,11 @@ def accept_corpus(session: Session, held: Claim, prepared: PreparedCorpus) -> bo
     """
     payload = held.payload
     is_awaited = amend(
-        session, payload["finetune_id"], corpus_path=prepared.store_path, plan=prepared.plan
+        session,
+        payload["finetune_id"],
+        corpus_path=prepared.store_path,
+        corpus_manifest_sha256=prepared.manifest_sha256,
+        plan=prepared.plan,
     )
     if is_awaited:
         session.execute(

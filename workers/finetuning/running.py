@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.catalog.registry import StoredVersion, register_version
+from core.conversations.answers import Weights, find_weights
 from core.corpora.curves import EVALUATED, TRAIN_POINTS
 from core.db.desk import Desk
-from core.db.tables import Version
 from core.errors import CancelledJobError, LeaseLostError, NotFoundError, PerroquetError
 from core.jobs.events import record
 from core.jobs.ledger import report_progress, succeed
@@ -97,18 +96,19 @@ class Finetuner:
 
     def _prepare(self, held: HeldJob, run_dir: Path) -> RunSpec:
         payload = held.claim.payload
-        base_path = self._desk.hand_in(
-            lambda session: _store_path(session, payload["base_version_id"])
+        base = self._desk.hand_in(
+            lambda session: _base(session, payload["base_version_id"])
         ).result()
+        corpus = self._store.fetch(payload["corpus_path"], payload["corpus_manifest_sha256"])
         spec = RunSpec.from_json(
             {
                 "device": self._settings.device,
                 "torch_threads": self._settings.torch_threads,
                 "persona": self._persona,
                 **payload["options"],
-                "base_model": str(self._store.fetch(base_path)),
+                "base_model": str(self._store.fetch(base.store_path, base.manifest_sha256)),
                 "base_name": payload["base_name"],
-                "corpus": str(self._store.fetch(payload["corpus_path"])),
+                "corpus": str(corpus),
                 "run_name": payload["model"],
             }
         )
@@ -238,13 +238,11 @@ def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     return [points[round((number + 1) * stride) - 1] for number in range(_MAX_POINTS)]
 
 
-def _store_path(session: Session, version_id: str) -> str:
-    path = session.scalar(
-        select(Version.store_path).where(Version.id == version_id, Version.retired_at.is_(None))
-    )
-    if path is None:
+def _base(session: Session, version_id: str) -> Weights:
+    weights = find_weights(session, version_id)
+    if weights is None:
         raise NotFoundError("The base model of this fine-tune is gone.", version=version_id)
-    return path
+    return weights
 
 
 def _stored(

@@ -89,7 +89,7 @@ class Validator:
             files = self._bring(held, work, folder)
             request = {
                 "files": files,
-                "base": str(parts.store.fetch(work.base_path)),
+                "base": str(parts.store.fetch(work.base.store_path, work.base.manifest_sha256)),
                 "options": {"persona": parts.persona, **work.options},
             }
             (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
@@ -154,7 +154,12 @@ class Validator:
         report = found["report"]
         publication = store.publish(folder / CORPUS, path, {"files": report["files"]})
         prepared = PreparedCorpus(
-            path, report["sha256"], publication.total_bytes, report, found["plan"]
+            path,
+            publication.manifest_sha256,
+            report["sha256"],
+            publication.total_bytes,
+            report,
+            found["plan"],
         )
         awaited: list[bool] = []
         try:

@@ -162,6 +162,7 @@ def validate(wire, **changes) -> str:
     job = jobs(wire, JobKind.VALIDATE)[-1]
     prepared = PreparedCorpus(
         f"corpora/{job.id}",
+        "d" * 64,
         "c" * 64,
         10,
         make_report(**changes),

@@ -27,8 +27,9 @@ def add_version(engine: Engine, model: str = "base", guild_id: int | None = None
             channel = CHANNEL if guild_id == GUILD else OTHER_CHANNEL
             open_place(session, Place(channel, guild_id, "guild"))
         path = stored.pop("store_path", f"models/{model}/{new_id()}")
+        manifest_sha256 = stored.pop("manifest_sha256", "0" * 64)
         metrics = stored.pop("metrics", {})
-        version = StoredVersion(path, "0" * 64, 1, metrics, **stored)
+        version = StoredVersion(path, manifest_sha256, 1, metrics, **stored)
         return register_version(
             session, model=model, guild_id=guild_id, source="test", stored=version
         )

@@ -19,7 +19,9 @@ from core.jobs.ledger import fail, request_cancel, succeed
 from tests.core.corpora.helpers import GUILD, OTHER_GUILD, add_version, run, submit
 from tests.workers.ledger_helpers import claim_job, read_job
 
-PREPARED = PreparedCorpus("corpora/x", "b" * 64, 99, {"documents": 3}, {"steps": 8, "tokens": 700})
+PREPARED = PreparedCorpus(
+    "corpora/x", "d" * 64, "b" * 64, 99, {"documents": 3}, {"steps": 8, "tokens": 700}
+)
 
 
 def corpora(engine):

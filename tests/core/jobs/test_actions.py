@@ -40,7 +40,7 @@ def ask(engine, message_id=100):
 def read_corpus(engine, submitted):
     with Session(engine) as session, session.begin():
         taken = claim(session, submitted.validation_id, "w", 30)
-        prepared = PreparedCorpus(f"corpora/{submitted.job_id}", "c" * 64, 10, {}, {})
+        prepared = PreparedCorpus(f"corpora/{submitted.job_id}", "d" * 64, "c" * 64, 10, {}, {})
         assert accept_corpus(session, taken, prepared)
         start_finetune(session, submitted.job_id)
 

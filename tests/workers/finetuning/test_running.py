@@ -43,10 +43,12 @@ class Bench:
         self.engine = engine
         self.runs = tmp_path / "runs"
         store = ModelStore(f"file://{tmp_path / 'store'}", tmp_path / "cache", 10**9)
-        store.publish(base_folder, "models/base/1", {})
-        store.publish(corpus, "corpora/x", {})
+        base = store.publish(base_folder, "models/base/1", {})
+        self.corpus = store.publish(corpus, "corpora/x", {})
         self.store = store
-        self.base_id = add_version(engine, store_path="models/base/1")
+        self.base_id = add_version(
+            engine, store_path=base.path, manifest_sha256=base.manifest_sha256
+        )
         self.desk = Desk(engine)
         self.desk.start()
         self.keeper = LeaseKeeper(engine, "w", "finetune", 20.0)
@@ -64,6 +66,7 @@ class Bench:
     def submit(self, **options) -> str:
         payload = {
             "corpus_path": "corpora/x",
+            "corpus_manifest_sha256": self.corpus.manifest_sha256,
             "base_version_id": self.base_id,
             "base_name": "base",
             "model": "coco",

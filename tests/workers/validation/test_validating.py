@@ -60,8 +60,10 @@ class Bench:
             work=validator.validate,
             ended=lambda _claim: None,
         )
-        self.store.publish(base_folder, "models/base/1", {})
-        self.base_id = add_version(engine, store_path="models/base/1")
+        base = self.store.publish(base_folder, "models/base/1", {})
+        self.base_id = add_version(
+            engine, store_path=base.path, manifest_sha256=base.manifest_sha256
+        )
 
     def close(self) -> None:
         self.keeper.close()

@@ -79,7 +79,12 @@ class Publisher:
 
     def close(self, timeout_seconds: float = 3.0) -> None:
         """Send what waits and end the thread."""
-        self._waiting.put(None)
+        try:
+            self._waiting.put(None, timeout=timeout_seconds)
+        except queue.Full:
+            # The broker is stuck; the relay reads from SQL what was not sent.
+            log.warning("hints_left_to_relay", waiting=self._waiting.qsize())
+            return
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:

@@ -60,7 +60,12 @@ class StreamWriter:
 
     def close(self, timeout_seconds: float = 3.0) -> None:
         """Write what waits and end the thread."""
-        self._waiting.put(None)
+        try:
+            self._waiting.put(None, timeout=timeout_seconds)
+        except queue.Full:
+            # Redis is stuck; the words that count are in SQL.
+            log.warning("stream_entries_dropped", waiting=self._waiting.qsize())
+            return
         self._thread.join(timeout_seconds)
 
     def _run(self) -> None:

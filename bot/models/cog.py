@@ -102,6 +102,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
             where: app_commands.Choice[str] | None = None,
         ) -> None:
             """Have a version answer in this channel or on this server."""
+            await interaction.response.defer()
             place, scope = _place(interaction, places), _scope(interaction, where)
 
             def write(session: Session) -> CatalogEntry:
@@ -125,6 +126,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
             where: app_commands.Choice[str] | None = None,
         ) -> None:
             """Go back to who answered before."""
+            await interaction.response.defer()
             place, scope = _place(interaction, places), _scope(interaction, where)
             entry = await desk.write(lambda session: roll_back(session, scope, interaction.user.id))
             await _announce(interaction, place, scope, entry)
@@ -195,7 +197,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
             sentence = catalogue.say(
                 place.locale, f"models-used-{suffix}", model=entry.model, number=entry.number
             )
-        await interaction.response.send_message(sentence)
+        await interaction.followup.send(sentence)
 
     return ModelsCog()
 

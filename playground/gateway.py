@@ -88,9 +88,10 @@ class Gateway:
                 elif message["op"] == _REQUEST_MEMBERS and session is not None:
                     self._send_members(session, message["d"])
         finally:
-            if session is not None:
+            # A session that was resumed meanwhile belongs to another socket by now.
+            if session is not None and self._sockets.get(session.id) is socket:
                 session.is_connected = False
-                self._sockets.pop(session.id, None)
+                del self._sockets[session.id]
                 self._tell_status()
             if pump is not None:
                 pump.cancel()
@@ -118,6 +119,7 @@ class Gateway:
             return await self._resume(connection, data)
         shard_id, shard_count = data.get("shard", (0, 1))
         session = Session((shard_id, shard_count), data["intents"])
+        self._forget_lost_sessions(session.shard)
         self._sessions[session.id] = session
         guilds = [g for g in self._world.guilds.values() if self._is_of_shard(g["id"], session)]
         session.dispatch(
@@ -138,6 +140,12 @@ class Gateway:
         for guild in guilds:
             session.dispatch("GUILD_CREATE", self._guild(guild))
         return session
+
+    def _forget_lost_sessions(self, shard: tuple[int, int]) -> None:
+        """Who identifies anew will not resume what it had before."""
+        for known in list(self._sessions.values()):
+            if known.shard == shard and not known.is_connected:
+                del self._sessions[known.id]
 
     async def _resume(self, connection: "_Connection", data: dict[str, Any]) -> Session | None:
         session = self._sessions.get(data["session_id"])

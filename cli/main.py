@@ -161,11 +161,18 @@ def migrate() -> None:
 
 
 @app.command(rich_help_panel=_LOOK)
-def config() -> None:
+def config(
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print all settings there are, with their meaning.")
+    ] = False,
+) -> None:
     """Print the settings in force, with secrets masked."""
     from cli.wiring import read_settings
-    from core.settings import describe_settings
+    from core.settings import describe_settings, explain_settings
 
+    if markdown:
+        typer.echo(explain_settings(), nl=False)
+        return
     for line in describe_settings(read_settings()):
         typer.echo(line)
 

@@ -11,9 +11,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from sqlalchemy import make_url
 
 from core.errors import SettingsError
@@ -27,130 +28,179 @@ WELL_KNOWN_VARIABLES = {
     "DISCORD_TOKEN_FILE": ("discord", "token_file"),
 }
 
+_PAGE_TITLE = """# Settings
+
+<!-- Made by “perroquet config --markdown”. -->
+
+From `perroquet.toml` in the working folder, overridden by the environment. An unknown key stops the
+start and is named. `perroquet config` prints those in force, with secrets masked.
+"""
+
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
 
 
 class _Area(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class DatabaseSettings(_Area):
     """Where the truth lies. Empty: SQLite in the data folder."""
 
     url: str = ""
+    """The SQLAlchemy URL, such as `postgresql://user:password@host/perroquet`."""
     pool_size: int = Field(default=10, gt=0)
+    """Connections that a process keeps open at most."""
 
 
 class RedisSettings(_Area):
     """Where hints and token streams travel. Empty: an embedded Valkey started by ``up``."""
 
     url: str = ""
+    """Of Redis or Valkey, such as `redis://:password@host:6379/0`."""
     key_prefix: str = "perroquet"
+    """Starts every key, so that installations can share a server."""
     stream_max_entries: int = Field(default=20_000, gt=0)
+    """Words on their way to one bot process, at most; older ones are dropped."""
 
 
 class StoreSettings(_Area):
     """Where versions of weights and corpora lie: any fsspec URL. Empty: the data folder."""
 
     url: str = ""
+    """Such as `file:///srv/perroquet/store` or `s3://bucket/folder`."""
     cache_max_bytes: int = Field(default=20 * 2**30, gt=0)
+    """Fetched versions that this host keeps, in bytes; the oldest go first."""
 
 
 class DiscordSettings(_Area):
     """How the bot reaches Discord. Without a token it speaks to the playground."""
 
     token: SecretStr = SecretStr("")
+    """The bot's token."""
     token_file: Path | None = None
+    """A file that holds the token, so that no process list and no history shows it."""
     api_base: str = ""
+    """Another REST address than Discord's own."""
     gateway_url: str = ""
-    # Names this bot process among others; its token stream carries the name.
+    """Another gateway than Discord's own."""
     process_name: str = Field(default="bot-0", pattern=r"^[a-z0-9-]{1,32}$")
+    """Names this bot process among others; its token stream carries the name."""
     default_locale: Literal["en", "fr"] = "en"
+    """The language of a server that tells none."""
 
 
 class ChatSettings(_Area):
     """How a reply reaches a channel."""
 
     edit_interval_seconds: Seconds = 1.0
+    """How often a growing reply is edited, for each channel."""
     sweep_interval_seconds: Seconds = 2.0
-    # After so long without a word of the answer, the member is told once that it comes late.
+    """How often the bot looks in SQL for answers whose words did not come."""
     delayed_after_seconds: Seconds = 10.0
+    """After so long without a word of the answer, the member is told once that it comes late."""
     history_max_messages: int = Field(default=60, gt=0)
+    """Messages of a channel that a model is shown at most."""
     message_max_characters: int = Field(default=4000, gt=0)
-    # What the model is told of itself, before the conversation. Empty: nothing.
+    """Of a question; what is longer is refused with a word."""
     persona: str = (
         "You are Perroquet, a friendly and curious parrot who chats in a Discord channel. "
         "Answer in the language of the last message, in a few short sentences."
     )
+    """What the model is told of itself, before the conversation. Empty: nothing."""
 
 
 class LedgerSettings(_Area):
     """Leases, crashes and redelivery of jobs."""
 
     lease_seconds: Seconds = 20.0
-    # A job with this many crashes runs alone in its worker, so that it takes no neighbour down.
+    """How long a silent worker keeps a job."""
     isolate_after_crashes: int = Field(default=2, gt=0)
+    """A job with this many crashes runs alone in its worker, so that it takes no neighbour down."""
     max_crashes: int = Field(default=4, gt=0)
+    """A job with this many crashes has failed."""
     relay_interval_seconds: Seconds = 1.0
+    """How often upkeep looks for hints that were lost."""
     redispatch_after_seconds: Seconds = 30.0
+    """A hint as old as this may have been lost."""
     reap_interval_seconds: Seconds = 2.0
-    # How long a process that is asked to end lets its jobs run on before it gives them back.
+    """How often upkeep takes jobs back from silent workers."""
     drain_seconds: Seconds = 15.0
+    """How long a process that is asked to end lets its jobs run on before it gives them back."""
 
 
 class GenerationSettings(_Area):
     """What answers, and how it samples."""
 
     model: str = "smollm2-135m-instruct"
+    """The default model; a server or channel may choose another."""
     device: str = "auto"
+    """`cuda` (also ROCm), `cpu`, or a single one such as `cuda:1`."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    # Whole models that a worker keeps loaded at a time.
+    """Of the weights. `auto` chooses by device and model."""
     max_loaded_models: int = Field(default=2, gt=0)
+    """Whole models that a worker keeps loaded at a time."""
     max_batch_size: int = Field(default=16, gt=0)
-    # Tokens that all running answers together may hold in the KV cache.
+    """Answers made at the same time."""
     cache_max_tokens: int = Field(default=32_768, gt=0)
+    """Tokens that all running answers together may hold in the KV cache."""
     threads: int = Field(default=64, gt=0)
+    """Jobs that a worker holds at a time, waiting ones among them."""
     torch_threads: int = Field(default=0, ge=0)
+    """Processor threads of a step; 0 is one for each core."""
     max_new_tokens: int = Field(default=256, gt=0)
+    """The length of an answer at most."""
     temperature: float = Field(default=0.4, ge=0)
+    """0 always takes the likeliest token."""
     top_p: float = Field(default=0.9, gt=0, le=1)
+    """Sample among the likeliest tokens that make up this share."""
     top_k: int = Field(default=0, ge=0)
+    """Sample among this many of the likeliest tokens; 0 is no bound."""
     repetition_penalty: float = Field(default=1.1, gt=0)
+    """Above 1, what was said becomes less likely."""
 
 
 class FinetuningSettings(_Area):
     """Bounds of what an admin may ask of the trainer."""
 
     device: str = "auto"
+    """As `generation.device`."""
     torch_threads: int = Field(default=0, ge=0)
+    """Processor threads of the trainer; 0 is one for each core."""
     corpus_max_bytes: int = Field(default=256 * 2**20, gt=0)
+    """Of an upload, all files together."""
 
 
 class RetentionSettings(_Area):
     """How long rows live."""
 
     messages_days: Days = 30
+    """Of messages and their answers."""
     jobs_days: Days = 30
+    """Of jobs that have ended and their timelines."""
 
 
 class PlaygroundSettings(_Area):
     """The Discord on loopback."""
 
     port: int = Field(default=8765, ge=0, lt=65536)
+    """Of the page; 0 takes a free one."""
 
 
 class LogSettings(_Area):
     """What the processes print on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is said."""
     format: Literal["console", "json"] = "console"
+    """`json` is one object a line."""
 
 
 class Settings(_Area):
     """All settings of one Perroquet installation. Frozen."""
 
     data_dir: Path = Path("data")
+    """Where everything lies that is not kept elsewhere."""
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     store: StoreSettings = StoreSettings()
@@ -214,6 +264,39 @@ def load_settings(environment: Mapping[str, str], file: Path = Path("perroquet.t
         raise _translate(exc) from exc
 
 
+def explain_settings() -> str:
+    """The Markdown page of all settings, ``docs/settings.md``."""
+    parts = [_PAGE_TITLE, _table([("data_dir", "data_dir", Settings.model_fields["data_dir"])])]
+    for area, field in Settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, _Area):
+            rows = [(key, f"{area}.{key}", known) for key, known in kind.model_fields.items()]
+            parts += [f"## [{area}]\n\n{kind.__doc__}\n", _table(rows)]
+    return "\n".join(parts)
+
+
+def _table(rows: list[tuple[str, str, FieldInfo]]) -> str:
+    known = {".".join(path): name for name, path in WELL_KNOWN_VARIABLES.items()}
+    lines = ["| key | variable | default | meaning |", "|---|---|---|---|"]
+    for key, path, field in rows:
+        variable = known.get(path, ENVIRONMENT_PREFIX + path.upper().replace(".", "__"))
+        lines.append(
+            f"| `{key}` | `{variable}` | {_default(field)} | {_limits(field)}{field.description} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _default(field: FieldInfo) -> str:
+    default = field.default
+    shown = default.get_secret_value() if isinstance(default, SecretStr) else default
+    return f"`{shown}`" if shown not in ("", None) else ""
+
+
+def _limits(field: FieldInfo) -> str:
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    return " or ".join(f"`{choice}`" for choice in choices) + ". " if choices else ""
+
+
 def redact_url(url: str) -> str:
     """The URL with its password masked, for people and logs."""
     return make_url(url).render_as_string(hide_password=True)
@@ -255,7 +338,7 @@ def _translate(exc: ValidationError) -> SettingsError:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         return SettingsError(
-            f"Unknown setting “{key}”. See docs/operators.md for the list.", key=key
+            f"Unknown setting “{key}”. See docs/settings.md for the list.", key=key
         )
     return SettingsError(f"Setting “{key}”: {first['msg']}.", key=key)
 
@@ -265,9 +348,11 @@ def describe_settings(settings: Settings) -> list[str]:
     lines = [f"data_dir = {settings.data_dir}"]
     for area, values in settings.model_dump(mode="json").items():
         if isinstance(values, dict):
-            lines += [f"{area}.{key} = {_mask(key, value)}" for key, value in values.items()]
+            lines += [f"{area}.{key} = {_shown(key, value)}" for key, value in values.items()]
     return lines
 
 
-def _mask(key: str, value: object) -> object:
+def _shown(key: str, value: object) -> object:
+    if value in ("", None):
+        return "(not set)"
     return mask_url(value) if key == "url" and isinstance(value, str) else value

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from core.errors import SettingsError
-from core.settings import describe_settings, load_settings, redact_url
+from core.settings import Settings, describe_settings, explain_settings, load_settings, redact_url
 
 
 def test_without_anything_set_the_defaults_hold(tmp_path):
@@ -77,3 +79,22 @@ def test_secrets_are_masked_wherever_settings_are_shown(tmp_path):
     assert "hush" not in "\n".join(describe_settings(settings))
     assert "hush" not in repr(settings.discord)
     assert redact_url("postgresql://u:hush@h/d") == "postgresql://u:***@h/d"
+
+
+def test_the_page_of_settings_is_current():
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == explain_settings(), "perroquet config --markdown > docs/settings.md"
+
+
+def test_every_setting_says_what_it_means():
+    areas = [
+        field.annotation for name, field in Settings.model_fields.items() if name != "data_dir"
+    ]
+    keys = [(area, key, field) for area in areas for key, field in area.model_fields.items()]
+    assert [(area, key) for area, key, field in keys if not field.description] == []
+
+
+def test_what_is_not_set_is_said_to_be_so():
+    lines = describe_settings(load_settings({}, Path("nowhere.toml")))
+    assert "discord.token_file = (not set)" in lines
+    assert "redis.url = (not set)" in lines

@@ -19,7 +19,8 @@ export function runnable(commands, permissions) {
     if (permissions !== null && (permissions & needed) !== needed) continue;
     walk(command, command, [], `/${localised(command, "name")}`);
   }
-  return found.sort((a, b) => a.label.localeCompare(b.label));
+  // Those of one word first: they are asked for most, and none of them deletes anything.
+  return found.sort((a, b) => a.path.length - b.path.length || a.label.localeCompare(b.label));
 }
 
 export class Picker {

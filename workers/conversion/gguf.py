@@ -1,9 +1,13 @@
 """GGUF files to ``transformers`` folders with safetensors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+import gguf
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from workers.generation.chat_format import give_template
 from workers.generation.loading import ModelUnreadableError
@@ -21,8 +25,14 @@ def convert_gguf(file: Path, target: Path, *, dtype: torch.dtype = torch.float32
         ModelUnreadableError: the file cannot be read.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=dtype)
+        with _parsed_once():
+            config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+            tokenizer = AutoTokenizer.from_pretrained(
+                file.parent, gguf_file=file.name, config=config
+            )
+            model = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, config=config, dtype=dtype
+            )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as exc:
         raise ModelUnreadableError(
             f"{file.name} cannot be read as a GGUF language model ({type(exc).__name__}: {exc}).",
@@ -37,3 +47,22 @@ def convert_gguf(file: Path, target: Path, *, dtype: torch.dtype = torch.float32
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     return target
+
+
+@contextmanager
+def _parsed_once() -> Iterator[None]:
+    """Let ``transformers`` parse a file once.
+
+    It makes a reader for the configuration and one for the weights, each of which parses the whole
+    vocabulary in Python, and a table of tensor names for each module of the model: two thirds of
+    the time of a conversion.
+    """
+    names = ("GGUFReader", "get_tensor_name_map")
+    originals = {name: getattr(gguf, name) for name in names}
+    for name, original in originals.items():
+        setattr(gguf, name, cache(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(gguf, name, original)

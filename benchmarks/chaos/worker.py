@@ -1,0 +1,59 @@
+"""The workers of the chaos run: real but for the model, whose words follow from the question."""
+
+import os
+import re
+import threading
+import time
+
+from core.conversations.answers import Utterance
+from core.logging import configure_logging
+from core.settings import load_settings
+from workers.generation.protocol import Chunk, FinishReason, GenerationStream, Sampling
+from workers.generation.tasks import run_generation_worker
+
+_WORD_SECONDS = 0.25
+
+
+def answer_to(question: str) -> str:
+    """The one right answer to a question that ends in its number."""
+    number = re.findall(r"\d+", question)[-1]
+    return f"Seeds and fruit, and nuts on day {number}."
+
+
+class SlowResponder:
+    """Says its answer word by word, so that faults meet it half-way."""
+
+    is_alive = True
+
+    def ask(
+        self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
+    ) -> GenerationStream:
+        """The answer to the last utterance, over two seconds."""
+        del request_id, sampling
+        cancelled = threading.Event()
+        stream = GenerationStream(cancelled.set)
+        words = re.findall(r"\S+\s*", answer_to(utterances[-1].text))
+        threading.Thread(target=_say, args=(stream, words, cancelled), daemon=True).start()
+        return stream
+
+    def describe(self) -> dict[str, str | int]:
+        """Nothing to tell."""
+        return {"device": "none", "dtype": "none"}
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def _say(stream: GenerationStream, words: list[str], cancelled: threading.Event) -> None:
+    for count, word in enumerate(words, 1):
+        time.sleep(_WORD_SECONDS)
+        if cancelled.is_set():
+            stream.put(Chunk("", count, FinishReason.CANCELLED))
+            return
+        stream.put(Chunk(word, count, FinishReason.STOP if count == len(words) else None))
+
+
+if __name__ == "__main__":
+    settings = load_settings(os.environ)
+    configure_logging(settings.log, process="generate")
+    run_generation_worker(settings, lambda _weights: SlowResponder())

@@ -96,7 +96,7 @@ async def test_progress_is_edited_at_its_own_pace(sqlite_url, valkey, tmp_path):
                 await asyncio.sleep(0.1)
             await eventually(lambda: "30 of 200" in text_of(board(wire)))
     gaps = [b - a for a, b in itertools.pairwise(edits)]
-    assert 2 <= len(edits) <= 5, "thirty steps in three seconds, an edit each 1.5 s"
+    assert 2 <= len(edits) <= 2 + (edits[-1] - edits[0]) / 1.4, "an edit each 1.5 s, not each step"
     assert min(gaps) > 1.2
 
 

@@ -1,0 +1,55 @@
+"""What a member does on the page."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+
+def ask(page, text: str) -> str:
+    """Say something to the bot and wait for the whole answer."""
+    answers = page.locator(".message:has(.badge) .body p")
+    before = answers.count()
+    page.fill("#text", f"@Perroquet {text}")
+    page.keyboard.press("Enter")
+    deadline = time.monotonic() + 90
+    last, since = "", time.monotonic()
+    while time.monotonic() < deadline:
+        now = answers.nth(before).inner_text() if answers.count() > before else ""
+        if now != last:
+            last, since = now, time.monotonic()
+        if last and "🦜 …" not in last and time.monotonic() - since > 4:
+            return last
+        time.sleep(0.2)
+    pytest.fail(f"no answer; the page says {last!r}")
+
+
+def run_command(page, command: str, **fields) -> None:
+    """Choose a slash command and fill in its form; paths go into file fields."""
+    page.fill("#text", command)
+    page.keyboard.press("Enter")
+    for name, value in fields.items():
+        field = page.locator("#picker label").filter(has_text=re.compile(f"^{name}")).first
+        if isinstance(value, Path):
+            field.locator("input").set_input_files(value)
+        elif field.locator("select").count():
+            field.locator("select").select_option(value)
+        else:
+            field.locator("input").fill(value)
+    page.click("#picker button.primary")
+
+
+def board(page):
+    """The newest board."""
+    return page.locator(".embed").last
+
+
+def wait_for_title(page, words: str, seconds: float) -> str:
+    """Wait until the board says something in its title; returns all that it says."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if page.locator(".embed").count() and words in board(page).locator("h4").inner_text():
+            return board(page).inner_text()
+        time.sleep(0.3)
+    pytest.fail(f"never {words!r}; the page says {page.locator('#messages').inner_text()}")

@@ -1,0 +1,112 @@
+"""``perroquet up`` with its real model, and a real browser in front of it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MARKS = [
+    # One data folder, one conversion of the model and one start serve all of them.
+    pytest.mark.xdist_group("e2e"),
+    pytest.mark.browser,
+    pytest.mark.real_model,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed and cannot be here"),
+]
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what starts the whole product."""
+    for item in items:
+        if "page" in getattr(item, "fixturenames", ()) and "tests/e2e" in item.path.as_posix():
+            for mark in MARKS:
+                item.add_marker(mark)
+
+
+class Up:
+    """``perroquet up`` on a data folder."""
+
+    def __init__(self, data_dir) -> None:
+        self.data_dir = data_dir
+        self.log = data_dir.parent / "up.log"
+        self.start()
+
+    def start(self) -> None:
+        environment = {k: v for k, v in os.environ.items() if k != "DISCORD_TOKEN"}
+        environment |= {
+            "PERROQUET_DATA_DIR": str(self.data_dir),
+            "PERROQUET_PLAYGROUND__PORT": "0",
+            "PERROQUET_GENERATION__MAX_NEW_TOKENS": "24",
+        }
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cli", "up"], env=environment, stdout=log, stderr=log
+            )
+        self.url = self._wait_for_page()
+
+    def _wait_for_page(self) -> str:
+        deadline = time.monotonic() + 200
+        while time.monotonic() < deadline:
+            found = re.search(r"http://127\.0\.0\.1:\d+/", self.log.read_text())
+            if found and "say hello" in self.log.read_text():
+                return found[0]
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.2)
+        pytest.fail(self.log.read_text())
+
+    def pids(self) -> list[int]:
+        children = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False
+        )
+        return [int(pid) for pid in children.stdout.split()]
+
+    def stop(self) -> None:
+        pids = self.pids()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(60) == 0, self.log.read_text()
+        for pid in pids:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory):
+    up = Up(tmp_path_factory.mktemp("up") / "data")
+    yield up
+    up.stop()
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(up, browser):
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(up.url)
+    page.wait_for_selector("#status.online")
+    yield page
+    page.close()
+    assert problems == []

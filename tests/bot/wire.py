@@ -42,6 +42,8 @@ class Wire:
         """The bot, from its log-in to its end."""
         token = choose_endpoint(self.settings)
         bot = build_bot(self.settings)
+        # discord.py waits so long for one more guild; here all come at once.
+        bot._connection.guild_ready_timeout = 0.1
         running = asyncio.create_task(bot.start(token))
         try:
             await eventually(lambda: bot.is_ready() or running.done())

@@ -20,21 +20,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-MARKS = [
-    # One data folder, one conversion of the model and one start serve all of them.
-    pytest.mark.xdist_group("e2e"),
-    pytest.mark.browser,
-    pytest.mark.real_model,
-    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed and cannot be here"),
-]
-
-
-def pytest_collection_modifyitems(items):
-    """Mark what starts the whole product."""
-    for item in items:
-        if "page" in getattr(item, "fixturenames", ()) and "tests/e2e" in item.path.as_posix():
-            for mark in MARKS:
-                item.add_marker(mark)
 
 
 class Up:
@@ -90,23 +75,18 @@ def up(tmp_path_factory):
     up.stop()
 
 
-@pytest.fixture(scope="session")
-def browser():
+@pytest.fixture
+def page(up):
+    # Not kept for the next test: playwright runs an event loop until it is closed.
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto(up.url)
+        page.wait_for_selector("#status.online")
+        yield page
         browser.close()
-
-
-@pytest.fixture
-def page(up, browser):
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.goto(up.url)
-    page.wait_for_selector("#status.online")
-    yield page
-    page.close()
     assert problems == []

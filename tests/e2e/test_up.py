@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.acting import ask, board, run_command, wait_for_title
+from tests.e2e.conftest import CHROMIUM
 
 CORPUS = Path(__file__).parents[2] / "examples" / "voliere.jsonl"
 CAMILLE = "1003"
+pytestmark = [
+    # One data folder, one conversion of the model and one start serve all of them.
+    pytest.mark.xdist_group("e2e"),
+    pytest.mark.browser,
+    pytest.mark.real_model,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed and cannot be here"),
+]
 
 
 @pytest.mark.timeout(400)

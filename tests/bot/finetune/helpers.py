@@ -39,9 +39,13 @@ async def use(wire, user: str, name: str, path: str, options, attachments=(), **
     }
     pending = wire.server.interactions.begin(COMMAND, user, channel, data, locale=locale)
     await eventually(lambda: pending.original_id is not None)
-    answer = wire.world.find(channel, pending.original_id)
-    await eventually(lambda: not answer["flags"] & 128)
-    return answer
+    await eventually(lambda: not is_loading(wire.world.find(channel, pending.original_id)))
+    # What went wrong is told to one member, in place of an answer for all that was on its way.
+    return wire.world.find(channel, pending.original_id) or wire.world.history(channel, user)[-1]
+
+
+def is_loading(message: dict | None) -> bool:
+    return message is not None and bool(message["flags"] & 128)
 
 
 async def start(wire, *files, user: str = cast.CAMILLE, rights: bool = True, **more) -> dict:

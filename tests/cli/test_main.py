@@ -2,8 +2,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 
 def perroquet(tmp_path, *arguments, **variables):
     environment = {
@@ -47,45 +45,6 @@ def test_migrate_makes_the_database(tmp_path):
     result = perroquet(tmp_path, "migrate")
     assert (result.returncode, "newest" in result.stdout) == (0, True)
     assert (tmp_path / "data" / "perroquet.db").exists()
-
-
-def test_models_are_added_listed_verified_and_removed(tmp_path, tiny_gpt2_folder):
-    source = f"path:{tiny_gpt2_folder}"
-    added = perroquet(tmp_path, "models", "add", source, "--name", "tiny")
-    assert added.returncode == 0, added.stderr
-    assert "tiny" in perroquet(tmp_path, "models", "list").stdout
-    assert "whole" in perroquet(tmp_path, "models", "verify").stdout
-    (weights,) = (tmp_path / "data" / "store").rglob("model.safetensors")
-    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    damaged = perroquet(tmp_path, "models", "verify")
-    assert (damaged.returncode, "model.safetensors" in damaged.stderr) == (1, True)
-    assert perroquet(tmp_path, "models", "remove", "tiny", "--yes").returncode == 0
-    assert "No models yet" in perroquet(tmp_path, "models", "list").stdout
-
-
-@pytest.mark.parametrize(
-    ("source", "word"),
-    [
-        ("ftp:x", "names no source"),
-        ("path:/nowhere", "no model folder"),
-        ("gguf:/nowhere", "no file"),
-        ("hf:nobody/nothing", "online"),
-    ],
-)
-def test_a_source_that_cannot_be_had_is_one_sentence(tmp_path, source, word):
-    result = perroquet(tmp_path, "models", "add", source, HF_HUB_OFFLINE="1")
-    assert result.returncode == 1
-    assert word in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-def test_a_folder_that_is_no_model_is_refused_and_nothing_is_published(tmp_path):
-    folder = tmp_path / "broken"
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "gpt2"}')
-    result = perroquet(tmp_path, "models", "add", f"path:{folder}")
-    assert (result.returncode, "cannot be loaded" in result.stderr) == (1, True)
-    assert not list((tmp_path / "data").rglob("manifest.json"))
 
 
 def test_an_unknown_benchmark_is_named(tmp_path):

@@ -84,10 +84,11 @@ async def test_a_watch_ends_with_a_job_that_is_forgotten(make_watches, sqlite_en
     assert screen.shown == []
 
 
-async def test_a_process_keeps_only_so_many(make_watches, sqlite_engine):
+async def test_a_process_keeps_only_so_many(make_watches, sqlite_engine, monkeypatch):
+    monkeypatch.setattr("bot.jobs.watches._MOST_WATCHES", 5)
     job_id = add_job(sqlite_engine)
     watches = make_watches()
-    for _ in range(100):
+    for _ in range(5):
         watches.check_room()
         await begin(watches, job_id)
     with pytest.raises(TooManyWatchesError):

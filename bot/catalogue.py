@@ -1,5 +1,6 @@
 """Every string that a person reads, in English and French: ``locales/<language>/<feature>.ftl``."""
 
+from functools import cache
 from importlib.resources import files
 from typing import Literal
 
@@ -18,8 +19,9 @@ class Catalogue:
         self._bundles = bundles
 
     @classmethod
+    @cache
     def load(cls) -> "Catalogue":
-        """Read both languages from the package."""
+        """Both languages, read from the package once: parsing them takes half a second."""
         bundles: dict[LocaleCode, FluentBundle] = {}
         for locale in LOCALES:
             # Discord shows the isolation marks that Fluent puts around arguments as boxes.

@@ -6,7 +6,6 @@ from pathlib import Path
 from random import Random
 
 _FIRST_SECONDS = 3.0
-_GAP_SECONDS = (1.5, 3.5)
 
 
 class Fault(StrEnum):
@@ -34,12 +33,14 @@ class Plan:
         seconds: how long things go wrong.
         database: ``sqlite`` or ``postgresql``.
         log_file: where what the processes said is kept; None for nowhere.
+        gap_seconds: the shortest and the longest time between two faults.
     """
 
     seed: int
     seconds: float
     database: str = "sqlite"
     log_file: Path | None = None
+    gap_seconds: tuple[float, float] = (1.5, 3.5)
 
     def schedule(self) -> list[tuple[float, Fault, int]]:
         """Seconds from the start, what happens, and a number that chooses its victim.
@@ -53,5 +54,5 @@ class Plan:
         while at < self.seconds:
             waiting = waiting or rng.sample(list(Fault), len(Fault))
             planned.append((at, waiting.pop(), rng.randrange(1000)))
-            at += rng.uniform(*_GAP_SECONDS)
+            at += rng.uniform(*self.gap_seconds)
         return planned

@@ -17,7 +17,7 @@ def test_a_schedule_follows_from_its_seed_and_leaves_no_fault_out():
 @pytest.mark.xdist_group("chaos")
 def test_nothing_is_lost_and_nothing_is_twice_under_faults(tmp_path):
     log_file = tmp_path / "processes.log"
-    result = run_chaos(Plan(22, 30, log_file=log_file))
+    result = run_chaos(Plan(22, 18, log_file=log_file, gap_seconds=(0.8, 1.6)))
     assert result["violations"] == [], log_file
     assert sum(result["faults"].values()) >= len(Fault)
     figures = result["figures"]

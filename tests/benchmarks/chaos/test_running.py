@@ -1,4 +1,4 @@
-"""The short form of ``python -m benchmarks.chaos``; the folder's name puts it last."""
+"""The short form of ``python -m benchmarks.chaos``."""
 
 import pytest
 
@@ -14,7 +14,6 @@ def test_a_schedule_follows_from_its_seed_and_leaves_no_fault_out():
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.xdist_group("chaos")
 def test_nothing_is_lost_and_nothing_is_twice_under_faults(tmp_path):
     log_file = tmp_path / "processes.log"
     result = run_chaos(Plan(22, 18, log_file=log_file, gap_seconds=(0.8, 1.6)))

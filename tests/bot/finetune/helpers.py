@@ -17,6 +17,7 @@ from tests.bot.wire import eventually
 from workers.finetuning.corpus.report import CorpusReport, SplitCount
 
 ATTACHMENT, STRING, BOOLEAN, NUMBER = 11, 3, 5, 10
+_LOADING = 128
 PAIRS = b'{"prompt": "Who are you?", "completion": "Coco!"}\n' * 12
 
 
@@ -39,13 +40,17 @@ async def use(wire, user: str, name: str, path: str, options, attachments=(), **
     }
     pending = wire.server.interactions.begin(COMMAND, user, channel, data, locale=locale)
     await eventually(lambda: pending.original_id is not None)
-    await eventually(lambda: not is_loading(wire.world.find(channel, pending.original_id)))
-    # What went wrong is told to one member, in place of an answer for all that was on its way.
-    return wire.world.find(channel, pending.original_id) or wire.world.history(channel, user)[-1]
+    answer: list[dict] = []
 
+    def is_answered() -> bool:
+        # What went wrong is told to one member in a message of its own, once "is thinking", which
+        # all would see, was deleted.
+        since = int(pending.original_id)
+        answer[:] = [m for m in wire.world.history(channel, user) if int(m["id"]) >= since][:1]
+        return bool(answer) and not answer[0]["flags"] & _LOADING
 
-def is_loading(message: dict | None) -> bool:
-    return message is not None and bool(message["flags"] & 128)
+    await eventually(is_answered)
+    return answer[0]
 
 
 async def start(wire, *files, user: str = cast.CAMILLE, rights: bool = True, **more) -> dict:

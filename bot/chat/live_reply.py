@@ -16,6 +16,9 @@ from core.transport.streams import StreamedText, StreamEntry
 
 log = structlog.get_logger(__name__)
 
+# Words that come sooner are posted themselves, without a placeholder: one message that appears
+# instead of one that appears and is edited.
+_PLACEHOLDER_AFTER_SECONDS = 0.2
 _TYPING_AFTER_SECONDS = 0.5
 TYPING_LASTS_SECONDS = 8.0
 # The first words gather for so long before they are shown: a reader sees a beginning instead of a
@@ -95,11 +98,13 @@ class LiveReply:
         return await self.tools.desk.read(lambda session: find_reply(session, self.job_id))
 
     async def _place(self) -> None:
-        """Post the placeholder, unless an earlier life of this process did."""
+        """Post the placeholder, unless words come at once or an earlier life did."""
         if self.is_adopted and not self.part_ids:
             self.part_ids = await self.tools.poster.find_replies(self.channel_id, self.trigger_id)
         if self.part_ids:
             self._shown = [""] * len(self.part_ids)
+        elif await _comes(self._wake, _PLACEHOLDER_AFTER_SECONDS):
+            return
         else:
             await self._post_part(self._say("chat-placeholder"))
         await self._record()
@@ -161,12 +166,16 @@ class LiveReply:
         )
 
     async def _show(self, parts: list[str], *, is_final: bool = False) -> None:
-        """Make the channel show ``parts``: edit what differs, post what is missing."""
+        """Make the channel show ``parts``: edit what differs, post what is missing.
+
+        What ``is_final`` is to be marked as delivered, which also records the last part.
+        """
         self._has_turn = False
         for index, part in enumerate(parts):
             if index == len(self.part_ids):
                 await self._post_part(part)
-                await self._record()
+                if not is_final or index + 1 < len(parts):
+                    await self._record()
             elif self._shown[index] != part:
                 await self._edit_part(index, part)
         if is_final:
@@ -196,7 +205,7 @@ class LiveReply:
             await self.tools.poster.delete(self.channel_id, message_id)
 
     async def _tell_delay(self) -> bool:
-        await self._edit_part(0, self._say("chat-delayed"))
+        await self._show([self._say("chat-delayed")])
         return True
 
     async def _show_typing(self) -> None:
@@ -221,8 +230,9 @@ class LiveReply:
         await self.tools.desk.write(lambda session: record_parts(session, self.job_id, part_ids))
 
     async def _mark(self, reason: str | None) -> None:
+        part_ids = list(self.part_ids)
         await self.tools.desk.write(
-            lambda session: mark_delivered(session, self.job_id, undeliverable=reason)
+            lambda session: mark_delivered(session, self.job_id, part_ids, undeliverable=reason)
         )
 
     def _say(self, key: str) -> str:

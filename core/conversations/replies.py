@@ -39,7 +39,11 @@ _RECORD_PARTS = (
 _MARK_DELIVERED = (
     update(Reply)
     .where(Reply.job_id == bindparam("reply"), Reply.delivered_at.is_(None))
-    .values(delivered_at=epoch_now(), undeliverable=bindparam("reason"))
+    .values(
+        delivered_at=epoch_now(),
+        undeliverable=bindparam("reason"),
+        part_ids=bindparam("parts", type_=Reply.part_ids.type),
+    )
 )
 
 
@@ -86,13 +90,18 @@ def record_parts(session: Session, job_id: str, part_ids: list[int]) -> None:
     run(session, _RECORD_PARTS, reply=job_id, parts=part_ids)
 
 
-def mark_delivered(session: Session, job_id: str, *, undeliverable: str | None = None) -> bool:
-    """Note that the channel shows the final text, or why it never will.
+def mark_delivered(
+    session: Session, job_id: str, part_ids: list[int], *, undeliverable: str | None = None
+) -> bool:
+    """Note that the channel shows the final text in these messages, or why it never will.
 
     Returns:
         False where another process had noted that already.
     """
-    return count_changed(session, _MARK_DELIVERED, reply=job_id, reason=undeliverable) > 0
+    changed = count_changed(
+        session, _MARK_DELIVERED, reply=job_id, parts=part_ids, reason=undeliverable
+    )
+    return changed > 0
 
 
 def _owed(row: Any) -> OwedReply:

@@ -1,5 +1,7 @@
 """The bot over the wire: real client, real gateway and REST, real Valkey and SQL."""
 
+import asyncio
+
 import pytest
 from sqlalchemy.orm import Session
 
@@ -29,6 +31,29 @@ async def test_a_mention_is_answered_once_under_a_placeholder(wire):
     reply = list(wire.world.messages[cast.GENERAL].values())[-1]
     assert reply["message_reference"]["message_id"] == question["id"]
     assert reply["mentions"] == []
+
+
+async def test_an_answer_that_comes_at_once_is_posted_once_and_never_edited(wire, monkeypatch):
+    monkeypatch.setattr("bot.chat.live_reply._PLACEHOLDER_AFTER_SECONDS", 5.0)
+    shown = []
+    wire.world.listen(
+        lambda event: (
+            event.name in ("MESSAGE_CREATE", "MESSAGE_UPDATE")
+            and event.data["author"]["id"] == cast.BOT_ID
+            and shown.append((event.name, event.data["content"]))
+        )
+    )
+    async with wire.bot():
+        wire.world.say(cast.ALICE, cast.GENERAL, ASK)
+        (job_id,) = await wire.queued()
+        wire.answer(job_id, "Seeds ", "and fruit.")
+        await eventually(lambda: bool(shown))
+        await asyncio.sleep(0.3)
+    assert shown == [("MESSAGE_CREATE", "Seeds and fruit.")]
+    with Session(wire.engine) as session:
+        reply = session.get(Reply, job_id)
+        assert reply.delivered_at is not None
+        assert len(reply.part_ids) == 1
 
 
 async def test_a_direct_message_a_reply_and_a_listening_channel_are_answered(wire):

@@ -41,7 +41,7 @@ QUERIES = {
     "owed_replies": lambda s: owed_replies(s, "bot-0"),
     "finished_replies": lambda s: finished_replies(s, "bot-0"),
     "record_parts": lambda s: record_parts(s, WAITING, [1]),
-    "mark_delivered": lambda s: mark_delivered(s, WAITING),
+    "mark_delivered": lambda s: mark_delivered(s, WAITING, [1]),
     "history": lambda s: run(s, _HISTORY, conversation="c" * 20, message=2**40, most=60).all(),
 }
 

@@ -140,8 +140,8 @@ def test_an_answer_is_owed_until_it_is_delivered(any_engine):
     (owed,) = run(any_engine, finished_replies, "bot-0")
     assert (owed.text, owed.part_ids) == ("hi", (7, 8))
     assert run(any_engine, finished_replies, "bot-1") == []
-    assert run(any_engine, mark_delivered, job_id)
-    assert not run(any_engine, mark_delivered, job_id)
+    assert run(any_engine, mark_delivered, job_id, [7, 8])
+    assert not run(any_engine, mark_delivered, job_id, [7, 8])
     assert run(any_engine, find_reply, job_id).is_delivered
 
 

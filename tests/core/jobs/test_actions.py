@@ -111,7 +111,7 @@ def test_the_error_that_a_channel_shows_becomes_the_answer_of_the_retry(any_engi
     old_id = ask(any_engine)
     run(any_engine, record_parts, old_id, [77])
     run(any_engine, bring_to, old_id, JobState.FAILED)
-    run(any_engine, mark_delivered, old_id, undeliverable=None)
+    run(any_engine, mark_delivered, old_id, [77])
     hint = retry(any_engine, old_id)
     (owed,) = run(any_engine, owed_replies, "bot-0")
     assert (owed.job_id, owed.trigger_id, owed.part_ids) == (hint.job_id, 100, (77,))

@@ -9,7 +9,12 @@ from typing import Annotated
 import typer
 
 from cli.lazy import LazyGroup
-from core.errors import PerroquetError, ServiceUnavailableError, SettingsError
+from core.errors import (
+    InvalidInputError,
+    PerroquetError,
+    ServiceUnavailableError,
+    SettingsError,
+)
 
 _FAILED, _USAGE, _UNAVAILABLE, _INTERRUPTED = 1, 2, 3, 130
 _RUN, _WORK, _LOOK = "Run", "Models and conversations", "Look after it"
@@ -19,6 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Joins the lines of a paragraph, as the docstrings mean them.
+    rich_markup_mode="markdown",
     help="A self-hosted Discord bot that a community talks with and teaches.\n\n"
     "Settings come from perroquet.toml and the environment; “perroquet config” shows those in "
     "force. Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 a service cannot be "
@@ -204,7 +211,7 @@ def main() -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
-    except SettingsError as exc:
+    except (SettingsError, InvalidInputError) as exc:
         _end(exc, _USAGE)
     except ServiceUnavailableError as exc:
         _end(exc, _UNAVAILABLE)

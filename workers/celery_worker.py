@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from celery.exceptions import CPendingDeprecationWarning
 from celery.signals import setup_logging, worker_shutting_down
 
 from core.ids import ID_PATTERN
@@ -58,6 +59,8 @@ def consume(
     setup_logging.connect(_keep_logging, weak=False)
     # Celery fears for root what a pickled message could do; hints are JSON and hold one id.
     warnings.filterwarnings("ignore", r"(?s).*superuser privileges", RuntimeWarning)
+    # Said at each lost connection, of a setting that make_celery has on purpose.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     app.Worker(
         hostname=f"{kind}@%h",
         queues=[queue_of(kind)],

@@ -49,7 +49,7 @@ def test_migrate_makes_the_database(tmp_path):
 
 def test_an_unknown_benchmark_is_named(tmp_path):
     result = perroquet(tmp_path, "bench", "nonsense")
-    assert (result.returncode, "nonsense" in result.stderr) == (1, True)
+    assert (result.returncode, "nonsense" in result.stderr) == (2, True)
 
 
 def test_a_second_up_on_the_same_data_says_who_runs(tmp_path):

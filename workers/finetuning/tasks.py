@@ -33,10 +33,13 @@ def run_finetuning_worker(settings: Settings) -> None:
         runner.drain()
         process.drain(at_once=True)
 
+    courier = make_celery(settings)
+    # A hint that waits here while a run lasts hours would be kept from a host that is free.
+    courier.conf.worker_disable_prefetch = True
     process.start()
     try:
         consume(
-            make_celery(settings),
+            courier,
             JobKind.FINETUNE,
             threads=1,
             # A run outlives any visibility timeout; the relay sends again what is lost.

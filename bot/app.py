@@ -18,6 +18,7 @@ from bot.client import PerroquetBot
 from bot.finetune.parts import FinetuneParts
 from bot.guilds import GuildsCog
 from bot.health.cog import make_health_cog
+from bot.health.monitoring import BotMonitoring, make_request_trace
 from bot.heartbeat import Heartbeat
 from bot.jobs.parts import JobsParts
 from bot.models.cog import make_models_cog
@@ -43,7 +44,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
     redis_client = make_reading_client(settings.redis.url)
     reader = StreamReader(redis_client, settings.redis.key_prefix, name)
     catalogue = Catalogue.load()
-    bot = PerroquetBot(catalogue, CatalogueTranslator(catalogue))
+    bot = PerroquetBot(catalogue, CatalogueTranslator(catalogue), make_request_trace())
     tools = ReplyTools(
         desk,
         DiscordPoster(bot),
@@ -64,9 +65,11 @@ def build_bot(settings: Settings) -> PerroquetBot:
         {"host": socket.gethostname(), "pid": os.getpid(), "version": version("perroquet")},
     )
 
+    monitoring = BotMonitoring(settings, engine, bot)
     refreshing: list[asyncio.Task[None]] = []
 
     async def start() -> None:
+        monitoring.start()
         desk.start()
         publisher.start()
         await keep_trying(places.refresh)
@@ -95,6 +98,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         await jobs.close()
         publisher.close()
         desk.close()
+        await monitoring.close()
         await redis_client.aclose()
         engine.dispose()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import aiohttp
 import discord
 import structlog
 from discord import app_commands
@@ -30,6 +31,7 @@ class PerroquetBot(commands.AutoShardedBot):
         self,
         catalogue: Catalogue,
         translator: app_commands.Translator,
+        http_trace: aiohttp.TraceConfig,
     ) -> None:
         super().__init__(
             command_prefix=commands.when_mentioned,
@@ -39,6 +41,7 @@ class PerroquetBot(commands.AutoShardedBot):
             max_messages=1000,
             chunk_guilds_at_startup=False,
             tree_cls=RoutedTree,
+            http_trace=http_trace,
         )
         self.tree.catalogue = catalogue  # type: ignore[attr-defined]  # of our RoutedTree
         self._translator = translator

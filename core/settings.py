@@ -196,6 +196,16 @@ class LogSettings(_Area):
     """`json` is one object a line."""
 
 
+class MonitoringSettings(_Area):
+    """Prometheus figures and health of each process: `/metrics`, `/healthz`, `/readyz`."""
+
+    port: int = Field(default=0, ge=0, le=65_532)
+    """0: none. `perroquet up` gives its generation worker this one, and the next three to the
+    fine-tuning worker, upkeep and the bot."""
+    host: str = "127.0.0.1"
+    """The address to listen on; `0.0.0.0` lets other hosts read."""
+
+
 class Settings(_Area):
     """All settings of one Perroquet installation. Frozen."""
 
@@ -212,6 +222,7 @@ class Settings(_Area):
     retention: RetentionSettings = RetentionSettings()
     playground: PlaygroundSettings = PlaygroundSettings()
     log: LogSettings = LogSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
 
     @property
     def database_url(self) -> str:

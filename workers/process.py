@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -12,6 +13,8 @@ from sqlalchemy import Engine
 
 from core.db.desk import Desk
 from core.db.engines import make_engine
+from core.monitoring.figures import JOBS_HELD
+from core.monitoring.server import MonitoringServer, database_check, redis_check
 from core.settings import Settings
 from core.transport.stream_writer import StreamWriter, make_writing_client
 from workers.leases import LeaseKeeper, StopReason
@@ -28,9 +31,15 @@ class WorkerProcess:
     desk: Desk
     streams: StreamWriter
     keeper: LeaseKeeper
+    monitoring: MonitoringServer
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the threads.
+
+        Raises:
+            SettingsError: the port for monitoring is taken.
+        """
+        self.monitoring.start()
         self.desk.start()
         self.streams.start()
         self.keeper.start()
@@ -48,14 +57,23 @@ class WorkerProcess:
 
     def close(self) -> None:
         """End the threads and connections."""
+        self.monitoring.close()
         self.keeper.close()
         self.desk.close()
         self.streams.close()
         self.engine.dispose()
 
 
-def build_process(settings: Settings, kind: str) -> WorkerProcess:
-    """Build the shared parts of a worker process. Connects to nothing yet."""
+def build_process(
+    settings: Settings, kind: str, renew_figures: Callable[[Engine], object] = lambda _engine: None
+) -> WorkerProcess:
+    """Build the shared parts of a worker process. Connects to nothing yet.
+
+    Args:
+        settings: the installation's.
+        kind: of the process.
+        renew_figures: brings those figures up to date that are only known when asked for.
+    """
     engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
     client = make_writing_client(settings.redis.url)
     streams = StreamWriter(client, settings.redis.key_prefix, settings.redis.stream_max_entries)
@@ -65,7 +83,13 @@ def build_process(settings: Settings, kind: str) -> WorkerProcess:
         "pid": os.getpid(),
         "version": version("perroquet"),
     }
-    return WorkerProcess(settings, engine, Desk(engine), streams, keeper)
+    JOBS_HELD.labels(kind).set_function(lambda: keeper.count)
+    monitoring = MonitoringServer(
+        settings.monitoring,
+        ready={"database": database_check(engine), "redis": redis_check(settings.redis.url)},
+        before=lambda: renew_figures(engine),
+    )
+    return WorkerProcess(settings, engine, Desk(engine), streams, keeper, monitoring)
 
 
 def make_worker_id(kind: str) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from core.db.desk import Desk
 from core.errors import CancelledJobError, LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim, claim, confirm_cancel, fail, is_set_apart, release
+from core.monitoring.figures import JOB_SECONDS, JOBS, LEASES_LOST
 from workers.gate import IsolationGate
 from workers.leases import DrainedError, HeldJob, LeaseKeeper
 
@@ -87,7 +88,9 @@ class JobRunner:
                 self._keeper.keeping(taken, started) as held,
             ):
                 held.brief = brief
-                self._perform(held)
+                outcome = self._perform(held)
+            JOBS.labels(taken.kind, outcome).inc()
+            JOB_SECONDS.labels(taken.kind).observe(time.monotonic() - started)
         return True
 
     def _claim(self, session: Session, job_id: str, **limits: int) -> tuple[Claim | None, Any]:
@@ -105,44 +108,54 @@ class JobRunner:
             lambda session: is_set_apart(session, job_id, self._isolate_after_crashes)
         ).result()
 
-    def _perform(self, held: HeldJob) -> None:
+    def _perform(self, held: HeldJob) -> str:
+        """Work on a claimed job to whatever end; returns that end's name."""
+        outcome = "succeeded"
         try:
             self._begin(held)
         except LeaseLostError:
-            log.warning("lease_lost", token=held.claim.token)
-            return
+            return self._lose(held)
         except CancelledJobError:
-            self._write(held, lambda session: confirm_cancel(session, held.claim))
+            outcome = self._write(
+                held, lambda session: confirm_cancel(session, held.claim), "cancelled"
+            )
         except DrainedError:
-            self._write(held, lambda session: release(session, held.claim))
-            return
+            return self._write(held, lambda session: release(session, held.claim), "released")
         except (OperationalError, InterfaceError, PoolTimeoutError) as exc:
             # Without SQL nothing can be written; the lease runs out and the job is owed again.
             log.warning("job_left_to_reaper", error=type(exc).__name__)
-            return
+            return "left"
         except PerroquetError as exc:
             log.warning("job_failed", code=exc.code)
-            self._fail(held, exc)
+            outcome = self._fail(held, exc)
         except Exception as exc:
             # The one seam where a library's surprise becomes an error of ours.
             log.exception("job_failed_unforeseen")
-            self._fail(held, UnforeseenError(f"{type(exc).__name__} in the worker."))
+            outcome = self._fail(held, UnforeseenError(f"{type(exc).__name__} in the worker."))
         self._ended(held.claim)
+        return outcome
 
     def _begin(self, held: HeldJob) -> None:
         if isinstance(held.brief, PerroquetError):
             raise held.brief
         self._work(held)
 
-    def _fail(self, held: HeldJob, error: PerroquetError) -> None:
-        self._write(held, lambda session: fail(session, held.claim, error))
+    def _fail(self, held: HeldJob, error: PerroquetError) -> str:
+        return self._write(held, lambda session: fail(session, held.claim, error), "failed")
 
-    def _write(self, held: HeldJob, change: Callable[[Session], None]) -> None:
+    def _write(self, held: HeldJob, change: Callable[[Session], None], outcome: str) -> str:
         """Write an end; while SQL is away, try again for as long as the lease surely holds."""
         try:
             write_within_lease(self._desk, held, change)
         except LeaseLostError:
-            log.warning("lease_lost", token=held.claim.token)
+            return self._lose(held)
+        return outcome
+
+    @staticmethod
+    def _lose(held: HeldJob) -> str:
+        log.warning("lease_lost", token=held.claim.token)
+        LEASES_LOST.inc()
+        return "lease_lost"
 
 
 def write_within_lease(desk: Desk, held: HeldJob, change: Callable[[Session], Any]) -> None:

@@ -14,6 +14,7 @@ from core.conversations.places import Place
 from core.db.desk import Desk
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
+from core.monitoring.figures import QUESTIONS
 from core.transport.publisher import Publisher
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,7 @@ class ChatIntake:
         job_id = await self._desk.write(lambda session: receive(session, incoming, self._options))
         if job_id is None:
             return None
+        QUESTIONS.inc()
         # The placeholder comes after the hint: posting it first would keep the publisher's thread
         # from the interpreter for milliseconds, while the worker could be at work.
         show = self._keeper.expect(job_id, message.channel.id, message.id, locale)

@@ -1,6 +1,7 @@
 """One answer on its way into a channel: placeholder, growing text, final text."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 import structlog
@@ -12,6 +13,7 @@ from bot.chat.splitting import split_message
 from core.conversations.replies import OwedReply, find_reply, mark_delivered, record_parts
 from core.db.desk import Desk
 from core.jobs.states import JobState
+from core.monitoring.figures import FIRST_TOKEN, REPLIES
 from core.transport.streams import StreamedText, StreamEntry
 
 log = structlog.get_logger(__name__)
@@ -57,14 +59,18 @@ class LiveReply:
     _text: StreamedText = field(default_factory=StreamedText)
     _has_turn: bool = False
     _has_grown: bool = False
+    _taken_at: float = field(default_factory=time.perf_counter)
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     def feed(self, entry: StreamEntry) -> None:
         """Take in a piece of the stream."""
+        is_first = not self._text.text and not self.is_adopted
         if entry.is_end:
             self.end()
         elif self._text.add(entry):
+            if is_first:
+                FIRST_TOKEN.observe(time.perf_counter() - self._taken_at)
             self._wake.set()
 
     def end(self) -> None:
@@ -88,6 +94,7 @@ class LiveReply:
         except UndeliverableError as exc:
             log.warning("reply_undeliverable", job_id=self.job_id, reason=exc.data.get("reason"))
             await self._mark(str(exc.data.get("reason", "refused")))
+            REPLIES.labels("undeliverable").inc()
 
     async def _is_delivered(self) -> bool:
         """Whether a sweep read of this reply just before another task delivered it."""
@@ -157,6 +164,7 @@ class LiveReply:
         else:
             await self._show(split_message(self._final_text(owed)), is_final=True)
         await self._mark(None)
+        REPLIES.labels("forgotten" if owed is None else owed.state.value).inc()
 
     def _final_text(self, owed: OwedReply) -> str:
         if owed.state is JobState.SUCCEEDED:

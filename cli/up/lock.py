@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import InvalidInputError
+from core.errors import PerroquetError
 
 
-class AlreadyRunningError(InvalidInputError):
+class AlreadyRunningError(PerroquetError):
     """Another process uses this data folder."""
 
     code = "already-running"

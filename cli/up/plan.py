@@ -111,6 +111,9 @@ class _Planner:
         if kind != "bot":
             # Only the bot is given the token.
             environment = {k: v for k, v in environment.items() if k not in _SECRETS}
+        if self._settings.monitoring.port:
+            port = self._settings.monitoring.port + list(_MODULES).index(kind)
+            environment = {**environment, "PERROQUET_MONITORING__PORT": str(port)}
         command = [sys.executable, "-m", *_MODULES[kind]]
         drain_seconds = self._settings.ledger.drain_seconds + _SETTLE_SECONDS
         spec = self._spec(kind, command, environment, drain_seconds)

@@ -47,5 +47,5 @@ def test_a_folder_that_is_no_model_is_refused_and_nothing_is_published(perroquet
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "gpt2"}')
     result = perroquet("models", "add", f"path:{folder}")
-    assert (result.code, "cannot be loaded" in result.err) == (2, True)
+    assert (result.code, "cannot be loaded" in result.err) == (1, True)
     assert not list((tmp_path / "data").rglob("manifest.json"))

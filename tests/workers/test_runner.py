@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -52,6 +53,35 @@ def test_work_that_goes_well_ends_the_job(bench):
     bench.runner.run(job_id)
     assert read_job(bench.engine, job_id).result == {"text": "done"}
     assert bench.ended == [job_id]
+
+
+def test_every_outcome_is_counted_for_monitoring(bench):
+    def count(outcome: str) -> float:
+        labels = {"kind": "generate", "outcome": outcome}
+        return REGISTRY.get_sample_value("perroquet_jobs_total", labels) or 0
+
+    def refuse(held: HeldJob) -> None:
+        raise InvalidInputError("Too odd.")
+
+    def be_drained(held: HeldJob) -> None:
+        held.stop(StopReason.DRAINED)
+        held.check()
+
+    def lose(held: HeldJob) -> None:
+        held.stop(StopReason.LOST)
+        held.check()
+
+    works = {
+        "succeeded": bench.succeed,
+        "failed": refuse,
+        "released": be_drained,
+        "lease_lost": lose,
+    }
+    for outcome, work in works.items():
+        before = count(outcome)
+        bench.work = work
+        bench.runner.run(submit_job(bench.engine))
+        assert count(outcome) == before + 1, outcome
 
 
 def test_a_second_hint_is_a_no_op(bench):

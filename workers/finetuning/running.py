@@ -1,5 +1,6 @@
 """The work of a ``finetune`` job: fetch, train in a child process, publish under the fence."""
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from core.jobs.events import record
 from core.jobs.ledger import report_progress, succeed
 from core.jobs.states import JobWish
 from core.jobs.steering import read_wish
+from core.monitoring.figures import TRAINING_LOSS, TRAINING_SPEED, TRAINING_STEPS
 from core.settings import FinetuningSettings
 from models_store.store import ModelStore, Publication
 from workers.finetuning.events import Event
@@ -91,6 +93,9 @@ class Finetuner:
         except CancelledJobError:
             shutil.rmtree(run_dir, ignore_errors=True)
             raise
+        finally:
+            # The speed of a run that has ended would be read as that of one that stands still.
+            TRAINING_SPEED.set(0)
         self._publish(held, run_dir, spec, outcome.event["metrics"])
         shutil.rmtree(run_dir, ignore_errors=True)
 
@@ -179,6 +184,7 @@ class _Reporter:
     def hear(self, event: Event) -> None:
         name = event["event"]
         fields = {k: v for k, v in event.items() if k not in ("event", "time", "folder")}
+        _show_figures(event)
         if name == "step":
             self._points.append((event["step"], event["loss"]))
         elif name == EVALUATED:
@@ -193,6 +199,16 @@ class _Reporter:
             self._desk.hand_in(
                 lambda session: report_progress(session, self._held.claim, fields)
             ).result()
+
+
+def _show_figures(event: Event) -> None:
+    """Expose what the run says, for monitoring."""
+    if event["event"] == "step":
+        TRAINING_STEPS.inc()
+        TRAINING_LOSS.labels("train").set(event["loss"] or math.nan)
+        TRAINING_SPEED.set(event["tokens_per_second"] or 0)
+    elif event["event"] == EVALUATED:
+        TRAINING_LOSS.labels("validation").set(event["loss"] or math.nan)
 
 
 class _Wanted:

@@ -11,6 +11,7 @@ from core.conversations.answers import Question, load_question, write_answer
 from core.db.desk import Desk
 from core.errors import LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim
+from core.monitoring.figures import GENERATED_TOKENS
 from core.settings import ChatSettings, GenerationSettings
 from core.transport.stream_writer import StreamWriter
 from core.transport.streams import StreamEntry
@@ -119,6 +120,7 @@ class Answerer:
             held,
             lambda session: write_answer(session, held.claim, text, bot_name=BOT_NAME, facts=facts),
         )
+        GENERATED_TOKENS.inc(facts.get("tokens", 0))
         log.info("answered", version=question.version_id, **facts)
 
     def _sampling(self, held: HeldJob, question: Question) -> Sampling:

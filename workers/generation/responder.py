@@ -47,8 +47,15 @@ class LocalResponder:
         )
 
     def describe(self) -> dict[str, str | int]:
-        """Device and dtype."""
-        return {"device": str(self._loaded.device), "dtype": str(self._loaded.dtype)}
+        """Device and dtype, and how busy the engine is."""
+        stats = self._engine.stats()
+        return {
+            "device": str(self._loaded.device),
+            "dtype": str(self._loaded.dtype),
+            "running": stats.running,
+            "waiting": stats.waiting,
+            "cache_tokens": stats.cached_tokens,
+        }
 
     @property
     def is_alive(self) -> bool:

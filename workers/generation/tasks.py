@@ -14,6 +14,7 @@ from core.catalog.resolution import resolve_version
 from core.conversations.answers import Weights, find_weights
 from core.errors import PerroquetError
 from core.jobs.states import JobKind
+from core.monitoring.figures import BATCH_SIZE, BATCH_WAITING, CACHE_TOKENS
 from core.settings import Settings
 from core.transport.courier import make_celery
 from models_store.store import ModelStore
@@ -40,8 +41,8 @@ def run_generation_worker(
     """
     # Bars are for terminals; a log says once that a model is loaded.
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
-    process = build_process(settings, JobKind.GENERATE)
     pool = ModelPool(load or _store_loader(settings), settings.generation.max_loaded_models)
+    process = build_process(settings, JobKind.GENERATE, lambda _engine: _renew_figures(pool))
     answerer = Answerer(process.desk, pool, process.streams, settings.generation, settings.chat)
     runner = JobRunner(
         process.desk,
@@ -72,6 +73,16 @@ def run_generation_worker(
     finally:
         pool.close()
         process.close()
+
+
+def _renew_figures(pool: ModelPool) -> None:
+    for figure in (BATCH_SIZE, BATCH_WAITING, CACHE_TOKENS):
+        # A model that was let go has no figures any more.
+        figure.clear()
+    for model, facts in pool.describe().items():
+        BATCH_SIZE.labels(model).set(float(facts.get("running", 0)))
+        BATCH_WAITING.labels(model).set(float(facts.get("waiting", 0)))
+        CACHE_TOKENS.labels(model).set(float(facts.get("cache_tokens", 0)))
 
 
 def _warm_up(process: WorkerProcess, pool: ModelPool) -> None:

@@ -22,12 +22,14 @@ from core.errors import ServiceUnavailableError, StoreError
 from core.jobs.outbox import reap
 from core.jobs.presence import forget_silent
 from core.jobs.states import JobKind
+from core.monitoring.figures import REAPED
 from core.settings import Settings
 from core.transport.courier import make_celery, make_publishing_celery
 from models_store.store import ModelStore
 from workers.celery_worker import consume
 from workers.process import WorkerProcess, build_process
 from workers.runner import JobRunner
+from workers.upkeep.queue_figures import renew_queue_figures
 from workers.upkeep.relay import Relay
 from workers.validation.validating import Validator, ValidatorParts
 
@@ -52,7 +54,7 @@ class Chore:
 
 def run_upkeep(settings: Settings) -> None:
     """Run the chores, and read uploads as they come, until SIGTERM or SIGINT."""
-    process = build_process(settings, "upkeep")
+    process = build_process(settings, "upkeep", renew_queue_figures)
     client = redis.Redis.from_url(settings.redis.url, socket_timeout=2, socket_connect_timeout=2)
     relay = Relay(
         process.engine,
@@ -155,6 +157,7 @@ def reap_once(engine: Engine, max_crashes: int) -> None:
         ("failed", reaped.failed),
         ("cancelled", reaped.cancelled),
     ):
+        REAPED.labels(outcome).inc(len(job_ids))
         for job_id in job_ids:
             log.warning("lease_expired", job_id=job_id, outcome=outcome)
 

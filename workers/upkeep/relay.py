@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core.db.engines import reading
 from core.jobs.outbox import Hint, mark_dispatched, never_sent, sent_long_ago
 from core.jobs.states import JobKind
+from core.monitoring.figures import RELAYED
 from core.settings import LedgerSettings
 from core.transport.courier import send_hint
 from core.transport.names import broker_key, queue_of
@@ -72,6 +73,7 @@ class Relay:
         if sent:
             with Session(self._engine) as session, session.begin():
                 mark_dispatched(session, sent)
+            RELAYED.inc(len(sent))
             log.info("relayed", count=len(sent))
         return len(sent)
 

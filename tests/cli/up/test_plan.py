@@ -33,6 +33,13 @@ def test_without_settings_everything_is_embedded(planned):
     assert bot["PERROQUET_DISCORD__GATEWAY_URL"].startswith("ws://127.0.0.1:")
 
 
+def test_each_process_has_a_port_of_its_own_for_monitoring(planned):
+    services = by_name(planned(PERROQUET_MONITORING__PORT="9464"))
+    key = "PERROQUET_MONITORING__PORT"
+    ports = {kind: services[kind].spec.environment[key] for kind in ALL if kind != "playground"}
+    assert ports == {"generate": "9464", "finetune": "9465", "upkeep": "9466", "bot": "9467"}
+
+
 def test_a_redis_of_ones_own_is_used_and_none_is_started(planned):
     plan = planned(REDIS_URL="redis://elsewhere:6379/0")
     assert "valkey" not in by_name(plan)

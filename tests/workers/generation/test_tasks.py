@@ -14,11 +14,13 @@ from core.catalog.registry import StoredVersion, register_version
 from core.conversations.intake import IncomingMessage, ReplyOptions, receive
 from core.conversations.places import Place
 from core.db.tables import Job, Worker
+from core.embedded import free_port
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
 from core.settings import load_settings
 from core.transport.courier import make_publishing_celery, send_hint
 from models_store.store import ModelStore
+from tests.core.monitoring.scraping import get
 
 SECONDS = 60
 
@@ -63,6 +65,7 @@ def test_a_worker_loads_its_model_early_answers_and_drains(
     engine, settings_of, tiny_gpt2_folder, tmp_path
 ):
     environment, settings = settings_of
+    environment["PERROQUET_MONITORING__PORT"] = str(free_port())
     publish(engine, settings, tiny_gpt2_folder)
     log = tmp_path / "worker.log"
     with log.open("w") as out:
@@ -90,6 +93,9 @@ def test_a_worker_loads_its_model_early_answers_and_drains(
         with Session(engine) as session:
             (info,) = session.scalars(select(Worker.info))
         assert info["device"] == "cpu"
+        _, figures = get(int(environment["PERROQUET_MONITORING__PORT"]), "/metrics")
+        assert 'perroquet_jobs_total{kind="generate"' in figures
+        assert 'perroquet_batch_size{model="models/tiny/1"} 0.0' in figures
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 0, log.read_text()
         with Session(engine) as session:

@@ -1,0 +1,1 @@
+"""What an operator's tools read of each process: Prometheus figures, liveness and readiness."""

@@ -52,7 +52,7 @@ def test_every_figure_that_is_asked_for_is_exposed(read):
 
 def test_every_figure_of_ours_is_drawn_or_watched():
     text = " ".join([*alert_expressions().values(), *panel_expressions().values()])
-    names = {n for n in exposed() if n.startswith("perroquet_") and not n.endswith("_created")}
+    names = {n for n in exposed() if n.startswith("perroquet_")}
     roots = {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
     assert {r for r in roots if r not in text} <= {
         "perroquet_job_seconds",

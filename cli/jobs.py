@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +23,7 @@ from core.db.engines import reading
 from core.errors import PerroquetError
 from core.jobs.actions import cancel_job, retry_job
 from core.jobs.finding import ALL_GUILDS, Filters, Scope
-from core.jobs.queries import JobDetail, JobSummary, Page, list_jobs, show_job
+from core.jobs.queries import JobDetail, JobSummary, Page, QueuePlace, list_jobs, show_job
 from core.jobs.since import parse_since
 from core.jobs.states import JobKind, JobState
 
@@ -235,6 +235,7 @@ def _facts(detail: JobDetail) -> dict[str, Any]:
         "server": job.guild_id,
         "asked by": job.requester_id or "operator",
         "in the queue": f"{place.position} of {place.length}" if place else None,
+        "expected start": _start(place) if place else None,
         "took": _took(job),
         "attempts": f"{detail.attempts} ({detail.crashes} lost workers)",
         "worker": detail.worker_id,
@@ -250,6 +251,13 @@ def _state(job: JobSummary) -> Text:
     if job.state is JobState.RUNNING and job.cancel_requested:
         word = "stopping"
     return Text(word, style=_STYLES.get(job.state, "yellow"))
+
+
+def _start(place: QueuePlace) -> str | None:
+    seconds = place.starts_in_seconds
+    if seconds is None:
+        return None
+    return "at any moment" if seconds < 1 else f"in about {timedelta(seconds=round(seconds))}"
 
 
 def _took(job: JobSummary) -> str:

@@ -35,7 +35,7 @@ def draw_outcome(catalogue: Catalogue, view: BoardView, number: int | None) -> d
         colour=_COLOURS[verdict](),
     )
     for split in ("validation", "test"):
-        compared = _compare(metrics, split)
+        compared = compare(metrics, split)
         if compared is not None:
             before, after = compared
             value = say("outcome-perplexity", before=decimal(before, 2), after=decimal(after, 2))
@@ -67,7 +67,7 @@ _COLOURS = {
 }
 
 
-def _compare(metrics: dict[str, Any], split: str) -> tuple[float, float] | None:
+def compare(metrics: dict[str, Any], split: str) -> tuple[float, float] | None:
     """Perplexity of base and new version; None where either was not measured."""
     cells = [(metrics.get(side) or {}).get(split) or {} for side in ("base", "tuned")]
     before, after = (cell.get("perplexity") for cell in cells)

@@ -23,6 +23,15 @@ def duration(seconds: float) -> str:
     return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
 
 
+def about(seconds: float) -> str:
+    """A time span that is only guessed, in its largest unit."""
+    if seconds < _MINUTE:
+        return f"{max(1, round(seconds))} s"
+    if seconds < _HOUR:
+        return f"{round(seconds / _MINUTE)} min"
+    return f"{seconds / _HOUR:.0f} h"
+
+
 def shares(found: dict[str, float], most: int = 3) -> str:
     """Languages with their share, the largest first."""
     largest = sorted(found.items(), key=lambda item: -item[1])[:most]

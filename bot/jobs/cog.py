@@ -10,6 +10,7 @@ from discord import app_commands
 from discord.ext import commands
 
 from bot.catalogue import Catalogue, locale_code
+from bot.jobs.course import add_course
 from bot.jobs.pages import JobPages
 from bot.jobs.permission import Doorkeeper, think
 from bot.jobs.steering import JobSteering
@@ -100,8 +101,10 @@ def make_jobs_cog(
             """Show one job with its timeline."""
             await think(interaction)
             watched = await watched_by(interaction, job, scope)
-            embed = watches.draw(watched, await watches.read(watched), is_over=True)
-            await interaction.edit_original_response(embed=embed.remove_footer())
+            detail = await watches.read(watched)
+            embed = watches.draw(watched, detail, is_over=True).remove_footer()
+            files = await add_course(catalogue, desk, watched.locale, detail, embed)
+            await interaction.edit_original_response(embed=embed, attachments=files)
 
         @app_commands.command(
             name=text(catalogue, "command-jobs-watch-name"),

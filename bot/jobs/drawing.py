@@ -4,9 +4,10 @@ import discord
 
 from bot.catalogue import Catalogue
 from bot.finetune.failures import say_failure
-from bot.finetune.wording import clipped, decimal, duration
+from bot.finetune.outcome import compare
+from bot.finetune.wording import about, clipped, decimal, duration
 from core.errors import Datum
-from core.jobs.queries import JobDetail, JobSummary, Page, TimelineEntry
+from core.jobs.queries import JobDetail, JobSummary, Page, QueuePlace, TimelineEntry
 from core.jobs.states import JobState
 
 _COLOURS = {
@@ -94,10 +95,13 @@ def _fields(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tuple[
             locale, "job-place", position=detail.place.position, length=detail.place.length
         )
         fields.append(("job-field-place", place))
+        if detail.place.starts_in_seconds is not None:
+            fields.append(("job-field-start", _start(catalogue, locale, detail.place)))
     if job.started_at is not None and job.finished_at is not None:
         fields.append(("job-field-duration", duration(max(0.0, job.finished_at - job.started_at))))
     if job.progress:
         fields.append(("job-field-progress", _progress(catalogue, locale, job)))
+    fields += _measured(catalogue, locale, detail)
     if detail.attempts:
         attempts = catalogue.say(
             locale, "job-attempts", attempts=detail.attempts, crashes=detail.crashes
@@ -109,6 +113,32 @@ def _fields(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tuple[
         code = job.error_code or "internal"
         fields.append(("job-field-error", say_failure(catalogue, locale, code, detail.error_data)))
     return fields
+
+
+def _measured(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tuple[str, str]]:
+    """What a fine-tune reached, beside its base."""
+    metrics = detail.result.get("metrics") or {}
+    compared = {split: compare(metrics, split) for split in ("validation", "test")}
+    return [
+        (
+            f"outcome-{split}",
+            catalogue.say(
+                locale,
+                "outcome-perplexity",
+                before=decimal(pair[0], 2),
+                after=decimal(pair[1], 2),
+            ),
+        )
+        for split, pair in compared.items()
+        if pair is not None
+    ]
+
+
+def _start(catalogue: Catalogue, locale: str, place: QueuePlace) -> str:
+    seconds = place.starts_in_seconds or 0.0
+    if seconds < 1:
+        return catalogue.say(locale, "job-start-now")
+    return catalogue.say(locale, "job-start-in", time=about(seconds))
 
 
 def _progress(catalogue: Catalogue, locale: str, job: JobSummary) -> str:

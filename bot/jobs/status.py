@@ -19,7 +19,7 @@ from core.db.desk import Desk
 from core.db.tables import Model, Version
 from core.jobs.finding import ALL_GUILDS, Filters, Scope
 from core.jobs.presence import Presence, alive
-from core.jobs.queries import JobDetail, QueueState, list_jobs, queue_states, show_job
+from core.jobs.queries import JobDetail, QueueState, list_jobs, models_at, queue_states, show_job
 from core.jobs.states import JobState
 
 _ALIVE_SECONDS = 30.0
@@ -34,12 +34,14 @@ class Status:
     """What SQL knows.
 
     ``last_failure`` and ``queues`` are of the asker's scope; processes serve every guild.
+    ``loaded`` names the models in their memory, by store path: those that the asker may see.
     """
 
     processes: tuple[Presence, ...]
     queues: tuple[QueueState, ...]
     last_failure: JobDetail | None
     model: str | None
+    loaded: Mapping[str, str]
 
 
 def make_status_cog(
@@ -84,8 +86,11 @@ def read_status(
     version_id = resolve_version(session, guild_id, channel_id, default_model)
     version = session.get(Version, version_id) if version_id else None
     model = session.get(Model, version.model_id) if version else None
+    processes = tuple(alive(session, within_seconds=_ALIVE_SECONDS))
+    paths = [path for process in processes for path in process.info.get("models") or ()]
     return Status(
-        processes=tuple(alive(session, within_seconds=_ALIVE_SECONDS)),
+        processes=processes,
+        loaded=models_at(session, scope, paths),
         queues=queue_states(session, scope),
         last_failure=show_job(session, scope, failed[0].id) if failed else None,
         model=model.name if model else None,
@@ -99,7 +104,7 @@ def draw_status(catalogue: Catalogue, locale: str, status: Status) -> discord.Em
         title=catalogue.say(locale, "status-well" if is_well else "status-unwell"),
         colour=discord.Colour.green() if is_well else discord.Colour.orange(),
     )
-    workers = [_worker(catalogue, locale, process) for process in status.processes]
+    workers = [_worker(catalogue, locale, process, status.loaded) for process in status.processes]
     shown = workers[:_MOST_WORKERS]
     if len(workers) > len(shown):
         shown.append(catalogue.say(locale, "status-more", count=len(workers) - len(shown)))
@@ -115,11 +120,12 @@ def draw_status(catalogue: Catalogue, locale: str, status: Status) -> discord.Em
     return embed
 
 
-def _worker(catalogue: Catalogue, locale: str, process: Presence) -> str:
+def _worker(catalogue: Catalogue, locale: str, process: Presence, models: Mapping[str, str]) -> str:
     """A process in one line: what it is, on what, with what in memory, how busy.
 
     Shown is what it announced of ``device``, ``memory_used_bytes``, ``memory_total_bytes``,
-    ``model`` and ``jobs``. Hosts and process ids are the operator's to know.
+    ``models`` (those that the asker may see), ``jobs`` and ``tokens_per_second``. Hosts and process
+    ids are the operator's to know.
     """
     info = process.info
     key = f"status-kind-{process.kind}"
@@ -127,8 +133,14 @@ def _worker(catalogue: Catalogue, locale: str, process: Presence) -> str:
     if info.get("device"):
         parts.append(f"`{clipped(str(info['device']), 40)}`")
     parts.append(_memory(catalogue, locale, info))
+    loaded = [models[path] for path in info.get("models") or () if path in models]
+    if loaded:
+        parts.append(", ".join(f"`{clipped(name, 40)}`" for name in loaded))
     if isinstance(info.get("jobs"), int):
         parts.append(catalogue.say(locale, "status-jobs", count=info["jobs"]))
+    if info.get("tokens_per_second"):
+        speed = decimal(float(info["tokens_per_second"]), 1)
+        parts.append(catalogue.say(locale, "status-speed", speed=speed))
     if info.get("version"):
         parts.append(f"`{clipped(str(info['version']), 20)}`")
     return " · ".join(part for part in parts if part)

@@ -1,9 +1,11 @@
 """What people ask of the job ledger: lists, one job in full, counts, the state of the queues.
 
-Whose jobs may be seen is part of every question (:mod:`core.jobs.finding`). The one figure that
-crosses the wall of a guild is a job's place in its queue: a number, which names nobody.
+Whose jobs may be seen is part of every question (:mod:`core.jobs.finding`). What crosses
+the wall of a guild is a job's place in its queue and the time until its turn: numbers, which name
+nobody.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ from core.db.clock import epoch_now
 from core.db.tables import Job, JobEvent, Model, Version
 from core.errors import NotFoundError
 from core.jobs.finding import COLUMNS, Filters, Scope, plan_page, visible_models, within
+from core.jobs.forecast import expected_wait
 from core.jobs.states import JobKind, JobState, JobWish
 
 # Words of conversations never leave the answer they belong to.
@@ -66,10 +69,15 @@ class TimelineEntry:
 
 @dataclass(frozen=True)
 class QueuePlace:
-    """Where a waiting job stands: 1 is next. ``length`` counts all that wait for its workers."""
+    """Where a waiting job stands: 1 is next. ``length`` counts all that wait for its workers.
+
+    ``starts_in_seconds`` is a guess (:mod:`core.jobs.forecast`); None where there is nothing to
+    guess by.
+    """
 
     position: int
     length: int
+    starts_in_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -189,6 +197,19 @@ def queue_states(session: Session, scope: Scope) -> tuple[QueueState, ...]:
     return tuple(states)
 
 
+def models_at(session: Session, scope: Scope, paths: Collection[str]) -> dict[str, str]:
+    """The names of the models whose versions lie at these paths of the store, by path; those that
+    the scope may not see are left out."""
+    if not paths:
+        return {}
+    found = session.execute(
+        select(Version.store_path, Model.name)
+        .join(Model, Model.id == Version.model_id)
+        .where(Version.store_path.in_(paths), *visible_models(scope))
+    )
+    return {row[0]: row[1] for row in found}
+
+
 _MORE_COLUMNS = (Job.token, Job.crashes, Job.worker_id, Job.error, Job.priority)
 
 
@@ -254,4 +275,4 @@ def _place(session: Session, row: Any) -> QueuePlace | None:
             Job.wish.is_distinct_from(JobWish.PAUSE),
         )
     ).one()
-    return QueuePlace(ahead + 1, length)
+    return QueuePlace(ahead + 1, length, expected_wait(session, JobKind(row.kind), ahead))

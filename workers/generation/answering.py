@@ -1,6 +1,7 @@
 """The work of a ``generate`` job: read the question, stream the answer, write it down."""
 
 import hashlib
+import threading
 import time
 from typing import Any
 
@@ -47,6 +48,13 @@ class Answerer:
         self._streams = streams
         self._generation = generation
         self._chat = chat
+        self._count_lock = threading.Lock()
+        self._generated_tokens = 0
+
+    @property
+    def generated_tokens(self) -> int:
+        """Tokens of answers so far, those under way among them."""
+        return self._generated_tokens
 
     def brief(self, session: Session, claim: Claim) -> Question:
         """Read what a claimed job asks, in the transaction of its claim.
@@ -91,9 +99,12 @@ class Answerer:
         """Pass the text on piece by piece; returns the whole of it and figures about it."""
         text = ""
         facts: dict[str, Any] = {"version_id": question.version_id}
+        counted = 0
         try:
             for chunk in stream:
                 held.check()
+                self._count(chunk.token_count - counted)
+                counted = chunk.token_count
                 # The answer begins with its first word; what stands before it is never shown.
                 # PostgreSQL keeps no NUL, which byte-level tokenizers can make.
                 piece = chunk.text.replace("\0", "")
@@ -111,6 +122,11 @@ class Answerer:
         held.check()
         return text, facts
 
+    def _count(self, tokens: int) -> None:
+        with self._count_lock:
+            self._generated_tokens += tokens
+        GENERATED_TOKENS.inc(tokens)
+
     def _write(self, held: HeldJob, question: Question, text: str, facts: dict[str, Any]) -> None:
         text = text.strip()
         if not text:
@@ -120,7 +136,6 @@ class Answerer:
             held,
             lambda session: write_answer(session, held.claim, text, bot_name=BOT_NAME, facts=facts),
         )
-        GENERATED_TOKENS.inc(facts.get("tokens", 0))
         log.info("answered", version=question.version_id, **facts)
 
     def _sampling(self, held: HeldJob, question: Question) -> Sampling:

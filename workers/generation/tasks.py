@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -24,6 +25,7 @@ from workers.generation.hardware import describe_device
 from workers.generation.loading import choose_device
 from workers.generation.responder import load_responder
 from workers.generation.serving import ModelPool, Responder
+from workers.generation.speed import SpeedMeter
 from workers.process import WorkerProcess, build_process
 from workers.runner import JobRunner
 
@@ -58,7 +60,13 @@ def run_generation_worker(
         process.drain()
 
     device = choose_device(settings.generation.device)
-    process.keeper.observe = lambda: {**describe_device(device), "models": pool.describe()}
+    process.keeper.info["slots"] = settings.generation.max_batch_size
+    speed = SpeedMeter(time.monotonic)
+    process.keeper.observe = lambda: {
+        **describe_device(device),
+        "models": pool.describe(),
+        "tokens_per_second": speed.read(answerer.generated_tokens),
+    }
     process.start()
     threading.Thread(target=_warm_up, args=(process, pool), name="warm-up", daemon=True).start()
     try:

@@ -58,11 +58,14 @@ job-field-state = State
 job-field-model = Model
 job-field-member = Asked by
 job-field-place = In the queue
+job-field-start = Expected start
 job-field-duration = Took
 job-field-progress = Progress
 job-field-attempts = Attempts
 job-field-worker = Worker
 job-field-error = What went wrong
+job-start-now = at any moment
+job-start-in = in about { $time }
 job-place = { $position } of { $length }
 job-attempts =
     { $crashes ->
@@ -115,6 +118,7 @@ status-more =
         [one] … and one more
        *[other] … and { $count } more
     }
+status-speed = { $speed } tokens/s
 status-jobs =
     { $count ->
         [0] idle

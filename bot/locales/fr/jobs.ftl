@@ -58,11 +58,14 @@ job-field-state = État
 job-field-model = Modèle
 job-field-member = Demandée par
 job-field-place = Dans la file
+job-field-start = Début prévu
 job-field-duration = Durée
 job-field-progress = Progression
 job-field-attempts = Tentatives
 job-field-worker = Ouvrier
 job-field-error = Ce qui a mal tourné
+job-start-now = d’un moment à l’autre
+job-start-in = dans { $time } environ
 job-place = { $position } sur { $length }
 job-attempts =
     { $crashes ->
@@ -115,6 +118,7 @@ status-more =
         [one] … et un de plus
        *[other] … et { $count } de plus
     }
+status-speed = { $speed } jetons/s
 status-jobs =
     { $count ->
         [0] inoccupé

@@ -6,7 +6,7 @@ from bot.finetune.cog import split_prompts
 from bot.finetune.downloading import DISCORD_ORIGINS, allowed_origins
 from bot.finetune.failures import say_failure
 from bot.finetune.intake import ModelNameError, slug
-from bot.finetune.wording import duration, shares
+from bot.finetune.wording import about, duration, shares
 from core.ids import new_id
 from workers.finetuning.corpus.errors import REASONS
 from workers.finetuning.corpus.report import Warning_
@@ -94,3 +94,14 @@ def test_prompts_are_parted_by_bars_and_bounded():
 def test_time_and_languages_read_well():
     assert [duration(s) for s in (5, 65, 7300)] == ["5 s", "1 min 5 s", "2 h 1 min"]
     assert shares({"en": 0.08, "fr": 0.92}) == "fr 92 %, en 8 %"
+
+
+def test_a_guess_is_told_in_its_largest_unit_alone():
+    assert [about(s) for s in (0.2, 42, 61, 629, 5000, 90_000)] == [
+        "1 s",
+        "42 s",
+        "1 min",
+        "10 min",
+        "1 h",
+        "25 h",
+    ]

@@ -6,10 +6,12 @@ from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
 from core.db.tables import Job
-from core.jobs.ledger import report_progress
+from core.jobs.events import record
+from core.jobs.ledger import report_progress, succeed
+from core.jobs.presence import announce
 from core.jobs.states import JobKind, JobState
 from playground import cast
-from tests.bot.finetune.helpers import press, whispers
+from tests.bot.finetune.helpers import make_metrics, press, whispers
 from tests.bot.jobs.helpers import answers, bring, suggested, text_of, use
 from tests.bot.wire import eventually, open_wire
 from tests.core.corpora.helpers import add_version
@@ -118,6 +120,36 @@ async def test_a_job_is_shown_with_its_timeline_its_place_and_its_error(wire):
         french = await use(wire, cast.CAMILLE, "jobs", "show", job=failed, locale="fr")
         assert "prise par un ouvrier" in text_of(french)
         assert "échouée" in text_of(french)
+
+
+async def test_a_waiting_job_says_when_it_is_likely_to_begin(wire):
+    add_job(wire.engine, JobState.SUCCEEDED, JobKind.FINETUNE)
+    run(wire.engine, announce, "finetune-a", "finetune", {})
+    running = add_job(wire.engine, kind=JobKind.FINETUNE)
+    report = {"step": 1, "steps": 9, "seconds_left": 600}
+    run(wire.engine, report_progress, claim_job(wire.engine, running), report)
+    waiting = add_job(wire.engine, kind=JobKind.FINETUNE)
+    async with wire.bot():
+        told = text_of(await use(wire, cast.CAMILLE, "jobs", "show", job=waiting))
+        assert "Expected start: in about 10 min" in told
+        told = text_of(await use(wire, cast.CAMILLE, "jobs", "show", job=waiting, locale="fr"))
+        assert "Début prévu: dans 10 min environ" in told
+
+
+async def test_a_fine_tune_is_shown_with_its_course_and_what_it_reached(wire):
+    job_id = add_job(wire.engine, kind=JobKind.FINETUNE)
+    taken = claim_job(wire.engine, job_id)
+    async with wire.bot():
+        said = await use(wire, cast.CAMILLE, "jobs", "show", job=job_id)
+        assert said["attachments"] == []
+        curve = {"step": 10, "loss": 2.5, "perplexity": 12.2, "train": [(5, 2.9), (10, 2.6)]}
+        run(wire.engine, record, job_id, "evaluated", **curve)
+        run(wire.engine, succeed, taken, {"metrics": make_metrics()})
+        said = await use(wire, cast.CAMILLE, "jobs", "show", job=job_id)
+    assert "base 31.25 → new 12.50" in text_of(said)
+    (picture,) = said["attachments"]
+    assert picture["content_type"] == "image/png"
+    assert said["embeds"][0]["image"]["url"].endswith(picture["filename"])
 
 
 async def test_what_a_member_was_told_is_not_shown(wire):

@@ -16,7 +16,9 @@ async def wire(sqlite_url, valkey, tmp_path):
 
 
 async def test_workers_queues_model_and_the_last_error_are_shown(wire):
-    add_version(wire.engine, wire.settings.generation.model)
+    add_version(wire.engine, wire.settings.generation.model, store_path="models/shared/1")
+    add_version(wire.engine, "ours", GUILD, store_path="models/ours/1")
+    add_version(wire.engine, "theirs", OTHER_GUILD, store_path="models/theirs/1")
     info = {
         "host": "secret-host",
         "version": "9.9",
@@ -24,6 +26,8 @@ async def test_workers_queues_model_and_the_last_error_are_shown(wire):
         "memory_used_bytes": 3 * 2**30,
         "memory_total_bytes": 12 * 2**30,
         "jobs": 2,
+        "models": {"models/ours/1": {}, "models/theirs/1": {}, "models/gone/1": {}},
+        "tokens_per_second": 41.5,
     }
     run(wire.engine, announce, "generate-secret-host-1", "generate", info)
     add_job(wire.engine)
@@ -34,10 +38,12 @@ async def test_workers_queues_model_and_the_last_error_are_shown(wire):
         told = text_of(said)
         assert said["flags"] & 64
         assert "Somebody works" in told
-        assert "Generation · `cuda:0` · 3.0 of 12.0 GiB · 2 jobs · `9.9`" in told
+        assert "Generation · `cuda:0` · 3.0 of 12.0 GiB · `ours` · 2 jobs · 41.5 tokens/s" in told
         assert wire.settings.generation.model in told
         assert "answer: 1 waiting, 1 running, the longest for" in told
         assert f"`{failed}`: I cannot use that" in told
+        assert "`9.9`" in told
+        assert "theirs" not in told
         assert "secret-host" not in told
         french = text_of(await use(wire, cast.CAMILLE, "status", locale="fr"))
         assert "3,0 sur 12,0 Gio" in french

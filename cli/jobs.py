@@ -5,36 +5,27 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Column, Table
-from rich.text import Text
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from cli.job_drawing import draw_detail, draw_list
 from cli.wiring import open_database, read_settings
 from core.corpora.uploads import Uploads
 from core.db.engines import reading
 from core.errors import PerroquetError
 from core.jobs.actions import cancel_job, retry_job
 from core.jobs.finding import ALL_GUILDS, Filters, Scope
-from core.jobs.queries import JobDetail, JobSummary, Page, QueuePlace, list_jobs, show_job
+from core.jobs.queries import JobDetail, Page, list_jobs, show_job
 from core.jobs.since import parse_since
 from core.jobs.states import JobKind, JobState
 
 _OPERATOR = 0
 _POLL_SECONDS = 1.0
-_STYLES = {
-    JobState.RUNNING: "cyan",
-    JobState.SUCCEEDED: "green",
-    JobState.FAILED: "red",
-    JobState.CANCELLED: "dim",
-}
 
 jobs_app = typer.Typer(
     no_args_is_help=True, help="List, show, watch, cancel and retry jobs of every server."
@@ -73,7 +64,7 @@ def list_command(
         _print_json({"jobs": [asdict(job) for job in page.jobs], "next_before": page.next_before})
         return
     console = Console()
-    console.print(_draw_list(page.jobs) if page.jobs else "There are no such jobs.")
+    console.print(draw_list(page.jobs) if page.jobs else "There are no such jobs.")
     if page.next_before:
         console.print(f"Older ones: --before {page.next_before}", style="dim")
 
@@ -86,7 +77,7 @@ def show(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
     if as_json:
         _print_json(asdict(detail))
     else:
-        Console().print(_draw_detail(detail))
+        Console().print(draw_detail(detail))
 
 
 @jobs_app.command()
@@ -184,97 +175,8 @@ def _show_changes(changes: Iterator[JobDetail]) -> JobDetail:
     """A live screen; where nobody looks, such as in a log, only its last state."""
     with Live(console=Console(), auto_refresh=False) as live:
         for detail in changes:
-            live.update(_draw_detail(detail), refresh=True)
+            live.update(draw_detail(detail), refresh=True)
     return detail
-
-
-def _draw_list(jobs: tuple[JobSummary, ...]) -> Table:
-    # An id that is broken into lines can be copied by nobody.
-    ids = Column("job", no_wrap=True, min_width=20)
-    table = Table(ids, "kind", "state", "model", "asked by", "server", "submitted", "took")
-    for job in jobs:
-        table.add_row(
-            job.id,
-            job.kind,
-            _state(job),
-            job.model or "",
-            str(job.requester_id) if job.requester_id else "operator",
-            str(job.guild_id or ""),
-            _clock(job.created_at),
-            _took(job),
-        )
-    return table
-
-
-def _draw_detail(detail: JobDetail) -> RenderableType:
-    job = detail.summary
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(detail).items():
-        if value not in (None, "", {}):
-            facts.add_row(Text(name, style="dim"), value if isinstance(value, Text) else str(value))
-    parts: list[RenderableType] = [facts]
-    steps = job.progress.get("steps")
-    if isinstance(steps, int) and steps > 0:
-        step = job.progress.get("step", 0)
-        bar = Table.grid(padding=(0, 2))
-        bar.add_row(ProgressBar(total=steps, completed=step, width=40), f"{step}/{steps}")
-        parts.append(bar)
-    timeline = Table("time", "event", "figures", title="timeline", title_justify="left")
-    for entry in detail.timeline:
-        timeline.add_row(_clock(entry.at), entry.type, _figures(entry.data))
-    return Group(*parts, timeline)
-
-
-def _facts(detail: JobDetail) -> dict[str, Any]:
-    job, place = detail.summary, detail.place
-    return {
-        "job": job.id,
-        "kind": job.kind,
-        "state": _state(job),
-        "model": job.model,
-        "server": job.guild_id,
-        "asked by": job.requester_id or "operator",
-        "in the queue": f"{place.position} of {place.length}" if place else None,
-        "expected start": _start(place) if place else None,
-        "took": _took(job),
-        "attempts": f"{detail.attempts} ({detail.crashes} lost workers)",
-        "worker": detail.worker_id,
-        "error": f"{detail.error} ({job.error_code})" if job.error_code else None,
-        "options": _figures(detail.options),
-        "result": _figures(detail.result),
-        "progress": _figures(job.progress),
-    }
-
-
-def _state(job: JobSummary) -> Text:
-    word = "paused" if job.is_paused else str(job.state)
-    if job.state is JobState.RUNNING and job.cancel_requested:
-        word = "stopping"
-    return Text(word, style=_STYLES.get(job.state, "yellow"))
-
-
-def _start(place: QueuePlace) -> str | None:
-    seconds = place.starts_in_seconds
-    if seconds is None:
-        return None
-    return "at any moment" if seconds < 1 else f"in about {timedelta(seconds=round(seconds))}"
-
-
-def _took(job: JobSummary) -> str:
-    if job.started_at is None or job.finished_at is None:
-        return ""
-    return f"{max(0.0, job.finished_at - job.started_at):.1f} s"
-
-
-def _clock(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
-
-
-def _figures(data: dict[str, Any]) -> str:
-    """The plain values of an object, one after the other; lists and such are for ``--json``."""
-    plain = {k: v for k, v in data.items() if isinstance(v, str | int | float)}
-    shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items())
-    return ", ".join(shown)
 
 
 def _print_json(value: Any) -> None:

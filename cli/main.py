@@ -10,10 +10,10 @@ import typer
 
 from cli.lazy import LazyGroup
 from core.errors import (
-    InvalidInputError,
     PerroquetError,
     ServiceUnavailableError,
     SettingsError,
+    WrongUsageError,
 )
 
 _FAILED, _USAGE, _UNAVAILABLE, _INTERRUPTED = 1, 2, 3, 130
@@ -158,6 +158,18 @@ def doctor(
 
 
 @app.command(rich_help_panel=_LOOK)
+def top(
+    once: Annotated[bool, typer.Option("--once", help="Print one moment and end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one moment as JSON.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
+) -> None:
+    """Watch processes, queues and the newest jobs of all hosts until Ctrl-C."""
+    from cli.top import top as run
+
+    run(once=once, as_json=as_json, every_seconds=every)
+
+
+@app.command(rich_help_panel=_LOOK)
 def migrate() -> None:
     """Bring the database to the newest schema."""
     from cli.wiring import open_database, read_settings
@@ -211,7 +223,7 @@ def main() -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
-    except (SettingsError, InvalidInputError) as exc:
+    except (SettingsError, WrongUsageError) as exc:
         _end(exc, _USAGE)
     except ServiceUnavailableError as exc:
         _end(exc, _UNAVAILABLE)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from cli.wiring import open_database, open_store, read_settings
 from core.catalog.registry import StoredVersion, list_versions, register_version, retire_model
 from core.catalog.resolution import resolve_version
-from core.errors import InvalidInputError, NotFoundError
+from core.errors import InvalidInputError, NotFoundError, WrongUsageError
 from core.ids import new_id
 from core.settings import Settings
 
@@ -127,14 +127,14 @@ def add_model(settings: Settings, source: str, name: str | None) -> str:
     """Take a model in and register it; returns its name.
 
     Raises:
-        InvalidInputError: the source or the name is of no known form.
+        WrongUsageError: the source or the name is of no known form.
         StoreError: the source cannot be had, or holds what the store refuses.
     """
     scheme, _, place = source.partition(":")
     _check_source(scheme, place, source)
     name = name or _default_name(scheme, place)
     if not _NAME.fullmatch(name):
-        raise InvalidInputError(
+        raise WrongUsageError(
             f"“{name}” is no model name: a to z, 0 to 9, dot, dash and underscore, at most 64.",
             name=name,
         )
@@ -154,7 +154,7 @@ def add_model(settings: Settings, source: str, name: str | None) -> str:
 
 def _check_source(scheme: str, place: str, source: str) -> None:
     if scheme not in _SCHEMES or bool(place) == (scheme == "smollm2"):
-        raise InvalidInputError(
+        raise WrongUsageError(
             f"“{source}” names no source; use hf:<owner/name>, path:<folder>, gguf:<file> or "
             "smollm2.",
             source=source,
@@ -178,13 +178,13 @@ def _gather(scheme: str, place: str, target: Path) -> Path:
     if scheme == "path":
         folder = Path(place)
         if not (folder / "config.json").is_file():
-            raise InvalidInputError(f"{folder} is no model folder: it has no config.json.")
+            raise WrongUsageError(f"{folder} is no model folder: it has no config.json.")
         return folder
     if scheme == "gguf":
         from workers.conversion.gguf import convert_gguf
 
         if not Path(place).is_file():
-            raise InvalidInputError(f"There is no file {place}.")
+            raise WrongUsageError(f"There is no file {place}.")
         return convert_gguf(Path(place), target)
     from workers.conversion.smollm2 import convert_smollm2
 

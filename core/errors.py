@@ -37,6 +37,10 @@ class InvalidInputError(PerroquetError):
     code = "invalid-input"
 
 
+class WrongUsageError(InvalidInputError):
+    """A command was given something of no known form; its help says which forms there are."""
+
+
 class NotFoundError(PerroquetError):
     """What was asked for does not exist, or belongs to another guild."""
 

@@ -15,7 +15,7 @@ from cli.chat.terminal import (
 )
 from cli.up.screen import Screen
 from cli.wiring import read_settings
-from core.errors import InvalidInputError
+from core.errors import WrongUsageError
 
 _DELAYED = "No worker has taken this up yet; the answer comes as soon as one does"
 
@@ -24,12 +24,12 @@ def chat(once: str | None, *, is_new: bool) -> None:
     """Converse, or print the answer to ``once``.
 
     Raises:
-        InvalidInputError: there is nothing in ``once``.
+        WrongUsageError: there is nothing in ``once``.
         PerroquetError: something that is needed does not come up, or there is no answer.
         KeyboardInterrupt: Ctrl-C before there was an answer.
     """
     if once is not None and not once.strip():
-        raise InvalidInputError("There is nothing to answer: the text is empty.")
+        raise WrongUsageError("There is nothing to answer: the text is empty.")
     settings = read_settings()
     screen = Screen()
     # SIGTERM must unwind the stack too, or the processes started here are killed instead of ended.

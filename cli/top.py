@@ -1,0 +1,125 @@
+"""``perroquet top``: workers, queues and the newest jobs of all hosts, on one live screen."""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from cli.job_drawing import draw_list
+from cli.wiring import open_database, read_settings
+from core.db.engines import reading
+from core.jobs.finding import ALL_GUILDS
+from core.jobs.presence import Presence, alive
+from core.jobs.queries import JobSummary, QueueState, list_jobs, queue_states
+
+_ALIVE_SECONDS = 30.0
+_GIBIBYTE = 2**30
+_SHOWN_JOBS = 12
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is going on, over all hosts and servers."""
+
+    processes: tuple[Presence, ...]
+    queues: tuple[QueueState, ...]
+    jobs: tuple[JobSummary, ...]
+
+
+def top(*, once: bool, as_json: bool, every_seconds: float) -> None:
+    """Show the moment again and again until Ctrl-C; once where nobody looks.
+
+    Raises:
+        SQLAlchemyError: the database could not be reached at the start. Later on the screen says so
+            and goes on.
+    """
+    with open_database(read_settings()) as engine:
+        moment = read_moment(engine)
+        if as_json:
+            sys.stdout.write(json.dumps(asdict(moment)) + "\n")
+            return
+        console = Console()
+        if once or not console.is_terminal:
+            console.print(draw(moment))
+            return
+        with Live(draw(moment), console=console, screen=True, auto_refresh=False) as live:
+            while True:
+                time.sleep(every_seconds)
+                live.update(_renewed(engine), refresh=True)
+
+
+def read_moment(engine: Engine) -> Moment:
+    """Ask SQL."""
+    with Session(reading(engine)) as session:
+        return Moment(
+            tuple(alive(session, within_seconds=_ALIVE_SECONDS)),
+            queue_states(session, ALL_GUILDS),
+            list_jobs(session, ALL_GUILDS, limit=_SHOWN_JOBS).jobs,
+        )
+
+
+def draw(moment: Moment) -> Group:
+    """The three tables, each under its name."""
+    jobs = draw_list(moment.jobs) if moment.jobs else Text("None so far.", style="dim")
+    return Group(
+        _title("Processes"),
+        _draw_processes(moment.processes),
+        _title("Queues"),
+        _draw_queues(moment.queues),
+        _title("Newest jobs"),
+        jobs,
+    )
+
+
+def _renewed(engine: Engine) -> Group | Text:
+    try:
+        return draw(read_moment(engine))
+    except SQLAlchemyError as exc:
+        return Text(f"The database does not answer ({type(exc).__name__}); trying on.", "red")
+
+
+def _title(words: str) -> Text:
+    return Text(f"\n{words}", style="bold")
+
+
+def _draw_processes(processes: tuple[Presence, ...]) -> Table | Text:
+    if not processes:
+        return Text("None is alive; “perroquet up”, or “perroquet worker …” a host.", "yellow")
+    table = Table("process", "host", "id", "device", "memory", "models", "jobs", "tokens/s", "seen")
+    for process in processes:
+        info = process.info
+        table.add_row(
+            process.kind,
+            str(info.get("host", "")),
+            str(info.get("pid", "")),
+            str(info.get("device", "")),
+            _memory(process),
+            str(len(info.get("models") or ())) if "models" in info else "",
+            str(info.get("jobs", "")),
+            str(info.get("tokens_per_second", "")),
+            f"{process.age_seconds:.0f} s ago",
+        )
+    return table
+
+
+def _memory(process: Presence) -> str:
+    used, total = (process.info.get(f"memory_{part}_bytes") for part in ("used", "total"))
+    if not isinstance(used, int) or not isinstance(total, int):
+        return ""
+    return f"{used / _GIBIBYTE:.1f} of {total / _GIBIBYTE:.1f} GiB"
+
+
+def _draw_queues(queues: tuple[QueueState, ...]) -> Table:
+    table = Table("kind", "waiting", "running", "longest wait")
+    for queue in queues:
+        wait = "" if queue.oldest_seconds is None else f"{max(0.0, queue.oldest_seconds):.0f} s"
+        table.add_row(queue.kind, str(queue.queued), str(queue.running), wait)
+    return table

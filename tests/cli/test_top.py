@@ -1,0 +1,69 @@
+import json
+from functools import partial
+
+import pytest
+from rich.console import Console
+from sqlalchemy import create_engine
+
+from cli.top import _renewed
+from core.db.engines import make_engine
+from core.jobs.presence import announce
+from core.jobs.states import JobKind, JobState
+from tests.cli.running import perroquet
+from tests.core.jobs.jobs_of_guilds import add_job, run
+
+
+@pytest.fixture
+def engine(sqlite_url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("PERROQUET_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "200")
+    engine = make_engine(sqlite_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def top(monkeypatch, capsys):
+    return partial(perroquet, monkeypatch, capsys, "top")
+
+
+INFO = {
+    "host": "gpu-1",
+    "pid": 77,
+    "device": "cuda:0",
+    "memory_used_bytes": 3 * 2**30,
+    "memory_total_bytes": 12 * 2**30,
+    "models": {"models/a/1": {}, "models/b/1": {}},
+    "jobs": 5,
+    "tokens_per_second": 41.5,
+}
+
+
+def test_processes_queues_and_jobs_are_shown_once_where_nobody_looks(engine, top):
+    run(engine, announce, "generate-1", "generate", INFO)
+    waiting = add_job(engine)
+    failed = add_job(engine, JobState.FAILED, JobKind.FINETUNE, model="coco")
+    shown = top()
+    assert shown.code == 0
+    for words in ("gpu-1", "cuda:0", "3.0 of 12.0 GiB", "41.5", waiting, failed, "coco"):
+        assert words in shown.out
+    moment = json.loads(top("--json").out)
+    assert moment["processes"][0]["info"]["pid"] == 77
+    assert {q["kind"]: q["queued"] for q in moment["queues"]}["generate"] == 1
+    assert [job["id"] for job in moment["jobs"]] == [failed, waiting]
+
+
+def test_an_idle_installation_says_what_to_start(engine, top):
+    shown = top("--once").out
+    assert "perroquet up" in shown
+    assert "None so far." in shown
+
+
+def test_a_database_that_goes_away_is_said_and_looked_for_again(tmp_path):
+    away = create_engine(f"sqlite:///{tmp_path}/none/none.db")
+    console = Console()
+    with console.capture() as capture:
+        console.print(_renewed(away))
+    assert "does not answer" in capture.get()

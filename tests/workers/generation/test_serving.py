@@ -121,5 +121,9 @@ def test_a_model_folder_answers_a_conversation_longer_than_its_window(folder, re
     said = tuple(Utterance("user", "Alice", f"hello {i} " * 20) for i in range(30))
     stream = responder.ask("r", said, Sampling(max_new_tokens=5, temperature=0.0))
     assert list(stream)[-1].finish in {FinishReason.LENGTH, FinishReason.STOP}
-    assert responder.describe() == {"device": "cpu", "dtype": "torch.float32"}
+    idle = {"running": 0, "waiting": 0, "cache_tokens": 0}
+    deadline = time.monotonic() + 10
+    while responder.describe() != {"device": "cpu", "dtype": "torch.float32", **idle}:
+        assert time.monotonic() < deadline, responder.describe()
+        time.sleep(0.01)
     responder.close()

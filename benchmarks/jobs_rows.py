@@ -4,8 +4,7 @@ import random
 import time
 from typing import Any
 
-from core.ids import new_id
-from core.jobs.finding import first_id
+from core.ids import first_id, new_id
 from core.jobs.states import JobKind, JobState
 
 BIG_GUILD = 1
@@ -116,7 +115,7 @@ class Rows:
         return dice.randrange(_MEMBERS)
 
     def _id_of(self, number: int) -> str:
-        return first_id(self._time_of(number)) + f"{number:010}"
+        return first_id(self._time_of(number))[:10] + f"{number:010}"
 
     def _time_of(self, number: int) -> float:
         return self._begun_at + _SPAN_SECONDS * number / self.count

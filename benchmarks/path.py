@@ -18,14 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.orm import Session
-
-from core.catalog.registry import StoredVersion, register_version
+from benchmarks.trivial_model import prepare_database
 from core.db.engines import make_engine
 from core.embedded import EmbeddedValkey, free_port
 from core.errors import ServiceUnavailableError
 from core.settings import Settings, load_settings
-from migrations.runner import migrate
 from playground import cast
 from playground.server import PlaygroundServer
 from playground.world import Event
@@ -158,15 +155,7 @@ def _make_channels(server: PlaygroundServer) -> list[str]:
 
 def _prepare_database(settings: Settings) -> None:
     engine = make_engine(settings.database_url)
-    migrate(engine)
-    with Session(engine) as session, session.begin():
-        register_version(
-            session,
-            model=settings.generation.model,
-            guild_id=None,
-            source="bench",
-            stored=StoredVersion("models/trivial/1", "0" * 64, 0, {}),
-        )
+    prepare_database(engine, settings.generation.model)
     engine.dispose()
 
 

@@ -20,7 +20,6 @@ from core.jobs.finding import ALL_GUILDS
 from core.jobs.presence import Presence, alive
 from core.jobs.queries import JobSummary, QueueState, list_jobs, queue_states
 
-_ALIVE_SECONDS = 30.0
 _GIBIBYTE = 2**30
 _SHOWN_JOBS = 12
 
@@ -60,7 +59,7 @@ def read_moment(engine: Engine) -> Moment:
     """Ask SQL."""
     with Session(reading(engine)) as session:
         return Moment(
-            tuple(alive(session, within_seconds=_ALIVE_SECONDS)),
+            tuple(alive(session)),
             queue_states(session, ALL_GUILDS),
             list_jobs(session, ALL_GUILDS, limit=_SHOWN_JOBS).jobs,
         )

@@ -18,13 +18,12 @@ from benchmarks.chaos.checks import count_events, heard_questions, judge_ledger,
 from benchmarks.chaos.house import WORKERS, House
 from benchmarks.chaos.members import Members
 from benchmarks.chaos.plan import Fault, Plan
-from core.catalog.registry import StoredVersion, register_version
+from benchmarks.trivial_model import prepare_database
 from core.db.engines import make_engine, reading
 from core.embedded import free_port
 from core.jobs.presence import alive
 from core.jobs.states import JobKind
 from core.settings import load_settings
-from migrations.runner import migrate
 from playground.server import PlaygroundServer
 
 _ASK_SECONDS = 0.2
@@ -69,15 +68,7 @@ async def _run(plan: Plan, folder: Path, database_url: str) -> dict[str, Any]:
     }
     settings = load_settings(base, folder / "none")
     engine = make_engine(database_url)
-    migrate(engine)
-    with Session(engine) as session, session.begin():
-        register_version(
-            session,
-            model=settings.generation.model,
-            guild_id=None,
-            source="bench",
-            stored=StoredVersion("models/trivial/1", "0" * 64, 0, {}),
-        )
+    prepare_database(engine, settings.generation.model)
     server = PlaygroundServer(settings)
     await server.start()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PERROQUET_", "DISCORD_"))}

@@ -42,7 +42,9 @@ class BoardPoster:
         """
         channel = self._client.get_partial_messageable(channel_id)
         with _translated():
-            message = await channel.send(embed=embed, view=view, files=_files(picture), nonce=nonce)
+            message = await channel.send(
+                embed=embed, view=view, files=attached(picture), nonce=nonce
+            )
         return message.id
 
     async def edit(
@@ -74,10 +76,11 @@ class BoardPoster:
             if keeps_picture:
                 await message.edit(embed=embed, view=view)
             else:
-                await message.edit(embed=embed, view=view, attachments=_files(picture))
+                await message.edit(embed=embed, view=view, attachments=attached(picture))
 
 
-def _files(picture: bytes | None) -> list[discord.File]:
+def attached(picture: bytes | None) -> list[discord.File]:
+    """The picture as what a message takes, under the name that embeds use: one file or none."""
     return [] if picture is None else [discord.File(io.BytesIO(picture), PICTURE)]
 
 

@@ -19,8 +19,6 @@ from core.jobs.presence import alive
 from core.transport.publisher import Publisher
 from core.transport.stream_reader import StreamReader
 
-_ALIVE_SECONDS = 30.0
-
 
 @dataclass(frozen=True)
 class Health:
@@ -77,7 +75,7 @@ def read_health(
 ) -> Health:
     """Ask SQL who is alive and who answers."""
     workers: dict[str, int] = {}
-    for presence in alive(session, within_seconds=_ALIVE_SECONDS):
+    for presence in alive(session):
         workers[presence.kind] = workers.get(presence.kind, 0) + 1
     version_id = resolve_version(session, guild_id, channel_id, default_model)
     model = session.scalar(

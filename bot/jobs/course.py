@@ -1,19 +1,17 @@
 """The loss curve of a fine-tune, for those who ask for the job."""
 
 import asyncio
-import io
 
 import discord
 
 from bot.catalogue import Catalogue
+from bot.finetune.board_poster import PICTURE, attached
 from bot.finetune.curve_picture import draw_curve
 from bot.finetune.run_progress import curve_labels
 from core.corpora.curves import read_curve
 from core.db.desk import Desk
 from core.jobs.queries import JobDetail
 from core.jobs.states import JobKind
-
-_PICTURE = "curve.png"
 
 
 async def add_course(
@@ -43,5 +41,5 @@ async def add_course(
     planned = job.progress.get("steps") or (detail.result.get("metrics") or {}).get("steps")
     steps = max(int(planned or 0), *(step for step, _ in points), 1)
     picture = await asyncio.to_thread(draw_curve, curve, curve_labels(catalogue, locale), steps)
-    embed.set_image(url=f"attachment://{_PICTURE}")
-    return [discord.File(io.BytesIO(picture), _PICTURE)]
+    embed.set_image(url=f"attachment://{PICTURE}")
+    return attached(picture)

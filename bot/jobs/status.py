@@ -22,7 +22,6 @@ from core.jobs.presence import Presence, alive
 from core.jobs.queries import JobDetail, QueueState, list_jobs, models_at, queue_states, show_job
 from core.jobs.states import JobState
 
-_ALIVE_SECONDS = 30.0
 _GIBIBYTE = 2**30
 _MOST_WORKERS = 12
 # Discord takes a field of 1024.
@@ -86,7 +85,7 @@ def read_status(
     version_id = resolve_version(session, guild_id, channel_id, default_model)
     version = session.get(Version, version_id) if version_id else None
     model = session.get(Model, version.model_id) if version else None
-    processes = tuple(alive(session, within_seconds=_ALIVE_SECONDS))
+    processes = tuple(alive(session))
     paths = [path for process in processes for path in process.info.get("models") or ()]
     return Status(
         processes=processes,

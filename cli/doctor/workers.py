@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from cli.doctor.findings import Finding, failed, ok, warning
 from core.jobs.presence import Presence
 
-SEEN_SECONDS = 30.0
 _NEEDED = {"generate": "answers", "upkeep": "sends lost hints again"}
 _USEFUL = {"bot": "listens to Discord", "finetune": "trains"}
 

@@ -19,7 +19,7 @@ from sqlalchemy import ColumnElement, Select, and_, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from core.db.tables import Job, Model, Version
-from core.ids import ID_PATTERN
+from core.ids import first_id, last_id
 from core.jobs.states import JobKind, JobState
 
 
@@ -31,9 +31,6 @@ ALL_GUILDS = _Wall.ALL_GUILDS
 # None would be too easy to pass by mistake: it is what Discord says of a direct message.
 Scope = int | Literal[_Wall.ALL_GUILDS]
 
-# The characters of ids in their order, which is that of their text.
-_DIGITS = "".join(sorted({character for character in ID_PATTERN if character.isalnum()}))
-_TIME_DIGITS, _ID_DIGITS = 10, 20
 # So many jobs a filter by model looks through for one page.
 LOOK_BACK = 20_000
 # Ids are made by the clocks of hosts, times of creation by the database's.
@@ -181,7 +178,7 @@ def _bounds(filters: Filters, before: str | None) -> Iterator[ColumnElement[bool
         yield Job.created_at >= filters.since
     if filters.id_prefix:
         yield Job.id >= filters.id_prefix
-        yield Job.id <= filters.id_prefix.ljust(_ID_DIGITS, _DIGITS[-1])
+        yield Job.id <= last_id(filters.id_prefix)
 
 
 def _of_models(wanted: dict[JobKind, ColumnElement[bool]] | None) -> _Conditions:
@@ -220,12 +217,3 @@ def visible_models(scope: Scope) -> tuple[ColumnElement[bool], ...]:
     if scope is ALL_GUILDS:
         return ()
     return (or_(Model.guild_id.is_(None), Model.guild_id == scope),)
-
-
-def first_id(seconds: float) -> str:
-    """What sorts before all ids that are made from this time on."""
-    milliseconds = max(0, int(seconds * 1000))
-    # An id begins with 48 bits of milliseconds, which are 9.6 of its digits.
-    number = milliseconds << 2
-    digits = [_DIGITS[number >> 5 * place & 31] for place in reversed(range(_TIME_DIGITS))]
-    return "".join(digits)

@@ -13,7 +13,6 @@ from core.jobs.presence import alive
 from core.jobs.states import JobKind, JobState
 
 _LOOKED_AT = 20
-_ALIVE_SECONDS = 30.0
 # A longer queue is only counted, not played through.
 _MOST_PLAYED = 2000
 # Which process does a kind of work; the others bear the kind's own name.
@@ -57,7 +56,7 @@ def _usual_seconds(session: Session, kind: JobKind) -> float | None:
 def _slots(session: Session, kind: JobKind) -> int:
     """How many jobs of a kind can run at a time, over all hosts."""
     worker_kind = _WORKER_OF.get(kind, str(kind))
-    processes = alive(session, within_seconds=_ALIVE_SECONDS)
+    processes = alive(session)
     return sum(int(p.info.get("slots", 1)) for p in processes if p.kind == worker_kind)
 
 

@@ -10,6 +10,9 @@ from core.db.clock import epoch_now
 from core.db.statements import count_changed, insert_missing
 from core.db.tables import Worker
 
+# A process renews its row every few seconds: one that missed this long is taken for gone.
+ALIVE_SECONDS = 30.0
+
 
 @dataclass(frozen=True)
 class Presence:
@@ -36,7 +39,7 @@ def withdraw(session: Session, worker_id: str) -> None:
     session.execute(delete(Worker).where(Worker.id == worker_id))
 
 
-def alive(session: Session, *, within_seconds: float) -> list[Presence]:
+def alive(session: Session, *, within_seconds: float = ALIVE_SECONDS) -> list[Presence]:
     """The processes seen within the last ``within_seconds``, by kind and id."""
     age = epoch_now() - Worker.seen_at
     rows = session.execute(

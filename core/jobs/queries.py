@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import and_, func, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.db.clock import epoch_now
 from core.db.tables import Job, JobEvent, Model, Version
@@ -200,14 +200,7 @@ def queue_states(session: Session, scope: Scope) -> tuple[QueueState, ...]:
 def models_at(session: Session, scope: Scope, paths: Collection[str]) -> dict[str, str]:
     """The names of the models whose versions lie at these paths of the store, by path; those that
     the scope may not see are left out."""
-    if not paths:
-        return {}
-    found = session.execute(
-        select(Version.store_path, Model.name)
-        .join(Model, Model.id == Version.model_id)
-        .where(Version.store_path.in_(paths), *visible_models(scope))
-    )
-    return {row[0]: row[1] for row in found}
+    return _names_by(session, scope, Version.store_path, paths)
 
 
 _MORE_COLUMNS = (Job.token, Job.crashes, Job.worker_id, Job.error, Job.priority)
@@ -216,12 +209,18 @@ _MORE_COLUMNS = (Job.token, Job.crashes, Job.worker_id, Job.error, Job.priority)
 def _model_names(session: Session, scope: Scope, rows: list[Any]) -> dict[str, str]:
     """The names of the models that answered, by version."""
     ids = {row.payload["version_id"] for row in rows if (row.payload or {}).get("version_id")}
-    if not ids:
+    return _names_by(session, scope, Version.id, ids)
+
+
+def _names_by(
+    session: Session, scope: Scope, column: InstrumentedAttribute[str], values: Collection[str]
+) -> dict[str, str]:
+    if not values:
         return {}
     found = session.execute(
-        select(Version.id, Model.name)
+        select(column, Model.name)
         .join(Model, Model.id == Version.model_id)
-        .where(Version.id.in_(ids), *visible_models(scope))
+        .where(column.in_(values), *visible_models(scope))
     )
     return {row[0]: row[1] for row in found}
 

@@ -5,7 +5,6 @@ from functools import partial
 
 import pytest
 
-from core.db.engines import make_engine
 from core.jobs.ledger import report_progress, succeed
 from core.jobs.states import JobKind, JobState
 from tests.cli.running import perroquet
@@ -13,17 +12,6 @@ from tests.core.corpora.helpers import add_version, submit
 from tests.core.jobs.jobs_of_guilds import GUILD, OTHER_GUILD, add_job
 from tests.core.jobs.jobs_of_guilds import run as run_in
 from tests.workers.ledger_helpers import claim_job, read_job
-
-
-@pytest.fixture
-def engine(sqlite_url, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", sqlite_url)
-    monkeypatch.setenv("PERROQUET_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-    engine = make_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -37,9 +25,9 @@ def listed(jobs, *arguments):
     return [job["id"] for job in json.loads(result.out)["jobs"]]
 
 
-def test_jobs_are_listed_as_a_table_and_as_json(engine, jobs):
-    tune = add_job(engine, JobState.FAILED, JobKind.FINETUNE, model="coco")
-    answer = add_job(engine, guild_id=OTHER_GUILD)
+def test_jobs_are_listed_as_a_table_and_as_json(shell_engine, jobs):
+    tune = add_job(shell_engine, JobState.FAILED, JobKind.FINETUNE, model="coco")
+    answer = add_job(shell_engine, guild_id=OTHER_GUILD)
     shown = jobs("list")
     assert shown.code == 0
     for words in (tune, answer, "coco", "failed", "queued", str(GUILD)):
@@ -56,53 +44,55 @@ def test_jobs_are_listed_as_a_table_and_as_json(engine, jobs):
     assert "no such jobs" in jobs("list", "--guild", "1").out
 
 
-def test_ids_stay_whole_on_a_narrow_terminal(engine, jobs, monkeypatch):
-    job_id = add_job(engine, kind=JobKind.FINETUNE, model="a-model-with-a-long-name")
+def test_ids_stay_whole_on_a_narrow_terminal(shell_engine, jobs, monkeypatch):
+    job_id = add_job(shell_engine, kind=JobKind.FINETUNE, model="a-model-with-a-long-name")
     monkeypatch.setenv("COLUMNS", "80")
     assert job_id in jobs("list").out
     assert job_id in jobs("show", job_id).out
 
 
-def test_a_filter_that_means_nothing_is_a_wrong_usage_or_one_sentence(engine, jobs):
+def test_a_filter_that_means_nothing_is_a_wrong_usage_or_one_sentence(shell_engine, jobs):
     assert jobs("list", "--state", "asleep").code == 2
     refused = jobs("list", "--since", "whenever")
     assert (refused.code, "whenever" in refused.err) == (1, True)
 
 
-def test_a_job_is_shown_with_its_timeline(engine, jobs):
-    job_id = add_job(engine, JobState.FAILED, JobKind.FINETUNE, model="coco", options={"epochs": 2})
+def test_a_job_is_shown_with_its_timeline(shell_engine, jobs):
+    job_id = add_job(
+        shell_engine, JobState.FAILED, JobKind.FINETUNE, model="coco", options={"epochs": 2}
+    )
     shown = jobs("show", job_id)
     for words in ("submitted", "claimed", "Too odd. (invalid-input)", "epochs 2", "coco"):
         assert words in shown.out
     detail = json.loads(jobs("show", job_id, "--json").out)
     assert detail["summary"]["state"] == "failed"
     assert [entry["type"] for entry in detail["timeline"]] == ["submitted", "claimed", "failed"]
-    waiting = jobs("show", add_job(engine))
+    waiting = jobs("show", add_job(shell_engine))
     assert "1 of 1" in waiting.out
 
 
 @pytest.mark.parametrize("command", ["show", "watch", "cancel", "retry"])
-def test_an_id_that_is_not_there_ends_with_1_and_one_sentence(engine, jobs, command):
-    foreign = add_job(engine)
+def test_an_id_that_is_not_there_ends_with_1_and_one_sentence(shell_engine, jobs, command):
+    foreign = add_job(shell_engine)
     for arguments in (["0" * 20], [foreign, "--guild", "1"]):
         result = jobs(command, *arguments)
         assert (result.code, result.out) == (1, "")
         assert result.err == f"There is no job {arguments[0]}.\n"
-    assert read_job(engine, foreign).state == "queued"
+    assert read_job(shell_engine, foreign).state == "queued"
 
 
-def test_a_job_is_cancelled_once_and_a_running_one_is_asked_to_stop(engine, jobs):
-    waiting, running = add_job(engine), add_job(engine, JobState.RUNNING)
+def test_a_job_is_cancelled_once_and_a_running_one_is_asked_to_stop(shell_engine, jobs):
+    waiting, running = add_job(shell_engine), add_job(shell_engine, JobState.RUNNING)
     assert "is cancelled" in jobs("cancel", waiting).out
     assert json.loads(jobs("cancel", running, "--json").out)["state"] == "running"
-    assert read_job(engine, running).cancel_requested
-    done = jobs("cancel", add_job(engine, JobState.SUCCEEDED))
+    assert read_job(shell_engine, running).cancel_requested
+    done = jobs("cancel", add_job(shell_engine, JobState.SUCCEEDED))
     assert (done.code, done.err) == (1, "The job had succeeded before.\n")
 
 
-def test_cancelling_a_fine_tune_takes_its_upload_along(engine, jobs, tmp_path):
-    submitted = submit(engine, add_version(engine))
-    corpus_id = read_job(engine, submitted.job_id).payload["corpus_id"]
+def test_cancelling_a_fine_tune_takes_its_upload_along(shell_engine, jobs, tmp_path):
+    submitted = submit(shell_engine, add_version(shell_engine))
+    corpus_id = read_job(shell_engine, submitted.job_id).payload["corpus_id"]
     from core.corpora.uploads import Uploads
 
     folder = tmp_path / "data" / "store" / Uploads.path_of(corpus_id)
@@ -112,26 +102,26 @@ def test_cancelling_a_fine_tune_takes_its_upload_along(engine, jobs, tmp_path):
     assert not folder.exists()
 
 
-def test_a_failed_job_is_tried_again_and_a_sound_one_is_not(engine, jobs):
-    failed = add_job(engine, JobState.FAILED)
+def test_a_failed_job_is_tried_again_and_a_sound_one_is_not(shell_engine, jobs):
+    failed = add_job(shell_engine, JobState.FAILED)
     new_id = jobs("retry", failed).out.strip()
-    assert read_job(engine, new_id).state == "queued"
+    assert read_job(shell_engine, new_id).state == "queued"
     again = jobs("retry", failed)
     assert (again.code, new_id in again.err) == (1, True)
     assert jobs("retry", new_id).code == 1
-    cancelled = add_job(engine, JobState.CANCELLED)
+    cancelled = add_job(shell_engine, JobState.CANCELLED)
     assert json.loads(jobs("retry", cancelled, "--json").out)["job"] == cancelled
 
 
-def test_a_job_is_watched_to_its_end(engine, jobs):
-    job_id = add_job(engine, kind=JobKind.FINETUNE, model="coco")
+def test_a_job_is_watched_to_its_end(shell_engine, jobs):
+    job_id = add_job(shell_engine, kind=JobKind.FINETUNE, model="coco")
 
     def work():
         time.sleep(0.5)
-        taken = claim_job(engine, job_id, "finetune-host-1")
-        run_in(engine, report_progress, taken, {"step": 1, "steps": 2})
+        taken = claim_job(shell_engine, job_id, "finetune-host-1")
+        run_in(shell_engine, report_progress, taken, {"step": 1, "steps": 2})
         time.sleep(1.5)
-        run_in(engine, succeed, taken, {"metrics": {}})
+        run_in(shell_engine, succeed, taken, {"metrics": {}})
 
     worker = threading.Thread(target=work)
     worker.start()
@@ -144,10 +134,10 @@ def test_a_job_is_watched_to_its_end(engine, jobs):
     assert "coco" in jobs("watch", job_id).out
 
 
-def test_watching_what_ends_badly_ends_with_1(engine, jobs):
-    failed = jobs("watch", add_job(engine, JobState.FAILED))
+def test_watching_what_ends_badly_ends_with_1(shell_engine, jobs):
+    failed = jobs("watch", add_job(shell_engine, JobState.FAILED))
     assert (failed.code, failed.err) == (1, "Too odd.\n")
-    cancelled = jobs("watch", add_job(engine, JobState.CANCELLED), "--json")
+    cancelled = jobs("watch", add_job(shell_engine, JobState.CANCELLED), "--json")
     assert (cancelled.code, cancelled.err) == (1, "The job was cancelled.\n")
 
 

@@ -6,22 +6,10 @@ from rich.console import Console
 from sqlalchemy import create_engine
 
 from cli.top import _renewed
-from core.db.engines import make_engine
 from core.jobs.presence import announce
 from core.jobs.states import JobKind, JobState
 from tests.cli.running import perroquet
 from tests.core.jobs.jobs_of_guilds import add_job, run
-
-
-@pytest.fixture
-def engine(sqlite_url, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", sqlite_url)
-    monkeypatch.setenv("PERROQUET_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "200")
-    engine = make_engine(sqlite_url)
-    yield engine
-    engine.dispose()
 
 
 @pytest.fixture
@@ -41,10 +29,10 @@ INFO = {
 }
 
 
-def test_processes_queues_and_jobs_are_shown_once_where_nobody_looks(engine, top):
-    run(engine, announce, "generate-1", "generate", INFO)
-    waiting = add_job(engine)
-    failed = add_job(engine, JobState.FAILED, JobKind.FINETUNE, model="coco")
+def test_processes_queues_and_jobs_are_shown_once_where_nobody_looks(shell_engine, top):
+    run(shell_engine, announce, "generate-1", "generate", INFO)
+    waiting = add_job(shell_engine)
+    failed = add_job(shell_engine, JobState.FAILED, JobKind.FINETUNE, model="coco")
     shown = top()
     assert shown.code == 0
     for words in ("gpu-1", "cuda:0", "3.0 of 12.0 GiB", "41.5", waiting, failed, "coco"):
@@ -55,7 +43,7 @@ def test_processes_queues_and_jobs_are_shown_once_where_nobody_looks(engine, top
     assert [job["id"] for job in moment["jobs"]] == [failed, waiting]
 
 
-def test_an_idle_installation_says_what_to_start(engine, top):
+def test_an_idle_installation_says_what_to_start(shell_engine, top):
     shown = top("--once").out
     assert "perroquet up" in shown
     assert "None so far." in shown

@@ -11,7 +11,6 @@ from core.jobs.presence import alive
 from core.jobs.queries import queue_states
 from core.monitoring.figures import OLDEST_QUEUED, QUEUED, WORKERS
 
-_ALIVE_SECONDS = 30.0
 _KINDS = ("bot", "generate", "finetune", "upkeep")
 
 
@@ -23,7 +22,7 @@ def renew_queue_figures(engine: Engine) -> None:
     """
     with Session(reading(engine)) as session:
         states = queue_states(session, ALL_GUILDS)
-        counts = Counter(process.kind for process in alive(session, within_seconds=_ALIVE_SECONDS))
+        counts = Counter(process.kind for process in alive(session))
     for state in states:
         QUEUED.labels(state.kind).set(state.queued)
         OLDEST_QUEUED.labels(state.kind).set(state.oldest_seconds or 0)

@@ -11,9 +11,9 @@ from core.conversations.places import join_guild
 from core.db.clock import epoch_now
 from core.db.tables import Job
 from core.errors import NotFoundError
-from core.ids import new_id
+from core.ids import first_id, new_id
 from core.jobs.events import record
-from core.jobs.finding import ALL_GUILDS, Filters, first_id, plan_page
+from core.jobs.finding import ALL_GUILDS, Filters, plan_page
 from core.jobs.ledger import report_progress
 from core.jobs.queries import count_states, list_jobs, queue_states, show_job
 from core.jobs.states import JobKind, JobState
@@ -220,7 +220,7 @@ def add_many(engine, count):
     run(engine, add_guilds)
     rows = [
         {
-            "id": first_id(1e9 + number) + f"{number:010}",
+            "id": first_id(1e9 + number)[:10] + f"{number:010}",
             "kind": JobKind.FINETUNE if number % 501 == 0 else JobKind.GENERATE,
             "state": JobState.CANCELLED,
             "cancel_requested": True,

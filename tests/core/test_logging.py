@@ -1,24 +1,10 @@
 import json
 import logging
 
-import pytest
 import structlog
 
 from core.logging import configure_logging
 from core.settings import LogSettings
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was():
-    """Logging is one for the process; what a test configures must not reach the next."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-
 
 # Made at run time, so that no source line in a traceback holds it.
 SAID = " ".join(["what", "a", "member", "said"])

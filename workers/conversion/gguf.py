@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from workers.generation.chat_format import give_template
-from workers.generation.loading import ModelUnreadableError
+from workers.generation.errors import ModelUnreadableError
 
 
 def convert_gguf(file: Path, target: Path, *, dtype: torch.dtype = torch.float32) -> Path:

@@ -11,17 +11,16 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.pytorch_utils import Conv1D
 
+from workers.finetuning.base_tokenizer import load_tokenizer, unreadable
 from workers.finetuning.errors import SpecError
 from workers.finetuning.heads import attach_summed_loss
 from workers.finetuning.spec import RunSpec
-from workers.generation.chat_format import give_template
-from workers.generation.loading import ModelUnreadableError, choose_device, choose_dtype
+from workers.generation.loading import choose_device, choose_dtype
 
 _DEFAULT_WINDOW = 1024
 
@@ -51,24 +50,6 @@ class Trainee:
         """The token that fills rows; it is never learnt from or attended to."""
         pad = self.tokenizer.pad_token_id
         return pad if isinstance(pad, int) else 0
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The base's tokenizer with a chat template and a padding token.
-
-    Raises:
-        ModelUnreadableError: the folder holds none that can be read.
-    """
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise _unreadable(folder) from exc
-    give_template(tokenizer)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
 
 
 def load_trainee(spec: RunSpec) -> Trainee:
@@ -147,15 +128,8 @@ def _load_causal(
             local_files_only=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as exc:
-        raise _unreadable(folder) from exc
+        raise unreadable(folder) from exc
     return loaded
-
-
-def _unreadable(folder: Path) -> ModelUnreadableError:
-    return ModelUnreadableError(
-        f"The model in {folder.name} cannot be loaded; check it with `perroquet models verify`.",
-        model=folder.name,
-    )
 
 
 def _add_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:

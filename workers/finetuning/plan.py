@@ -3,8 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import torch
-
 from workers.finetuning.spec import RunSpec
 
 _BLOCK_SIZE = 512
@@ -46,16 +44,16 @@ def choose_block_size(spec: RunSpec, context_window: int) -> int:
     return min(spec.block_size or _BLOCK_SIZE, context_window)
 
 
-def make_plan(spec: RunSpec, rows: int, device: torch.device) -> TrainingPlan:
+def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
     """Fill in what the spec leaves open.
 
     Args:
         spec: the options.
         rows: packed rows of the training split.
-        device: where training runs.
+        device_type: where training runs (``cpu``, ``cuda``; ROCm is ``cuda`` to torch).
     """
     batch = spec.batch_size or min(_MAX_BATCH, max(1, rows // _STEPS_AN_EPOCH))
-    micro = spec.micro_batch_size or _MICRO_BATCH.get(device.type, _GPU_MICRO_BATCH)
+    micro = spec.micro_batch_size or _MICRO_BATCH.get(device_type, _GPU_MICRO_BATCH)
     micro = min(micro, batch, rows)
     accumulation = max(1, round(batch / micro))
     steps_an_epoch = math.ceil(math.ceil(rows / micro) / accumulation)

@@ -109,7 +109,7 @@ class _Run:
         self._check_wishes(0)
         self._block_size = choose_block_size(spec, self._trainee.context_window)
         self._splits = self._pack()
-        self._plan = make_plan(spec, len(self._splits.train), self._trainee.device)
+        self._plan = make_plan(spec, len(self._splits.train), self._trainee.device.type)
         self._judge = self._make_judge()
 
     def carry_out(self) -> Path:

@@ -14,18 +14,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from core.errors import PerroquetError
 from workers.generation.attention import ATTENTION_NAME
 from workers.generation.chat_format import ChatFormat
+from workers.generation.errors import ModelUnreadableError
 
 _DEFAULT_WINDOW = 1024
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
-
-
-class ModelUnreadableError(PerroquetError):
-    """A model folder cannot be loaded as a causal language model."""
-
-    code = "model-unreadable"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from workers.finetuning.bases import load_tokenizer
+from workers.finetuning.base_tokenizer import load_tokenizer
 from workers.finetuning.corpus.documents import Conversation, PlainText, Turn
 from workers.finetuning.encoding import ExampleEncoder
 

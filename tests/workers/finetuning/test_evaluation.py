@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from workers.finetuning.bases import load_tokenizer
+from workers.finetuning.base_tokenizer import load_tokenizer
 from workers.finetuning.corpus.documents import PlainText
 from workers.finetuning.encoding import ExampleEncoder
 from workers.finetuning.evaluation import Likelihood, measure_likelihood, measure_variety

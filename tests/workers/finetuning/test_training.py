@@ -21,7 +21,7 @@ from workers.finetuning.errors import (
 )
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.wishes import InterruptedRunError, Wish
-from workers.generation.loading import ModelUnreadableError
+from workers.generation.errors import ModelUnreadableError
 
 ADAPTER, WHOLE = "adapter_model.safetensors", "model.safetensors"
 

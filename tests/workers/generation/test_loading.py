@@ -7,7 +7,8 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from workers.generation.engine import ContinuousBatchingEngine
-from workers.generation.loading import ModelUnreadableError, choose_device, choose_dtype, load_model
+from workers.generation.errors import ModelUnreadableError
+from workers.generation.loading import choose_device, choose_dtype, load_model
 from workers.generation.protocol import GenerationRequest, Sampling
 
 # PEFT asks transformers for a name that it is about to lose.

@@ -5,7 +5,7 @@ import pytest
 
 from core.conversations.answers import Utterance, Weights
 from core.settings import ChatSettings, GenerationSettings
-from workers.generation.loading import ModelUnreadableError
+from workers.generation.errors import ModelUnreadableError
 from workers.generation.protocol import FinishReason, Sampling
 from workers.generation.responder import load_responder
 from workers.generation.serving import ModelPool

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.finetuning.bases import load_tokenizer
+from workers.finetuning.base_tokenizer import load_tokenizer
 from workers.finetuning.corpus.errors import CorpusError
 from workers.finetuning.corpus.files import CorpusFile
 from workers.finetuning.corpus.prepared import hash_prepared, read_split

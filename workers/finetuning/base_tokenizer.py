@@ -1,0 +1,34 @@
+"""The base's tokenizer: without torch, for counting needs no weights."""
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from workers.generation.chat_format import give_template
+from workers.generation.errors import ModelUnreadableError
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The base's tokenizer with a chat template and a padding token.
+
+    Raises:
+        ModelUnreadableError: the folder holds none that can be read.
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, TypeError) as exc:
+        raise unreadable(folder) from exc
+    give_template(tokenizer)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def unreadable(folder: Path) -> ModelUnreadableError:
+    """The error of a base that cannot be loaded."""
+    return ModelUnreadableError(
+        f"The model in {folder.name} cannot be loaded; check it with `perroquet models verify`.",
+        model=folder.name,
+    )

@@ -1,0 +1,9 @@
+"""Why a model cannot be served."""
+
+from core.errors import PerroquetError
+
+
+class ModelUnreadableError(PerroquetError):
+    """A model folder cannot be loaded as a causal language model."""
+
+    code = "model-unreadable"

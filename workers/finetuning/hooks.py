@@ -28,7 +28,7 @@ class RunHooks(TrainerCallback):
         emit: writes an event.
         wishes: what the outside wants.
         tokens_a_step: real tokens of an optimizer step, on average.
-        sample: makes the samples of an evaluation, ``[]`` for none.
+        sample: makes the samples of the evaluation after a step, ``[]`` for none.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class RunHooks(TrainerCallback):
         wishes: Wishes,
         *,
         tokens_a_step: float,
-        sample: Callable[[], list[dict[str, str]]],
+        sample: Callable[[int], list[dict[str, str]]],
     ) -> None:
         self._emit = emit
         self._wishes = wishes
@@ -107,7 +107,7 @@ class RunHooks(TrainerCallback):
         )
         # The best weights are only the best ones kept if each evaluation keeps its own.
         control.should_save = True
-        samples = self._sample()
+        samples = self._sample(state.global_step)
         if samples:
             self._emit("sampled", step=state.global_step, samples=samples)
         self._aside_seconds += time.monotonic() - began

@@ -1,6 +1,6 @@
 """What is said of a model before and after training: likelihood, samples and their variety."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -30,6 +30,7 @@ class Judge:
     prompts: list[Prompt]
     spec: RunSpec
     rows_at_a_time: int
+    _said: dict[int, list[dict[str, str]]] = field(default_factory=dict, init=False)
 
     def likelihood(self, rows: PackedRows, model: nn.Module | None = None) -> Likelihood:
         """Loss over some rows, in the precision of training."""
@@ -45,8 +46,13 @@ class Judge:
         """Loss over the validation rows."""
         return self.likelihood(self.splits.validation, model)
 
-    def sample(self) -> list[dict[str, str]]:
-        """Each prompt with what the model says now."""
+    def sample(self, step: int) -> list[dict[str, str]]:
+        """Each prompt with what the model says after a step; it is asked once for each step."""
+        if step not in self._said:
+            self._said[step] = self._ask()
+        return self._said[step]
+
+    def _ask(self) -> list[dict[str, str]]:
         texts = generate_samples(
             self.trainee.model,
             self.trainee.tokenizer,
@@ -60,9 +66,9 @@ class Judge:
             for prompt, text in zip(self.prompts, texts, strict=True)
         ]
 
-    def judge(self) -> dict[str, Any]:
-        """All figures of the model as it is now, as JSON values."""
-        samples = self.sample()
+    def judge(self, step: int) -> dict[str, Any]:
+        """All figures of the model, which is as it was after a step, as JSON values."""
+        samples = self.sample(step)
         variety = measure_variety([sample["text"] for sample in samples])
         figures: dict[str, Any] = {"samples": samples}
         for name in ("validation", "test"):

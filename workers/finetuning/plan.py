@@ -63,7 +63,8 @@ def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
         micro_batch_size=micro,
         accumulation=accumulation,
         steps=steps,
-        warmup_steps=math.ceil(steps * spec.warmup_share) if spec.warmup_share else 0,
+        # The rate of a first step that warms up is nothing, and a run of one step would learn that.
+        warmup_steps=int(steps * spec.warmup_share),
         evaluate_every=evaluate_every,
         save_every=spec.save_every or evaluate_every,
     )

@@ -120,7 +120,7 @@ class _Run:
         folder = checkpoint_path(self._run_dir, trained.step)
         if is_whole(folder):
             load_weights(folder, self._trainee.model)
-        metrics = self._metrics(base, self._judge.judge(), trained)
+        metrics = self._metrics(base, self._judge.judge(trained.step), trained)
         return publish(self._run_dir, self._trainee, self._spec, metrics)
 
     def _pack(self) -> PackedSplits:
@@ -150,7 +150,7 @@ class _Run:
         if path.exists():
             kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
             return kept
-        figures = self._judge.judge()
+        figures = self._judge.judge(0)
         if "validation" in figures:
             found = figures["validation"]
             loss, perplexity = found["loss"], found["perplexity"]

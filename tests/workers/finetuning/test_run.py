@@ -47,13 +47,6 @@ class Boss:
         return self.process.run(lambda: self.wanted)
 
 
-@pytest.fixture
-def run_dir(tmp_path, tiny_gpt2_folder, make_spec):
-    folder = tmp_path / "run"
-    make_spec(tiny_gpt2_folder, max_steps=400, evaluate_every=200).write(folder)
-    return folder
-
-
 def metrics_of(outcome):
     drop = ("train_seconds",)
     return {key: value for key, value in outcome.event["metrics"].items() if key not in drop}
@@ -99,36 +92,34 @@ def _signal_children(number: int) -> None:
             os.kill(pid, number)
 
 
-def test_cancelling_ends_the_child_and_publishes_nothing(run_dir):
-    outcome = Boss(run_dir, at_step=1, wish=Wish.CANCEL).run()
-    assert (outcome.ending, outcome.exit_code) == ("cancelled", EXIT_CANCELLED)
-    assert not (run_dir / "published").exists()
-
-
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen(
     [sys.executable, "-m", "workers.finetuning.run", sys.argv[1]],
     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
 )
-child.stdout.readline()
 print(child.pid, flush=True)
 time.sleep(60)
 """
 
 
-def test_the_child_ends_when_its_parent_is_killed(run_dir):
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(run_dir)], stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, env=ENVIRONMENT, text=True,
-    )  # fmt: skip
-    with parent:
-        pid = int(parent.stdout.readline())
-        parent.kill()
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and _is_alive(pid):
-        time.sleep(0.02)
-    assert not _is_alive(pid)
+def test_the_child_ends_when_its_parent_is_killed(tmp_path):
+    """The lock is held, so the child would wait for ever."""
+    (tmp_path / "spec.json").write_text("{}")
+    with (tmp_path / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        parent = subprocess.Popen(
+            [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, env=ENVIRONMENT, text=True,
+        )  # fmt: skip
+        with parent:
+            pid = int(parent.stdout.readline())
+            assert _is_alive(pid)
+            parent.kill()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and _is_alive(pid):
+            time.sleep(0.02)
+        assert not _is_alive(pid)
 
 
 def _is_alive(pid: int) -> bool:

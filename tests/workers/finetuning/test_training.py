@@ -113,6 +113,11 @@ def test_the_best_checkpoint_stays_and_the_oldest_go(tiny_llama_folder, make_spe
     assert steps == [best["step"], metrics["steps"]]
 
 
+def test_a_run_of_one_step_learns_in_it(tiny_gpt2_folder, make_spec, run):
+    metrics = run(make_spec(tiny_gpt2_folder, max_steps=1)).of("finished")[0]["metrics"]
+    assert metrics["tuned"]["validation"]["loss"] < metrics["base"]["validation"]["loss"]
+
+
 def test_stopping_publishes_the_best_so_far(tiny_gpt2_folder, make_spec, run):
     spec = make_spec(tiny_gpt2_folder, max_steps=50, evaluate_every=20)
     recorder = run(spec, Recorder(at_step=4, wish=Wish.STOP))

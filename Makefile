@@ -3,6 +3,7 @@
 #   make install      the installing part alone; DEVICE=rocm, cuda or cpu chooses the PyTorch build
 #   make test         what CI runs: linter, types, import rules, all tests
 #   make check        linter, types, import rules
+#   make coverage     all tests, and how much of the code they reach
 #   make bench-peers  install the other engines that the benchmarks compare with
 #   make clean        remove what these commands made, but not data/
 
@@ -23,7 +24,7 @@ ifeq ($(filter $(DEVICE),any rocm cuda cpu),)
 $(error DEVICE is rocm, cuda or cpu, not “$(DEVICE)”)
 endif
 
-.PHONY: up install test check bench-peers clean
+.PHONY: up install test check coverage bench-peers clean
 
 up: install
 	@exec $(BIN)/perroquet up
@@ -67,6 +68,10 @@ test: $(VENV)/.installed-test
 	@scripts/install-chromium
 	@$(WITH_BIN) scripts/check
 	@$(WITH_BIN) scripts/test
+
+coverage: $(VENV)/.installed-test
+	@scripts/install-chromium
+	@$(WITH_BIN) scripts/coverage
 
 # One by one: what cannot be had on this machine is said, and the benchmarks name it as missing.
 bench-peers: $(VENV)/.installed

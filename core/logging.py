@@ -15,7 +15,15 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
         settings: level and format.
         process: what this process is, on every line (``bot``, ``generate`` …).
     """
+
+    def name_process(
+        _logger: structlog.typing.WrappedLogger, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        # Not a context variable: those bound here would not be there in other threads.
+        return {"process": process, **event}
+
     shared: list[structlog.typing.Processor] = [
+        name_process,
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
@@ -27,7 +35,6 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -41,6 +48,8 @@ def configure_logging(settings: LogSettings, *, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
+    # Python's own warnings, too: a line that is no JSON would stop who reads the log as JSON.
+    logging.captureWarnings(capture=True)
     # Libraries say at INFO what only their developers want to know.
     for name in ("discord", "celery", "kombu", "aiohttp", "alembic", "httpx", "transformers"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -48,6 +48,7 @@ def logging_as_it_was(monkeypatch):
     if structlog.is_configured():
         root.handlers[:] = handlers
         root.setLevel(level)
+        logging.captureWarnings(False)
         structlog.reset_defaults()
         structlog.contextvars.clear_contextvars()
 
@@ -165,6 +166,34 @@ def valkey_server(tmp_path_factory):
 def valkey(valkey_server):
     """Access to Valkey under a prefix of the test's own."""
     return ValkeyAccess(valkey_server.connection_url, f"t{secrets.token_hex(6)}")
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3 server of this process; returns its address."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3_server, monkeypatch):
+    """A place in a bucket that is reached as an operator sets it: by the environment alone."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    bucket = f"store-{secrets.token_hex(6)}"
+    S3FileSystem.clear_instance_cache()
+    S3FileSystem().mkdir(bucket)
+    return f"s3://{bucket}/perroquet"
 
 
 def _engine(url):

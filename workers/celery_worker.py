@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.exceptions import CPendingDeprecationWarning
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.signals import setup_logging, worker_shutting_down
 
 from core.ids import ID_PATTERN
@@ -58,7 +58,7 @@ def consume(
     # Whoever listens here does the logging; Celery would raise the level to its own.
     setup_logging.connect(_keep_logging, weak=False)
     # Celery fears for root what a pickled message could do; hints are JSON and hold one id.
-    warnings.filterwarnings("ignore", r"(?s).*superuser privileges", RuntimeWarning)
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     # Said at each lost connection, of a setting that make_celery has on purpose.
     warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     app.Worker(

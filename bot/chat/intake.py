@@ -51,6 +51,7 @@ class ChatIntake:
         if job_id is None:
             return None
         QUESTIONS.inc()
+        log.info("asked", job_id=job_id, guild_id=incoming.place.guild_id)
         # The placeholder comes after the hint: posting it first would keep the publisher's thread
         # from the interpreter for milliseconds, while the worker could be at work.
         show = self._keeper.expect(job_id, message.channel.id, message.id, locale)

@@ -1,5 +1,7 @@
 import json
 import logging
+import threading
+import warnings
 
 import structlog
 
@@ -32,6 +34,22 @@ def test_json_lines_carry_process_job_and_traceback_but_no_local_variables(capsy
     assert (entry["level"], entry["attempt"]) == ("error", 2)
     assert entry["exception"][0]["exc_type"] == "ValueError"
     assert SAID not in line
+
+
+def test_warnings_of_python_are_lines_like_all_others(capsys):
+    configure_logging(LogSettings(format="json"), process="upkeep")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.warn("old ways", DeprecationWarning, stacklevel=1)
+    assert "old ways" in json.loads(capsys.readouterr().err)["event"]
+
+
+def test_lines_of_other_threads_name_the_process_too(capsys):
+    configure_logging(LogSettings(format="json"), process="upkeep")
+    thread = threading.Thread(target=lambda: logging.getLogger("theirs").warning("slow"))
+    thread.start()
+    thread.join()
+    assert json.loads(capsys.readouterr().err)["process"] == "upkeep"
 
 
 def test_console_lines_show_the_same_and_no_local_variables(capsys):

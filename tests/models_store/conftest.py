@@ -5,11 +5,8 @@ import numpy as np
 import pytest
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
-from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 from safetensors.numpy import save_file
 
-from core.ids import new_id
 from models_store.store import ModelStore
 
 
@@ -67,27 +64,9 @@ def memory_site(tmp_path):
     return make_site(f"memory://{tmp_path}", tmp_path / "cache")
 
 
-@pytest.fixture(scope="session")
-def s3_server():
-    """An S3 server of this process; returns its address."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def s3_site(tmp_path, s3_server, monkeypatch):
-    """A bucket that is reached as an operator sets it: by the environment alone."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    bucket = f"store-{new_id()}"
-    S3FileSystem.clear_instance_cache()
-    S3FileSystem().mkdir(bucket)
-    return make_site(f"s3://{bucket}/perroquet", tmp_path / "cache")
+def s3_site(tmp_path, s3_url):
+    return make_site(s3_url, tmp_path / "cache")
 
 
 @pytest.fixture(params=["local", "memory", "s3"])

@@ -19,6 +19,8 @@ from core.transport.names import broker_key, queue_of
 log = structlog.get_logger(__name__)
 
 _LIMIT = 500
+# So many ids are named in a line of the log.
+_TOLD = 20
 
 
 class Relay:
@@ -74,7 +76,7 @@ class Relay:
             with Session(self._engine) as session, session.begin():
                 mark_dispatched(session, sent)
             RELAYED.inc(len(sent))
-            log.info("relayed", count=len(sent))
+            log.info("relayed", count=len(sent), job_ids=sent[:_TOLD])
         return len(sent)
 
     def _send(self, hint: Hint) -> None:

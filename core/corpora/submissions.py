@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.conversations.answers import Weights, find_weights
 from core.conversations.places import Place, open_place
+from core.corpora.searches import SEARCH, SearchSpec
 from core.corpora.uploads import UploadedFile, Uploads
 from core.db.clock import epoch_now
 from core.db.statements import count_changed
@@ -44,6 +45,7 @@ class NewFinetune:
         files: what was taken in, in order.
         process_name: of the bot process that shows it.
         locale: the language of what is shown.
+        search: of the best options, where one is wanted instead of a single run.
     """
 
     place: Place
@@ -56,6 +58,7 @@ class NewFinetune:
     files: tuple[UploadedFile, ...]
     process_name: str
     locale: str
+    search: SearchSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Validation:
     files: tuple[UploadedFile, ...]
     base: Weights
     options: dict[str, Any]
+    search: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,8 @@ def submit_finetune(session: Session, new: NewFinetune) -> Submitted:
         "options": new.options,
         "corpus_id": new.corpus_id,
     }
+    if new.search is not None:
+        payload[SEARCH] = new.search.to_json()
     job_id = submit(session, _new_job(JobKind.FINETUNE, new, payload), JobState.VALIDATING)
     validation = {
         "finetune_id": job_id,
@@ -157,7 +163,12 @@ def load_validation(session: Session, held: Claim) -> Validation:
         )
     files = tuple(UploadedFile(**file) for file in payload["files"])
     return Validation(
-        payload["finetune_id"], payload["corpus_id"], files, base, finetune["options"]
+        payload["finetune_id"],
+        payload["corpus_id"],
+        files,
+        base,
+        finetune["options"],
+        finetune.get(SEARCH),
     )
 
 

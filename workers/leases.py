@@ -100,7 +100,12 @@ class HeldJob:
 
 
 class LeaseKeeper:
-    """Renews all leases of a process with one UPDATE each quarter lease, and says it is alive."""
+    """Renews all leases of a process with one UPDATE each quarter lease, and says it is alive.
+
+    An attempt at a job that was lost may still be on its way out while the same process has claimed
+    the job anew; each attempt takes only its own lease away. Once all jobs were asked to stop, so
+    is every job that is claimed later: its claim was on the way when the process began to end.
+    """
 
     def __init__(self, engine: Engine, worker_id: str, kind: str, lease_seconds: float) -> None:
         self.worker_id = worker_id
@@ -111,6 +116,7 @@ class LeaseKeeper:
         self._engine = engine
         self._kind = kind
         self._held: dict[str, HeldJob] = {}
+        self._stopped_for: StopReason | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
@@ -139,14 +145,20 @@ class LeaseKeeper:
         held = HeldJob(claim, self.deadline_from(started))
         with self._lock:
             self._held[claim.job_id] = held
+            stopped_for = self._stopped_for
+        if stopped_for is not None:
+            held.stop(stopped_for)
         try:
             yield held
         finally:
             with self._lock:
-                self._held.pop(claim.job_id, None)
+                if self._held.get(claim.job_id) is held:
+                    del self._held[claim.job_id]
 
     def stop_all(self, reason: StopReason) -> None:
-        """Ask every job of the process to stop."""
+        """Ask every job of the process to stop, those too whose claim is still on its way."""
+        with self._lock:
+            self._stopped_for = reason
         for held in self._snapshot():
             held.stop(reason)
 

@@ -128,3 +128,25 @@ def test_a_device_that_cannot_be_asked_loses_no_lease(engine, keeper):
     with keeper.keeping(taken, time.monotonic()) as held:
         time.sleep(LEASE_SECONDS * 2)
         held.check()
+
+
+def test_the_way_out_of_a_lost_attempt_leaves_the_next_attempt_its_lease(engine, keeper):
+    job_id = submit_job(engine)
+    first = keeper.keeping(claim_job(engine, job_id, lease=LEASE_SECONDS), time.monotonic())
+    first.__enter__()
+    expire_lease(engine, job_id)
+    with Session(engine) as session, session.begin():
+        reap(session, max_crashes=4)
+    again = claim_job(engine, job_id, lease=LEASE_SECONDS)
+    with keeper.keeping(again, time.monotonic()) as held:
+        first.__exit__(None, None, None)
+        time.sleep(LEASE_SECONDS * 2)
+        held.check()
+    assert read_job(engine, job_id).token == again.token
+
+
+def test_a_claim_that_was_on_its_way_when_the_process_drained_is_drained_too(engine, keeper):
+    taken = claim_job(engine, submit_job(engine), lease=LEASE_SECONDS)
+    keeper.stop_all(StopReason.DRAINED)
+    with keeper.keeping(taken, time.monotonic()) as held, pytest.raises(DrainedError):
+        held.check()

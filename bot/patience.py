@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.db.outage import is_away
 
 log = structlog.get_logger(__name__)
 
@@ -19,12 +21,17 @@ async def keep_trying(work: Callable[[], Awaitable[T]]) -> T:
     """Do something that needs the database, again and again until it is back.
 
     The waits double up to ten seconds. Only cancellation ends the waiting.
+
+    Raises:
+        SQLAlchemyError: the database is there and refuses; what ``work`` raises else.
     """
     wait = _FIRST_WAIT_SECONDS
     while True:
         try:
             return await work()
-        except OperationalError as exc:
+        except SQLAlchemyError as exc:
+            if not is_away(exc):
+                raise
             log.warning("database_away", error=type(exc).__name__, next_try_seconds=wait)
         await asyncio.sleep(wait)
         wait = min(wait * 2, _LONGEST_WAIT_SECONDS)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.db.desk import Desk
+from core.db.outage import is_away
 from core.errors import CancelledJobError, LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim, claim, confirm_cancel, fail, is_set_apart, release
 from core.monitoring.figures import JOB_SECONDS, JOBS, LEASES_LOST
@@ -121,14 +121,14 @@ class JobRunner:
             )
         except DrainedError:
             return self._write(held, lambda session: release(session, held.claim), "released")
-        except (OperationalError, InterfaceError, PoolTimeoutError) as exc:
-            # Without SQL nothing can be written; the lease runs out and the job is owed again.
-            log.warning("job_left_to_reaper", error=type(exc).__name__)
-            return "left"
         except PerroquetError as exc:
             log.warning("job_failed", code=exc.code)
             outcome = self._fail(held, exc)
         except Exception as exc:
+            if is_away(exc):
+                # Without SQL nothing can be written; the lease runs out and the job is owed again.
+                log.warning("job_left_to_reaper", error=type(exc).__name__)
+                return "left"
             # The one seam where a library's surprise becomes an error of ours.
             log.exception("job_failed_unforeseen")
             outcome = self._fail(held, UnforeseenError(f"{type(exc).__name__} in the worker."))
@@ -168,7 +168,9 @@ def write_within_lease(desk: Desk, held: HeldJob, change: Callable[[Session], An
     while True:
         try:
             desk.hand_in(change).result()
-        except OperationalError as exc:
+        except SQLAlchemyError as exc:
+            if not is_away(exc):
+                raise
             if time.monotonic() > held.deadline:
                 raise LeaseLostError("The database was away until the lease ended.") from exc
             time.sleep(_RETRY_SECONDS)

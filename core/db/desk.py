@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.db.engines import reading
@@ -54,8 +54,8 @@ class Desk:
         """Have a function run in a transaction; for threads.
 
         Returns:
-            Its result, once committed. The future raises what the function raised, or
-            ``sqlalchemy.exc.OperationalError`` where the database cannot be reached.
+            Its result, once committed. The future raises what the function raised, or an error
+            that :func:`core.db.outage.is_away` knows where the database cannot be reached.
 
         Raises:
             ServiceUnavailableError: the desk is closed.
@@ -155,7 +155,7 @@ class _Clerk:
         """Connect, or tell all: each trying for itself would take as many times a timeout."""
         try:
             session.connection()
-        except OperationalError as exc:
+        except SQLAlchemyError as exc:
             for piece in batch:
                 piece.outcome.set_exception(exc)
             raise _UnreachableError from exc

@@ -65,6 +65,8 @@ class PerroquetBot(commands.AutoShardedBot):
     async def close(self) -> None:
         """End the parts, then the connection. Runs at most once."""
         closers, self.closers = self.closers, ()
-        for close in closers:
-            await close()
-        await super().close()
+        try:
+            for close in closers:
+                await close()
+        finally:
+            await super().close()

@@ -53,6 +53,8 @@ class EmbeddedValkey:
             "dir": str(data.resolve()),
             "appendonly": "yes",
             "appendfsync": "everysec",
+            # Members' words pass through; what streams no longer hold leaves the file soon, too.
+            "auto-aof-rewrite-min-size": "4mb",
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",

@@ -102,6 +102,8 @@ class _Clerk:
 
     def close(self, timeout_seconds: float) -> None:
         self._is_closed = True
+        if not self._thread.is_alive():
+            return
         self._waiting.put(None)
         self._thread.join(timeout_seconds)
 

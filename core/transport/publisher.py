@@ -78,7 +78,9 @@ class Publisher:
         return PublisherHealth(self._is_reachable, self._waiting.qsize())
 
     def close(self, timeout_seconds: float = 3.0) -> None:
-        """Send what waits and end the thread."""
+        """Send what waits and end the thread, if it was started."""
+        if not self._thread.is_alive():
+            return
         try:
             self._waiting.put(None, timeout=timeout_seconds)
         except queue.Full:
@@ -94,7 +96,11 @@ class Publisher:
             if first is None:
                 return
             batch, is_last = self._gather(first)
-            self._stamp([hint.job_id for hint, then in batch if self._send(hint, then)])
+            try:
+                self._stamp([hint.job_id for hint, then in batch if self._send(hint, then)])
+            except Exception:
+                # A defect must not end the sending of all hints to come; the relay has these.
+                log.exception("publishing_failed")
             if is_last:
                 return
 
@@ -122,6 +128,9 @@ class Publisher:
             send_hint(self._app, hint)
         except (OperationalError, RedisError, OSError) as exc:
             self._note_unreachable(exc)
+            return False
+        except Exception:
+            log.exception("hint_not_sent", job_id=hint.job_id)
             return False
         else:
             self._is_reachable = True

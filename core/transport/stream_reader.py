@@ -14,6 +14,8 @@ from core.transport.streams import MalformedEntryError, StreamEntry
 log = structlog.get_logger(__name__)
 
 _BLOCK_MILLISECONDS = 2000
+# A peer that vanished without a word would hold a read until the kernel gives up, after hours.
+_READ_SECONDS = 10.0
 _COUNT = 512
 _RETRY_SECONDS = 1.0
 
@@ -22,7 +24,8 @@ def make_reading_client(url: str) -> redis.asyncio.Redis:
     """A client for blocking reads.
 
     redis-py's default socket timeout is below the blocking time with a slow network and made reads
-    hang and swallow cancellation; without one, the blocking time bounds each read.
+    hang and swallow cancellation; without one, the blocking time bounds each read of a peer that
+    answers, and :class:`StreamReader` bounds the others.
     """
     return redis.asyncio.Redis.from_url(
         url, socket_timeout=None, socket_connect_timeout=3, socket_keepalive=True
@@ -35,8 +38,16 @@ class StreamReader:
     After a loss it goes on from what is new: the sweep over SQL delivers what was missed.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, key_prefix: str, process_name: str) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        key_prefix: str,
+        process_name: str,
+        *,
+        read_seconds: float = _READ_SECONDS,
+    ) -> None:
         self._client = client
+        self._read_seconds = read_seconds
         self._key = stream_key(key_prefix, process_name)
         self._last_id = "$"
         self.is_reachable = True
@@ -45,8 +56,9 @@ class StreamReader:
         """Yield entries as they come; ends only by cancellation."""
         while True:
             try:
-                batch = await self._read()
-            except (RedisError, OSError) as exc:
+                async with asyncio.timeout(self._read_seconds):
+                    batch = await self._read()
+            except (RedisError, OSError, TimeoutError) as exc:
                 self._note_unreachable(exc)
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue

@@ -19,6 +19,10 @@ from core.transport.names import broker_key, queue_of
 log = structlog.get_logger(__name__)
 
 _LIMIT = 500
+# A hint is taken for lost after so many times the age at which an empty queue has it sent again; so
+# many of them go out in one pass.
+_LOST_AFTER = 5
+_LOST_LIMIT = 50
 # So many ids are named in a line of the log.
 _TOLD = 20
 
@@ -26,8 +30,9 @@ _TOLD = 20
 class Relay:
     """Sends the hints that the ledger owes.
 
-    Never sent: at once. Sent long ago and still queued: only where the broker's queue is empty,
-    since otherwise the hint merely waits its turn and a second one would only lengthen the queue.
+    Never sent: at once. Sent long ago and still queued: where the broker's queue is empty, since
+    otherwise the hint most likely waits its turn and a second one would only lengthen the queue.
+    Sent so long ago that it may have been lost: a few at a time, whatever the queue holds.
     """
 
     def __init__(
@@ -58,13 +63,14 @@ class Relay:
             owed = never_sent(
                 session, grace_seconds=self._settings.relay_interval_seconds, limit=_LIMIT
             )
-            stale = sent_long_ago(
-                session, age_seconds=self._settings.redispatch_after_seconds, limit=_LIMIT
-            )
+            age = self._settings.redispatch_after_seconds
+            stale = sent_long_ago(session, age_seconds=age, limit=_LIMIT)
+            lost = sent_long_ago(session, age_seconds=age * _LOST_AFTER, limit=_LOST_LIMIT)
         sent: list[str] = []
         try:
             empty = {kind for kind in JobKind if self._is_empty(kind)} if stale else set()
-            for hint in [*owed, *(h for h in stale if h.kind in empty)]:
+            again = [hint for hint in stale if hint in lost or hint.kind in empty]
+            for hint in [*owed, *again]:
                 self._send(hint)
                 sent.append(hint.job_id)
             self._is_reachable = True

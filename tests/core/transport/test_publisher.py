@@ -12,6 +12,7 @@ from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
 from core.settings import load_settings
 from core.transport import kombu_redis
+from core.transport import publisher as publisher_module
 from core.transport.courier import make_publishing_celery
 from core.transport.publisher import Publisher
 
@@ -97,3 +98,28 @@ def test_the_courier_s_channels_keep_one_client(tmp_path, valkey):
             assert first.ping()
         with channel.conn_or_acquire("lent") as lent:
             assert lent == "lent"
+
+
+def test_a_defect_with_one_hint_does_not_end_the_sending_of_others(
+    tmp_path, engine, valkey, publishing, monkeypatch
+):
+    app = make_app(tmp_path, valkey.url, valkey.key_prefix)
+    send, called = publisher_module.send_hint, []
+
+    def stumble(app, hint):
+        if hint.kind is None:
+            raise AttributeError("a defect")
+        send(app, hint)
+
+    monkeypatch.setattr(publisher_module, "send_hint", stumble)
+    publisher = publishing(app)
+    publisher.publish(Hint("odd", None, 0), then=lambda: called.append("odd"))
+    job_id = submit_job(engine)
+    publisher.publish(Hint(job_id, JobKind.GENERATE, 0), then=lambda: called.append("good"))
+    wait_for(lambda: dispatched_at(engine, job_id) is not None)
+    assert called == ["odd", "good"]
+
+
+def test_what_was_never_started_can_be_closed(tmp_path, engine, valkey):
+    Publisher(make_app(tmp_path, valkey.url), Desk(engine)).close()
+    Desk(engine).close()

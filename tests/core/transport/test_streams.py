@@ -1,10 +1,12 @@
 import asyncio
 import contextlib
+import time
 
 import pytest
 import redis
 
 from core.embedded import free_port
+from core.transport import stream_writer
 from core.transport.names import stream_key
 from core.transport.stream_reader import StreamReader, make_reading_client
 from core.transport.stream_writer import StreamWriter, make_writing_client
@@ -110,3 +112,36 @@ def test_pieces_come_together_and_never_go_back():
     assert text.add(piece("Bye", 0, token=2)), "another attempt begins anew"
     assert not text.add(piece("lo", 3, token=1)), "the older attempt is over"
     assert text.text == "Bye"
+
+
+def test_words_that_were_shown_leave_redis(client, valkey, monkeypatch):
+    monkeypatch.setattr(stream_writer, "KEPT_SECONDS", 1)
+    writer = StreamWriter(client, valkey.key_prefix, 1000)
+    key = stream_key(valkey.key_prefix, "bot-0")
+    writer._append([("bot-0", piece("old", 0))])
+    assert client.ttl(key) == 1
+    time.sleep(0.6)
+    writer._append([("bot-0", piece("newer", 0))])
+    time.sleep(0.6)
+    writer._append([("bot-0", piece("newest", 0))])
+    writer._append([("bot-0", piece("and last", 0))])
+    assert [f[b"text"] for _, f in client.xrange(key)] == [b"newer", b"newest", b"and last"]
+    time.sleep(1.1)
+    assert not client.exists(key)
+
+
+async def test_a_peer_that_falls_silent_is_given_up(valkey):
+    async def say_nothing(reader, writer):
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    client = make_reading_client(f"redis://127.0.0.1:{port}/0")
+    reader = StreamReader(client, valkey.key_prefix, "bot-0", read_seconds=0.1)
+    task = asyncio.create_task(anext(aiter(reader.entries())))
+    await eventually(lambda: not reader.is_reachable)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await client.aclose()
+    silent.close()

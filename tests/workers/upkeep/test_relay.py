@@ -79,3 +79,13 @@ def test_without_a_broker_the_job_stays_owed(engine):
     assert read_job(engine, job_id).dispatched_at is None
     app.close()
     client.close()
+
+
+def test_a_hint_that_was_lost_among_others_is_sent_again_in_the_end(engine, relay, client, valkey):
+    lost = submit_job(engine)
+    client.lpush(f"{valkey.key_prefix}:generate", "a hint that waits its turn")
+    set_job(engine, lost, dispatched_at=epoch_now() - 60)
+    assert relay.run_once() == 0, "it may wait its turn"
+    set_job(engine, lost, dispatched_at=epoch_now() - 600)
+    assert relay.run_once() == 1
+    assert relay.run_once() == 0

@@ -159,7 +159,7 @@ class LiveReply:
             # Another task or process was first, and what it left there is the answer.
             return
         await self._take_turn()
-        if owed is None or owed.state is JobState.CANCELLED:
+        if owed is None or owed.is_withdrawn:
             await self._withdraw()
         else:
             await self._show(split_message(self._final_text(owed)), is_final=True)

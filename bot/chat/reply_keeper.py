@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from bot.chat.live_reply import LiveReply, ReplyTools
 from bot.chat.poster import DiscordUnavailableError
-from core.conversations.replies import OwedReply, finished_replies, owed_replies
+from core.conversations.replies import OwedReply, existing_replies, finished_replies, owed_replies
 from core.transport.stream_reader import StreamReader
 
 log = structlog.get_logger(__name__)
@@ -65,16 +65,24 @@ class ReplyKeeper:
         return len(self._live)
 
     async def sweep(self, *, is_start: bool = False) -> None:
-        """Adopt what SQL owes and no task shows; end what has ended without the stream saying so.
+        """Adopt what SQL owes and no task shows; end what has ended without the stream saying so,
+        and what SQL knows no more.
 
         Raises:
             SQLAlchemyError: the database cannot be reached.
         """
 
-        def find(session: Session) -> list[OwedReply]:
-            return (owed_replies if is_start else finished_replies)(session, self._process_name)
+        # A reply comes to be shown only after its row was committed.
+        shown = set(self._live)
 
-        for owed in await self._tools.desk.read(find):
+        def find(session: Session) -> tuple[list[OwedReply], set[str]]:
+            owed = (owed_replies if is_start else finished_replies)(session, self._process_name)
+            return owed, shown - existing_replies(session, shown)
+
+        found, gone = await self._tools.desk.read(find)
+        for job_id in gone & self._live.keys():
+            self._live[job_id].end()
+        for owed in found:
             live = self._live.get(owed.job_id)
             if live is None:
                 live = LiveReply(

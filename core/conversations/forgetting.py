@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Select, case, delete, func, select
+from sqlalchemy import Select, case, delete, func, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
 from core.db.statements import count_changed
 from core.db.tables import Channel, Conversation, Job, Message, Reply
 from core.jobs.ledger import request_cancel
-from core.jobs.states import FINAL_STATES, JobKind
+from core.jobs.states import FINAL_STATES, JobKind, JobState
 
 _SECONDS_PER_DAY = 86_400
 
@@ -95,9 +95,16 @@ def purge_expired(session: Session, *, messages_days: float, jobs_days: float) -
 
 
 def _forget_jobs(session: Session, jobs: Select[str]) -> None:
-    """Delete ended jobs with their answers; stop the others and empty them of text."""
+    """Stop what is under way, and delete all answers and the jobs that made them.
+
+    A job whose reply still stands unfinished in a channel stays, without a word of its answer, so
+    that the bot knows what to take away there; retention takes its row.
+    """
     unended = session.scalars(select(Job.id).where(Job.id.in_(jobs), ~Job.state.in_(FINAL_STATES)))
     for job_id in unended.all():
         request_cancel(session, job_id)
     session.execute(delete(Message).where(Message.job_id.in_(jobs)))
-    session.execute(delete(Job).where(Job.id.in_(jobs), Job.state.in_(FINAL_STATES)))
+    is_shown = Job.id.not_in(select(Reply.job_id).where(Reply.delivered_at.is_(None)))
+    session.execute(delete(Job).where(Job.id.in_(jobs), Job.state.in_(FINAL_STATES), is_shown))
+    succeeded = Job.id.in_(jobs), Job.state == JobState.SUCCEEDED
+    session.execute(update(Job).where(*succeeded).values(result={}))

@@ -1,5 +1,6 @@
 """What Discord shows of an answer: which messages, and whether the final text stands there."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ _ALL_OWED = (
     .limit(bindparam("most"))
 )
 _FINISHED = _ALL_OWED.where(Job.state.in_(FINAL_STATES))
+_EXISTING = select(Reply.job_id).where(Reply.job_id.in_(bindparam("replies", expanding=True)))
 _RECORD_PARTS = (
     update(Reply)
     .where(Reply.job_id == bindparam("reply"))
@@ -51,8 +53,8 @@ _MARK_DELIVERED = (
 class OwedReply:
     """An answer that a channel shows or will show, with how its job stands.
 
-    ``text`` is the final text of a job that succeeded; ``error_code`` and ``error_data`` say why
-    one failed.
+    ``text`` is the final text of a job that succeeded, or None once it is forgotten; ``error_code``
+    and ``error_data`` say why one failed.
     """
 
     job_id: str
@@ -67,6 +69,12 @@ class OwedReply:
     text: str | None
     error_code: str | None
     error_data: dict[str, Any]
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether the channel shall show nothing: cancelled, or its answer forgotten."""
+        is_forgotten = self.state is JobState.SUCCEEDED and self.text is None
+        return is_forgotten or self.state is JobState.CANCELLED
 
 
 def find_reply(session: Session, job_id: str) -> OwedReply | None:
@@ -83,6 +91,11 @@ def owed_replies(session: Session, process_name: str, *, limit: int = 500) -> li
 def finished_replies(session: Session, process_name: str, *, limit: int = 500) -> list[OwedReply]:
     """The replies a bot process owes whose jobs have ended: what can be delivered now."""
     return [_owed(row) for row in run(session, _FINISHED, process=process_name, most=limit)]
+
+
+def existing_replies(session: Session, job_ids: Collection[str]) -> set[str]:
+    """Which of these jobs still have a reply, delivered or not."""
+    return set(run(session, _EXISTING, replies=list(job_ids)).scalars()) if job_ids else set()
 
 
 def record_parts(session: Session, job_id: str, part_ids: list[int]) -> None:

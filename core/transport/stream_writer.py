@@ -39,8 +39,8 @@ def make_writing_client(url: str) -> redis.Redis:
 class StreamWriter:
     """Appends entries from many threads in pipelines of one.
 
-    Best effort: what Redis does not take is dropped and noted. ``write`` never blocks. Entries older
-    than a minute are cut off with every write, and a stream that nobody writes to goes altogether.
+    Best effort: what Redis does not take is dropped and noted. ``write`` never blocks. Entries
+    older than a minute are cut off with every write, and a stream that nobody writes to goes.
     """
 
     def __init__(self, client: redis.Redis, key_prefix: str, max_entries: int) -> None:

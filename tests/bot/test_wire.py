@@ -318,6 +318,26 @@ async def test_a_member_s_words_are_forgotten_after_a_question(wire):
         assert "may not" in refused["content"]
 
 
+async def test_the_placeholder_of_a_forgotten_question_goes(wire):
+    async with wire.bot():
+        wire.world.say(cast.ALICE, cast.GENERAL, ASK)
+        await wire.queued()
+        await eventually(lambda: wire.said_by_bot() == ["🦜 …"])
+        said = await run_command(wire, cast.ALICE, "forget", "me")
+        await press(wire, cast.ALICE, said, "Forget it")
+        await eventually(lambda: not any("🦜" in said for said in wire.said_by_bot()))
+
+
+async def test_the_placeholder_of_a_question_that_sql_knows_no_more_goes(wire):
+    async with wire.bot():
+        wire.world.say(cast.ALICE, cast.GENERAL, ASK)
+        (job_id,) = await wire.queued()
+        await eventually(lambda: wire.said_by_bot() == ["🦜 …"])
+        with Session(wire.engine) as session, session.begin():
+            session.delete(session.get(Job, job_id))
+        await eventually(lambda: wire.said_by_bot() == [])
+
+
 async def test_ping_says_what_is_up_and_what_is_down(wire):
     async with wire.bot():
         said = await run_command(wire, cast.ALICE, "ping")

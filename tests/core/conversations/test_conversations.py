@@ -186,7 +186,9 @@ def test_another_guild_s_model_never_answers(any_engine):
 
 def test_forgetting_a_member_deletes_their_words_and_the_answers_to_them(any_engine):
     publish(any_engine)
-    answer(any_engine, hear(any_engine, "mine"))
+    mine = hear(any_engine, "mine")
+    answer(any_engine, mine)
+    run(any_engine, mark_delivered, mine, [900])
     answer(any_engine, hear(any_engine, "theirs", message_id=101, author=6))
     elsewhere = hear(any_engine, "elsewhere", message_id=102, channel=30, guild=40)
     assert run(any_engine, forget_member, 5, 20).messages == 2
@@ -209,6 +211,17 @@ def test_forgetting_a_member_finds_words_whose_jobs_are_long_gone(any_engine):
     assert run(any_engine, forget_member, 5, None).messages == 1
 
 
+def test_an_answer_forgotten_before_it_was_shown_is_taken_away_without_a_word_of_it(any_engine):
+    publish(any_engine)
+    job_id = hear(any_engine)
+    answer(any_engine, job_id)
+    run(any_engine, forget_member, 5, 20)
+    (owed,) = run(any_engine, finished_replies, "bot-0")
+    assert owed.is_withdrawn
+    assert read_job(any_engine, job_id).result == {}
+    assert count(any_engine, Message) == 0
+
+
 def test_forgetting_a_channel_stops_what_is_under_way_there(any_engine):
     publish(any_engine)
     running = hear(any_engine, "running")
@@ -217,7 +230,8 @@ def test_forgetting_a_channel_stops_what_is_under_way_there(any_engine):
     assert run(any_engine, forget_channel, 10).messages == 2
     assert count(any_engine, Message) == 0
     assert read_job(any_engine, running).cancel_requested
-    assert count(any_engine, Job) == 1, waiting
+    assert read_job(any_engine, waiting).state == "cancelled"
+    assert [r.job_id for r in run(any_engine, finished_replies, "bot-0")] == [waiting]
     with pytest.raises(ForgottenError):
         run(any_engine, load_question, taken, max_messages=5)
 

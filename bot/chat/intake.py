@@ -76,6 +76,7 @@ def place_of(message: discord.Message, locale: str) -> Place:
         None if guild is None else guild.id,
         "" if guild is None else guild.name,
         locale,
+        parent_id=getattr(message.channel, "parent_id", None),
     )
 
 

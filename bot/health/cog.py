@@ -1,5 +1,6 @@
 """``/ping``: is everything up, and who answers here?"""
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ from core.db.tables import Model, Version
 from core.jobs.presence import alive
 from core.transport.publisher import Publisher
 from core.transport.stream_reader import StreamReader
+
+# A database that answers later than this is as good as down.
+_PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,18 @@ def make_health_cog(
         )
         async def ping(self, interaction: discord.Interaction) -> None:
             """Show what is up and what is down."""
+            # It must answer in just the case that the database does not.
+            await interaction.response.defer(ephemeral=True)
             locale = locale_code(str(interaction.locale))
             started = time.perf_counter()
             try:
-                health = await desk.read(
-                    lambda session: read_health(
-                        session, interaction.guild_id, interaction.channel_id, default_model
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    health = await desk.read(
+                        lambda session: read_health(
+                            session, interaction.guild_id, interaction.channel_id, default_model
+                        )
                     )
-                )
-            except SQLAlchemyError:
+            except (SQLAlchemyError, TimeoutError):
                 health = None
             milliseconds = round((time.perf_counter() - started) * 1000)
             is_redis_up = publisher.health.is_reachable and reader.is_reachable
@@ -65,7 +72,7 @@ def make_health_cog(
                 gateway_milliseconds=_latency(interaction.client),
                 is_redis_up=is_redis_up,
             )
-            await interaction.response.send_message(embed=embed, ephemeral=True)
+            await interaction.followup.send(embed=embed, ephemeral=True)
 
     return HealthCog()
 

@@ -1,12 +1,13 @@
-"""Which version answers where: the channel's choice, then the guild's, then the default."""
+"""Which version answers where: the channel's choice, its parent's, the guild's, the default."""
 
 from sqlalchemy import ColumnElement, ScalarSelect, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from core.db.statements import run
-from core.db.tables import Assignment, Model, Version
+from core.db.tables import Assignment, Channel, Model, Version
 
 _CHANNEL_ID = bindparam("channel_id", type_=Assignment.channel_id.type)
+_PARENT_ID = select(Channel.parent_id).where(Channel.id == _CHANNEL_ID).scalar_subquery()
 _GUILD_ID = bindparam("guild_id", type_=Assignment.guild_id.type)
 
 
@@ -46,6 +47,7 @@ _NEWEST_DEFAULT = (
 _RESOLVE = select(
     func.coalesce(
         _chosen(Assignment.channel_id == _CHANNEL_ID),
+        _chosen(Assignment.channel_id == _PARENT_ID),
         _chosen((Assignment.guild_id == _GUILD_ID) & Assignment.channel_id.is_(None)),
         _NEWEST_DEFAULT,
     )
@@ -57,6 +59,7 @@ def resolve_version(
 ) -> str | None:
     """The id of the version that answers in this channel, or None where nothing is published.
 
+    A thread without a choice of its own follows the channel that it stands in.
     A retired choice is passed over, so that deleting a version never silences a channel.
     """
     found: str | None = run(

@@ -24,19 +24,29 @@ _REJOIN = (
 
 @dataclass(frozen=True)
 class Place:
-    """A channel, and its guild unless it is a direct message or a terminal."""
+    """A channel, and its guild unless it is a direct message or a terminal.
+
+    ``parent_id`` is the channel that a thread stands in.
+    """
 
     channel_id: int
     guild_id: int | None = None
     guild_name: str = ""
     locale: str = "en"
+    parent_id: int | None = None
 
 
 def open_place(session: Session, place: Place) -> None:
     """Make sure that the guild and the channel have rows."""
     if place.guild_id is not None:
         join_guild(session, place.guild_id, place.guild_name, place.locale)
-    insert_missing(session, Channel.id, id=place.channel_id, guild_id=place.guild_id)
+    insert_missing(
+        session,
+        Channel.id,
+        id=place.channel_id,
+        guild_id=place.guild_id,
+        parent_id=place.parent_id,
+    )
 
 
 def join_guild(session: Session, guild_id: int, name: str, locale: str) -> None:

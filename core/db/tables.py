@@ -72,6 +72,8 @@ class Channel(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     guild_id: Mapped[int | None] = mapped_column(ForeignKey("guilds.id"), index=True)
+    # Of a thread: the channel that it stands in, whose choices it shares until it has its own.
+    parent_id: Mapped[int | None]
     # Switched on with /perroquet here: every message is answered, not only those addressed to it.
     is_listening: Mapped[bool] = mapped_column(Boolean, default=False)
     created_at: Mapped[float] = mapped_column(default=epoch_now())

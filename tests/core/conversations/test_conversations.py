@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.catalog.choices import Scope, choose
 from core.catalog.registry import StoredVersion, register_version
 from core.conversations.answers import (
     ForgottenError,
@@ -182,6 +183,23 @@ def test_another_guild_s_model_never_answers(any_engine):
         lambda s: s.add(Assignment(guild_id=20, version_id=foreign, chosen_by=1)),
     )
     assert read_job(any_engine, hear(any_engine, message_id=2)).payload["version_id"] == default
+
+
+def test_a_thread_follows_its_channel_until_it_has_a_choice_of_its_own(any_engine):
+    publish(any_engine)
+    hear(any_engine)
+    taught = publish(any_engine, model="ours", guild_id=20)
+
+    def hear_in_thread(message_id):
+        place = Place(11, 20, "Guild", "fr", parent_id=10)
+        message = IncomingMessage(place, message_id, 5, "Alice", "hello")
+        return read_job(any_engine, run(any_engine, receive, message, OPTIONS))
+
+    default = hear_in_thread(1).payload["version_id"]
+    run(any_engine, choose, Scope(20, 10), taught, 5)
+    assert hear_in_thread(2).payload["version_id"] == taught
+    run(any_engine, choose, Scope(20, 11), default, 5)
+    assert hear_in_thread(3).payload["version_id"] == default
 
 
 def test_forgetting_a_member_deletes_their_words_and_the_answers_to_them(any_engine):

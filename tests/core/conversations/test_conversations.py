@@ -188,7 +188,8 @@ def test_another_guild_s_model_never_answers(any_engine):
 def test_a_thread_follows_its_channel_until_it_has_a_choice_of_its_own(any_engine):
     publish(any_engine)
     hear(any_engine)
-    taught = publish(any_engine, model="ours", guild_id=20)
+    stored = StoredVersion("models/ours/1", "1" * 64, 10, {})
+    taught = publish(any_engine, model="ours", guild_id=20, stored=stored)
 
     def hear_in_thread(message_id):
         place = Place(11, 20, "Guild", "fr", parent_id=10)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -19,8 +19,14 @@ from transformers.pytorch_utils import Conv1D
 from workers.finetuning.base_tokenizer import load_tokenizer, unreadable
 from workers.finetuning.errors import SpecError
 from workers.finetuning.heads import attach_summed_loss
+from workers.finetuning.parallel import device_of_process
 from workers.finetuning.spec import RunSpec
-from workers.generation.loading import choose_device, choose_dtype
+from workers.generation.loading import (
+    ADAPTER_WEIGHTS,
+    choose_device,
+    choose_dtype,
+    merge_adapter,
+)
 
 _DEFAULT_WINDOW = 1024
 
@@ -61,11 +67,13 @@ def load_trainee(spec: RunSpec) -> Trainee:
     """
     if spec.torch_threads:
         torch.set_num_threads(spec.torch_threads)
-    device = choose_device(spec.device)
+    device = device_of_process(choose_device(spec.device))
     dtype = choose_dtype(spec.dtype, device)
     folder = Path(spec.base_model)
     tokenizer = load_tokenizer(folder)
     causal = _load_causal(spec, folder, device, dtype)
+    if spec.adapter and spec.method == "full":
+        causal = _merged(causal, spec)
     causal.to(device)  # type: ignore[arg-type]
     attach_summed_loss(causal)
     model = _add_adapter(causal, spec) if spec.method == "lora" else _open_weights(causal, spec)
@@ -132,7 +140,35 @@ def _load_causal(
     return loaded
 
 
+def _merged(causal: PreTrainedModel, spec: RunSpec) -> PreTrainedModel:
+    try:
+        return merge_adapter(causal, Path(spec.adapter))
+    except (OSError, ValueError, RuntimeError, KeyError) as exc:
+        raise unreadable(Path(spec.adapter)) from exc
+
+
 def _add_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:
+    torch.manual_seed(spec.seed)
+    model = _continued_adapter(causal, spec) if spec.adapter else _new_adapter(causal, spec)
+    model.peft_config["default"].base_model_name_or_path = (
+        spec.base_name or Path(spec.base_model).name
+    )
+    return model
+
+
+def _continued_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:
+    """An earlier adapter that goes on learning; rank and targets are its own."""
+    folder = Path(spec.adapter)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        # PEFT would otherwise unpickle, or ask the hub.
+        raise unreadable(folder)
+    try:
+        return PeftModel.from_pretrained(causal, folder, is_trainable=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as exc:
+        raise unreadable(folder) from exc
+
+
+def _new_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:
     targets: str | list[str] = spec.lora_targets
     if targets != "all-linear":
         targets = [name.strip() for name in spec.lora_targets.split(",")]
@@ -144,17 +180,12 @@ def _add_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:
         target_modules=targets,
         fan_in_fan_out=uses_conv1d(causal),
     )
-    torch.manual_seed(spec.seed)
     try:
-        model = get_peft_model(causal, config)
+        return get_peft_model(causal, config)
     except ValueError as exc:
         raise SpecError(
             f"The base has no layers “{spec.lora_targets}”.", option="lora_targets"
         ) from exc
-    model.peft_config["default"].base_model_name_or_path = (
-        spec.base_name or Path(spec.base_model).name
-    )
-    return model
 
 
 def _open_weights(causal: PreTrainedModel, spec: RunSpec) -> PreTrainedModel:

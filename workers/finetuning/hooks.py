@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from workers.finetuning.checkpoints import checkpoint_path
 from workers.finetuning.errors import DivergedError
 from workers.finetuning.events import Emit
+from workers.finetuning.parallel import share
 from workers.finetuning.wishes import Wish, Wishes
 
 # The smoothed loss may rise this far above its lowest, in nats, before the run counts as lost:
@@ -28,7 +29,8 @@ class RunHooks(TrainerCallback):
         emit: writes an event.
         wishes: what the outside wants.
         tokens_a_step: real tokens of an optimizer step, on average.
-        sample: makes the samples of the evaluation after a step, ``[]`` for none.
+        sample: makes the samples after a step, ``[]`` for none.
+        sample_every: steps between samples; 0 makes them with each evaluation alone.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class RunHooks(TrainerCallback):
         *,
         tokens_a_step: float,
         sample: Callable[[int], list[dict[str, str]]],
+        sample_every: int = 0,
     ) -> None:
         self._emit = emit
         self._wishes = wishes
         self._tokens_a_step = tokens_a_step
         self._sample = sample
+        self._sample_every = sample_every
         self._started = 0.0
         self._first_step = 0
         # Time spent on evaluation and samples says nothing about the speed of training.
@@ -84,6 +88,8 @@ class RunHooks(TrainerCallback):
             tokens_per_second=round(speed * self._tokens_a_step, 1),
             seconds_left=round(left, 1),
         )
+        if self._sample_every and state.global_step % self._sample_every == 0:
+            self._tell_samples(state.global_step)
         self._obey(args, control)
 
     def on_evaluate(
@@ -107,10 +113,10 @@ class RunHooks(TrainerCallback):
         )
         # The best weights are only the best ones kept if each evaluation keeps its own.
         control.should_save = True
-        samples = self._sample(state.global_step)
-        if samples:
-            self._emit("sampled", step=state.global_step, samples=samples)
         self._aside_seconds += time.monotonic() - began
+        # Asked for at other steps, they are made there alone; the result is sampled in the end.
+        if not self._sample_every:
+            self._tell_samples(state.global_step)
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -119,8 +125,15 @@ class RunHooks(TrainerCallback):
         folder = checkpoint_path(_folder(args), state.global_step)
         self._emit("checkpointed", step=state.global_step, folder=folder.name)
 
+    def _tell_samples(self, step: int) -> None:
+        began = time.monotonic()
+        samples = self._sample(step)
+        if samples:
+            self._emit("sampled", step=step, samples=samples)
+        self._aside_seconds += time.monotonic() - began
+
     def _obey(self, args: TrainingArguments, control: TrainerControl) -> None:
-        wish = self._wishes.current
+        wish = share(self._wishes.current)
         if wish is None:
             return
         control.should_training_stop = True

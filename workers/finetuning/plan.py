@@ -19,8 +19,8 @@ class TrainingPlan:
     """Counts of rows and steps.
 
     Attributes:
-        micro_batch_size: rows in one forward pass.
-        accumulation: forward passes in one optimizer step.
+        micro_batch_size: rows in one forward pass of one process.
+        accumulation: forward passes of one process in one optimizer step.
         steps: optimizer steps of the whole run.
         warmup_steps: those in which the learning rate rises.
         evaluate_every, save_every: in optimizer steps.
@@ -32,11 +32,12 @@ class TrainingPlan:
     warmup_steps: int
     evaluate_every: int
     save_every: int
+    processes: int = 1
 
     @property
     def batch_size(self) -> int:
-        """Rows of an optimizer step."""
-        return self.micro_batch_size * self.accumulation
+        """Rows of an optimizer step, those of all processes together."""
+        return self.micro_batch_size * self.accumulation * self.processes
 
 
 def choose_block_size(spec: RunSpec, context_window: int) -> int:
@@ -52,11 +53,16 @@ def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
         rows: packed rows of the training split.
         device_type: where training runs (``cpu``, ``cuda``; ROCm is ``cuda`` to torch).
     """
-    batch = spec.batch_size or min(_MAX_BATCH, max(1, rows // _STEPS_AN_EPOCH))
     micro = spec.micro_batch_size or _MICRO_BATCH.get(device_type, _GPU_MICRO_BATCH)
-    micro = min(micro, batch, rows)
-    accumulation = max(1, round(batch / micro))
-    steps_an_epoch = math.ceil(math.ceil(rows / micro) / accumulation)
+    if spec.accumulation:
+        batch = micro * spec.accumulation * spec.processes
+    else:
+        batch = spec.batch_size or min(_MAX_BATCH, max(1, rows // _STEPS_AN_EPOCH))
+    # Each process takes its share of the rows of a step.
+    share, rows_of_one = math.ceil(batch / spec.processes), math.ceil(rows / spec.processes)
+    micro = min(micro, share, rows_of_one)
+    accumulation = max(1, round(share / micro))
+    steps_an_epoch = math.ceil(math.ceil(rows_of_one / micro) / accumulation)
     steps = spec.max_steps or max(1, math.ceil(steps_an_epoch * spec.epochs))
     evaluate_every = spec.evaluate_every or max(1, math.ceil(steps / _EVALUATIONS))
     return TrainingPlan(
@@ -64,7 +70,8 @@ def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
         accumulation=accumulation,
         steps=steps,
         # The rate of a first step that warms up is nothing, and a run of one step would learn that.
-        warmup_steps=int(steps * spec.warmup_share),
+        warmup_steps=min(spec.warmup_steps, steps - 1) or int(steps * spec.warmup_share),
         evaluate_every=evaluate_every,
         save_every=spec.save_every or evaluate_every,
+        processes=spec.processes,
     )

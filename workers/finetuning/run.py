@@ -3,7 +3,8 @@
 Driven by ``<run_dir>/spec.json``; events go to standard output (:mod:`workers.finetuning.events`),
 logs to standard error. Standard input takes wishes, one a line (``pause``, ``stop``, ``cancel``),
 and its end means that the parent is gone. SIGTERM is a pause. Started again on the same folder,
-it goes on from the newest whole checkpoint.
+it goes on from the newest whole checkpoint. Of several processes under ``torchrun`` the first one
+speaks and listens for all.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from typing import NoReturn, TextIO
 from core.errors import PerroquetError
 from workers.finetuning.events import EventWriter
 from workers.finetuning.spec import RunSpec
-from workers.finetuning.wishes import InterruptedRunError, Wish, Wishes
+from workers.finetuning.wishes import HelperDoneError, InterruptedRunError, Wish, Wishes
 
 EXIT_FINISHED = 0
 EXIT_FAILED = 70
@@ -39,20 +40,23 @@ def main(arguments: list[str] | None = None) -> int:
     wishes = Wishes()
     signal.signal(signal.SIGTERM, lambda *_: wishes.want(Wish.PAUSE))
     signal.signal(signal.SIGINT, lambda *_: wishes.want(Wish.PAUSE))
-    emit = EventWriter(_claim_stdout())
+    emit = EventWriter(_claim_stdout() if _is_first() else _nowhere())
     _die_with_parent()
-    threading.Thread(target=_listen, args=(sys.stdin, wishes), daemon=True).start()
+    if _is_first():
+        threading.Thread(target=_listen, args=(sys.stdin, wishes), daemon=True).start()
     return _run(run_dir, emit, wishes)
 
 
 def _run(run_dir: Path, emit: EventWriter, wishes: Wishes) -> int:
     try:
-        with _lock(run_dir):
+        with _lock(run_dir) if _is_first() else contextlib.nullcontext():
             spec = RunSpec.read(run_dir)
             # Torch takes seconds to import; signals and bad options need not wait for it.
             from workers.finetuning.training import fine_tune
 
             fine_tune(spec, run_dir, emit, wishes)
+    except HelperDoneError:
+        return EXIT_FINISHED
     except InterruptedRunError as exc:
         is_pause = exc.wish is Wish.PAUSE
         emit("paused" if is_pause else "cancelled", step=exc.step)
@@ -65,6 +69,15 @@ def _run(run_dir: Path, emit: EventWriter, wishes: Wishes) -> int:
         emit("failed", code="internal", message=f"{type(exc).__name__}: {exc}", data={})
         return EXIT_FAILED
     return EXIT_FINISHED
+
+
+def _is_first() -> bool:
+    """As :func:`workers.finetuning.parallel.is_first`, without torch."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _claim_stdout() -> TextIO:

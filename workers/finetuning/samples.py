@@ -25,10 +25,17 @@ class Prompt:
 
 
 def choose_prompts(
-    given: Sequence[str], examples: Iterable[Example], count: int, persona: str = ""
+    given: Sequence[str],
+    examples: Iterable[Example],
+    count: int,
+    *,
+    persona: str = "",
+    prefixes: Sequence[str] = (),
 ) -> list[Prompt]:
-    """The given prompts as chat, filled up to ``count`` with the first questions of a corpus."""
+    """The given prompts as chat and the prefixes as text to go on with, filled up to ``count``
+    with the first questions of a corpus."""
     prompts = [Prompt(text, is_chat=True, persona=persona) for text in given]
+    prompts += [Prompt(text, is_chat=False) for text in prefixes]
     for example in examples:
         if len(prompts) >= count:
             break

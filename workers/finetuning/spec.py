@@ -29,16 +29,21 @@ class RunSpec:
         run_name: what the new model is called.
         persona: the system turn of conversations that have none. What the bot will be told when
             it answers belongs here, so that it learns under the words it will meet.
+        adapter: folder of a LoRA adapter over the base to go on with: ``lora`` trains it further,
+            ``full`` merges it into the weights first.
         from_scratch: keep the base's shape and tokenizer only, with fresh weights; needs ``full``.
+        vocabulary_size: train a new tokenizer of this size on the corpus; needs ``from_scratch``.
+        layers, heads, width: the shape in place of the base's; needs ``from_scratch``.
         method: ``lora`` trains a small adapter, ``full`` all weights.
         epochs: passes over the training split; ``max_steps`` overrides it.
         max_steps: optimizer steps.
         learning_rate: peak; 2e-4 for LoRA, 5e-5 for full weights.
         schedule: course of the learning rate behind the warm-up.
-        warmup_share: share of the steps in which the rate rises.
+        warmup_share: share of the steps in which the rate rises; ``warmup_steps`` overrides it.
         block_size: tokens in a packed row; up to 512, never more than the base can see.
         batch_size: rows of an optimizer step; chosen so that an epoch has some twenty steps.
         micro_batch_size: rows at a time; halved by itself where memory runs out.
+        accumulation: micro-batches of an optimizer step, in place of ``batch_size``.
         frozen_layers: lower layers that stay as they are, with their embeddings (``full`` only).
         lora_rank, lora_alpha, lora_dropout, lora_targets: as PEFT has them.
         gradient_checkpointing: trades a third more time for far less memory.
@@ -48,11 +53,16 @@ class RunSpec:
         save_total_limit: checkpoints kept, the best one among them.
         patience: evaluations without progress before the run stops early; 0 never does.
         sample_prompts: what is asked at each evaluation; taken from the corpus if empty.
+        sample_prefixes: texts to go on with, asked beside the prompts.
+        sample_every: steps between samples; with each evaluation by default.
         sample_max_new_tokens: length of those answers.
         seed: of data order, initialisation and samples.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
         dtype: of the products; ``auto`` is bf16 where the device has it, fp16 on other GPUs.
         torch_threads: on the CPU; 0 leaves torch's choice.
+        processes: that train together on one device each; one by default. See
+            :mod:`workers.finetuning.parallel`.
+        tensorboard_dir: gets TensorBoard's event files; none are written if empty.
         max_evaluation_rows: of validation and test each, so that evaluating stays cheap.
     """
 
@@ -61,18 +71,25 @@ class RunSpec:
     base_name: str = ""
     run_name: str = "perroquet"
     persona: str = ""
+    adapter: str = ""
     from_scratch: bool = False
+    vocabulary_size: int = 0
+    layers: int = 0
+    heads: int = 0
+    width: int = 0
     method: Method = "lora"
     epochs: float = 3.0
     max_steps: int = 0
     learning_rate: float = 0.0
     schedule: str = "cosine"
     warmup_share: float = 0.05
+    warmup_steps: int = 0
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     block_size: int = 0
     batch_size: int = 0
     micro_batch_size: int = 0
+    accumulation: int = 0
     frozen_layers: int = 0
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -85,11 +102,15 @@ class RunSpec:
     save_total_limit: int = 3
     patience: int = 3
     sample_prompts: tuple[str, ...] = ()
+    sample_prefixes: tuple[str, ...] = ()
+    sample_every: int = 0
     sample_max_new_tokens: int = 48
     seed: int = 0
     device: str = "auto"
     dtype: str = "auto"
     torch_threads: int = 0
+    processes: int = 1
+    tensorboard_dir: str = ""
     max_evaluation_rows: int = 200
 
     def __post_init__(self) -> None:
@@ -133,8 +154,14 @@ class RunSpec:
         missing = [name for name in ("base_model", "corpus") if name not in values]
         if missing:
             raise SpecError(f"The training option “{missing[0]}” is missing.", option=missing[0])
-        prompts = tuple(values.get("sample_prompts", ()))
-        return cls(**{**values, "sample_prompts": prompts})
+        texts = {name: _texts(name, values.get(name, ())) for name in _TEXTS}
+        return cls(**{**values, **texts})
+
+
+def _texts(option: str, values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list | tuple) or not all(isinstance(one, str) for one in values):
+        raise SpecError(f"“{option}” must be a list of texts.", option=option)
+    return tuple(values)
 
 
 def _check(spec: RunSpec) -> None:
@@ -151,21 +178,46 @@ def _check(spec: RunSpec) -> None:
             raise SpecError(f"“{option}” must be a number.", option=option)
         if not least <= value <= most:
             raise SpecError(f"“{option}” must lie between {least} and {most}.", option=option)
+    _check_contradictions(spec)
+
+
+def _check_contradictions(spec: RunSpec) -> None:
     if spec.from_scratch and spec.method != "full":
         raise SpecError("Training from scratch needs the method “full”.", option="from_scratch")
+    if spec.from_scratch and spec.adapter:
+        raise SpecError("Fresh weights have no adapter to go on with.", option="from_scratch")
+    if 0 < spec.vocabulary_size < _MIN_VOCABULARY:
+        raise SpecError(
+            f"“vocabulary_size” must be 0 or at least {_MIN_VOCABULARY}.", option="vocabulary_size"
+        )
+    for option in _OF_FRESH_WEIGHTS:
+        if getattr(spec, option) and not spec.from_scratch:
+            raise SpecError(f"“{option}” needs training from scratch.", option=option)
+    if spec.accumulation and spec.batch_size:
+        raise SpecError("Give “accumulation” or “batch_size”, not both.", option="accumulation")
 
 
+_TEXTS = ("sample_prompts", "sample_prefixes")
+_OF_FRESH_WEIGHTS = ("vocabulary_size", "layers", "heads", "width")
+# The least is what a byte-level tokenizer needs: one token a byte, and the special ones.
+_MIN_VOCABULARY = 260
 _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (0.01, 1000),
     "max_steps": (0, 10_000_000),
     "learning_rate": (0, 1),
     "warmup_share": (0, 1),
+    "warmup_steps": (0, 10_000_000),
     "weight_decay": (0, 10),
     "max_grad_norm": (0, 1000),
     "block_size": (0, 131_072),
     "batch_size": (0, 65_536),
     "micro_batch_size": (0, 65_536),
+    "accumulation": (0, 65_536),
     "frozen_layers": (0, 1000),
+    "vocabulary_size": (0, 1_000_000),
+    "layers": (0, 1000),
+    "heads": (0, 1000),
+    "width": (0, 65_536),
     "lora_rank": (1, 1024),
     "lora_alpha": (1, 4096),
     "lora_dropout": (0, 0.9),
@@ -173,8 +225,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "save_every": (0, 10_000_000),
     "save_total_limit": (1, 1000),
     "patience": (0, 1000),
+    "sample_every": (0, 10_000_000),
     "sample_max_new_tokens": (1, 1024),
     "seed": (0, 2**32 - 1),
     "torch_threads": (0, 1024),
+    "processes": (1, 1024),
     "max_evaluation_rows": (1, 1_000_000),
 }

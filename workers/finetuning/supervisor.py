@@ -18,6 +18,7 @@ from workers.finetuning.wishes import Wish
 log = structlog.get_logger(__name__)
 
 LOG_FILE = "trainer.log"
+_MODULE = "workers.finetuning.run"
 _ENDINGS = ("finished", "paused", "cancelled", "failed")
 _LOG_TAIL_BYTES = 2000
 _LEAVE_SECONDS = 30
@@ -48,6 +49,7 @@ class TrainerProcess:
     Args:
         run_dir: with its ``spec.json``.
         on_event: is called in :meth:`wait`'s thread with every event, in order.
+        processes: that train together, started by ``torchrun``.
         grace_seconds: how long a wish may take before the child is killed. A step and a
             checkpoint must fit.
         poll_seconds: how often ``wanted`` is asked.
@@ -59,12 +61,14 @@ class TrainerProcess:
         run_dir: Path,
         on_event: Callable[[Event], None],
         *,
+        processes: int = 1,
         grace_seconds: float = 120.0,
         poll_seconds: float = 0.5,
         environment: dict[str, str] | None = None,
     ) -> None:
         self._run_dir = run_dir
         self._on_event = on_event
+        self._processes = processes
         self._grace_seconds = grace_seconds
         self._poll_seconds = poll_seconds
         self._environment = environment
@@ -84,7 +88,7 @@ class TrainerProcess:
         """
         with (self._run_dir / LOG_FILE).open("ab") as log_file:
             child = subprocess.Popen(  # noqa: S603 (our own module, in our own interpreter)
-                [sys.executable, "-m", "workers.finetuning.run", str(self._run_dir)],
+                [sys.executable, *self._torchrun(), "-m", _MODULE, str(self._run_dir)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log_file,
@@ -101,6 +105,17 @@ class TrainerProcess:
             _close(child.stdin, child.stdout)
         log.info("trainer_ended", pid=child.pid, exit_code=exit_code)
         return self._outcome(exit_code)
+
+    def _torchrun(self) -> list[str]:
+        if self._processes == 1:
+            return []
+        # Standalone takes a free port of the loopback for the rendezvous of the processes.
+        return [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={self._processes}",
+        ]
 
     def _end(self, child: subprocess.Popen[str]) -> int:
         """The exit code. A child that has said its last word gets a moment to leave."""

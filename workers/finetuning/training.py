@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from torch import nn
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
     ProgressCallback,
     TrainerCallback,
-    TrainingArguments,
     set_seed,
 )
 from transformers.utils import logging
 
+from workers.finetuning.arguments import training_arguments
 from workers.finetuning.bases import (
-    Trainee,
     deterministic_kernels,
     enable_gradient_checkpointing,
     load_trainee,
@@ -36,15 +36,19 @@ from workers.finetuning.corpus.prepared import hash_prepared, read_split
 from workers.finetuning.corpus.splitting import Split
 from workers.finetuning.data import PackedSplits, pack_splits
 from workers.finetuning.encoding import ExampleEncoder
+from workers.finetuning.evaluation import Likelihood
 from workers.finetuning.events import Emit
+from workers.finetuning.fresh import with_fresh_base
 from workers.finetuning.hooks import RunHooks
 from workers.finetuning.judging import Judge
-from workers.finetuning.plan import TrainingPlan, choose_block_size, make_plan
+from workers.finetuning.parallel import is_first, share
+from workers.finetuning.plan import choose_block_size, make_plan
 from workers.finetuning.publishing import METRICS, PUBLISHED, publish
 from workers.finetuning.samples import choose_prompts
 from workers.finetuning.spec import RunSpec
+from workers.finetuning.tensorboard import with_tensorboard
 from workers.finetuning.trainer import PackedDataset, PackedTrainer
-from workers.finetuning.wishes import InterruptedRunError, Wish, Wishes
+from workers.finetuning.wishes import HelperDoneError, InterruptedRunError, Wish, Wishes
 
 log = structlog.get_logger(__name__)
 
@@ -84,8 +88,10 @@ def fine_tune(spec: RunSpec, run_dir: Path, emit: Emit, wishes: Wishes) -> Path:
 
     Raises:
         InterruptedRunError: it was paused or cancelled.
+        HelperDoneError: this is not the first of several processes, and training is over.
         PerroquetError: it cannot go on; the class says why.
     """
+    emit = with_tensorboard(emit, spec.tensorboard_dir) if is_first() else _say_nothing
     published = run_dir / PUBLISHED
     if not published.exists():
         published = _Run(spec, run_dir, emit, wishes).carry_out()
@@ -98,6 +104,7 @@ class _Run:
     """The parts of a run, made one after the other."""
 
     def __init__(self, spec: RunSpec, run_dir: Path, emit: Emit, wishes: Wishes) -> None:
+        spec = with_fresh_base(spec, run_dir)
         self._spec = spec
         self._run_dir = run_dir
         self._emit = emit
@@ -117,6 +124,8 @@ class _Run:
         base = self._measure_base()
         self._check_wishes(0)
         trained = self._read_trained() or self._train()
+        if not is_first():
+            raise HelperDoneError
         folder = checkpoint_path(self._run_dir, trained.step)
         if is_whole(folder):
             load_weights(folder, self._trainee.model)
@@ -137,9 +146,12 @@ class _Run:
         examples = itertools.chain(
             read_split(corpus, Split.VALIDATION), read_split(corpus, Split.TRAIN)
         )
-        count = max(_SAMPLES, len(self._spec.sample_prompts))
         prompts = choose_prompts(
-            self._spec.sample_prompts, examples, count, persona=self._spec.persona
+            self._spec.sample_prompts,
+            examples,
+            _SAMPLES,
+            persona=self._spec.persona,
+            prefixes=self._spec.sample_prefixes,
         )
         rows = self._plan.micro_batch_size
         return Judge(self._trainee, self._splits, prompts, self._spec, rows)
@@ -150,6 +162,8 @@ class _Run:
         if path.exists():
             kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
             return kept
+        if not is_first():
+            return {}
         figures = self._judge.judge(0)
         if "validation" in figures:
             found = figures["validation"]
@@ -166,7 +180,7 @@ class _Run:
         self._tell_start(step_of(newest) if newest else 0)
         trainer.train(resume_from_checkpoint=str(newest) if newest else None)
         step = trainer.state.global_step
-        wish = self._wishes.current
+        wish = share(self._wishes.current)
         if step < self._plan.steps and wish in (Wish.PAUSE, Wish.CANCEL):
             raise InterruptedRunError(wish, step)
         trained = Trained(
@@ -175,7 +189,8 @@ class _Run:
             round(trainer.seconds, 2),
             self._ending(step),
         )
-        _write_json(self._run_dir / _TRAINED_FILE, asdict(trained))
+        if is_first():
+            _write_json(self._run_dir / _TRAINED_FILE, asdict(trained))
         return trained
 
     def _ending(self, step: int) -> str:
@@ -194,11 +209,11 @@ class _Run:
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.patience))
         enable = functools.partial(enable_gradient_checkpointing, trainee.causal)
         trainer = PackedTrainer(
-            measure=self._judge.validate,
+            measure=self._validate,
             enable_checkpointing=None if spec.gradient_checkpointing else enable,
             on_shrink=self._tell_shrink,
             model=trainee.model,
-            args=_arguments(spec, self._run_dir, self._plan, trainee, self._splits),
+            args=training_arguments(spec, self._run_dir, self._plan, trainee, self._splits),
             train_dataset=PackedDataset(self._splits.train),
             eval_dataset=PackedDataset(self._splits.validation),
             callbacks=callbacks,
@@ -210,7 +225,18 @@ class _Run:
 
     def _hooks(self) -> RunHooks:
         tokens = self._plan.batch_size * self._block_size * self._splits.train.fill
-        return RunHooks(self._emit, self._wishes, tokens_a_step=tokens, sample=self._judge.sample)
+        return RunHooks(
+            self._emit,
+            self._wishes,
+            tokens_a_step=tokens,
+            sample=self._judge.sample if is_first() else lambda _step: [],
+            sample_every=self._spec.sample_every,
+        )
+
+    def _validate(self, model: nn.Module) -> Likelihood:
+        """The first process measures, so that all decide alike."""
+        found: Likelihood = share(self._judge.validate(model) if is_first() else None)
+        return found
 
     def _tell_start(self, step: int) -> None:
         parameters = list(self._trainee.model.parameters())
@@ -268,42 +294,8 @@ class _Run:
             raise InterruptedRunError(wish, step)
 
 
-def _arguments(
-    spec: RunSpec, run_dir: Path, plan: TrainingPlan, trainee: Trainee, splits: PackedSplits
-) -> TrainingArguments:
-    has_validation = len(splits.validation) > 0
-    precision = str(trainee.autocast).removeprefix("torch.")
-    return TrainingArguments(
-        output_dir=str(run_dir),
-        per_device_train_batch_size=plan.micro_batch_size,
-        gradient_accumulation_steps=plan.accumulation,
-        max_steps=plan.steps,
-        learning_rate=spec.peak_learning_rate,
-        lr_scheduler_type=spec.schedule,
-        warmup_steps=plan.warmup_steps,
-        weight_decay=spec.weight_decay,
-        max_grad_norm=spec.max_grad_norm,
-        optim="adamw_torch_fused",
-        bf16=precision == "bfloat16",
-        fp16=precision == "float16",
-        use_cpu=trainee.device.type == "cpu",
-        seed=spec.seed,
-        data_seed=spec.seed,
-        eval_strategy="steps" if has_validation else "no",
-        eval_steps=plan.evaluate_every,
-        save_strategy="steps",
-        save_steps=plan.save_every,
-        save_total_limit=spec.save_total_limit,
-        metric_for_best_model="eval_loss" if has_validation else None,
-        greater_is_better=False,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
-        remove_unused_columns=False,
-        dataloader_pin_memory=trainee.device.type == "cuda",
-    )
+def _say_nothing(event: str, **_: Any) -> None:
+    """One process speaks for all."""
 
 
 def _silence_transformers() -> None:

@@ -32,6 +32,10 @@ class Wishes:
         return self._wish
 
 
+class HelperDoneError(Exception):
+    """Training is over for a process that helped; what is left the first one does for all."""
+
+
 class InterruptedRunError(Exception):
     """The run ended early by wish, and not to publish."""
 

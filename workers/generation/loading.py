@@ -19,7 +19,7 @@ from workers.generation.chat_format import ChatFormat
 from workers.generation.errors import ModelUnreadableError
 
 _DEFAULT_WINDOW = 1024
-_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ def merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     """Add a LoRA adapter's product to the weights it belongs to."""
     from peft import PeftModel
 
-    if not (adapter / _ADAPTER_WEIGHTS).is_file():
+    if not (adapter / ADAPTER_WEIGHTS).is_file():
         # PEFT would otherwise unpickle, or ask the hub.
-        raise FileNotFoundError(_ADAPTER_WEIGHTS)
+        raise FileNotFoundError(ADAPTER_WEIGHTS)
     merged: PreTrainedModel = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     return merged
 

@@ -167,6 +167,8 @@ class FinetuningSettings(_Area):
     """As `generation.device`."""
     torch_threads: int = Field(default=0, ge=0)
     """Processor threads of the trainer; 0 is one for each core."""
+    processes: int = Field(default=1, gt=0)
+    """Processes that train one model together on this host, on one GPU each."""
     corpus_max_bytes: int = Field(default=256 * 2**20, gt=0)
     """Of an upload, all files together."""
 

@@ -7,7 +7,7 @@ they found are events of the job, so that the ledger alone tells a worker where 
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -141,7 +141,7 @@ class SearchSpec:
         Raises:
             SearchError: there is no such sampler, a space is malformed, or the trials are too many.
         """
-        if isinstance(trials, bool) or not isinstance(trials, int) or not 1 < trials <= MOST_TRIALS:
+        if not _is_number(trials) or trials != int(trials) or not 1 < trials <= MOST_TRIALS:
             raise SearchError(f"A search has 2 to {MOST_TRIALS} trials.", option="trials")
         if sampler not in list(Sampler):
             known = ", ".join(Sampler)
@@ -152,7 +152,7 @@ class SearchSpec:
             dimensions = {name: Dimension.from_json(name, one) for name, one in space.items()}
         if not dimensions:
             raise SearchError("A search needs an option that varies.", option="space")
-        return cls(trials, Sampler(sampler), dimensions)
+        return cls(int(trials), Sampler(sampler), dimensions)
 
     def to_json(self) -> dict[str, Any]:
         """For a job's payload."""
@@ -234,6 +234,6 @@ def best_trial(trials: list[Trial]) -> Trial | None:
     return min(complete, key=lambda one: (one.loss, one.number), default=None)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     is_plain = isinstance(value, int | float) and not isinstance(value, bool)
     return is_plain and math.isfinite(value)

@@ -1,50 +1,59 @@
 """The work of a ``finetune`` job: fetch, train in a child process, publish under the fence."""
 
-import math
+import re
 import shutil
-import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.catalog.registry import StoredVersion, register_version
 from core.conversations.answers import Weights, find_weights
-from core.corpora.curves import EVALUATED, TRAIN_POINTS
+from core.corpora.searches import SEARCH, SearchSpec
 from core.db.desk import Desk
-from core.errors import CancelledJobError, LeaseLostError, NotFoundError, PerroquetError
-from core.jobs.events import record
-from core.jobs.ledger import report_progress, succeed
-from core.jobs.states import JobWish
-from core.jobs.steering import read_wish
-from core.monitoring.figures import TRAINING_LOSS, TRAINING_SPEED, TRAINING_STEPS
+from core.db.tables import Model, Version
+from core.errors import CancelledJobError, NotFoundError, PerroquetError
+from core.jobs.ledger import succeed
+from core.monitoring.figures import TRAINING_SPEED
 from core.settings import FinetuningSettings
 from models_store.store import ModelStore, Publication
-from workers.finetuning.events import Event
+from workers.finetuning.outcomes import TrainingFailedError, check_outcome
+from workers.finetuning.reporting import Reporter, Wanted
 from workers.finetuning.spec import RunSpec
-from workers.finetuning.supervisor import Outcome, TrainerProcess
-from workers.finetuning.wishes import Wish
-from workers.leases import DrainedError, HeldJob, StopReason
+from workers.finetuning.supervisor import TrainerProcess
+from workers.leases import HeldJob
 from workers.runner import write_within_lease
+
+__all__ = ["Finetuner", "TrainingFailedError"]
 
 log = structlog.get_logger(__name__)
 
-_WISHES = {StopReason.CANCELLED: Wish.CANCEL, StopReason.DRAINED: Wish.PAUSE}
-_ASKED = {JobWish.PAUSE: Wish.PAUSE, JobWish.STOP: Wish.STOP}
-_PROGRESS_SECONDS = 2.0
-_WISH_SECONDS = 1.0
-# What a job's timeline keeps; steps are progress and replace each other.
-_RECORDED = {"started", EVALUATED, "checkpointed", "shrunk"}
-# Steps' losses kept between two evaluations; more could not be told apart in a picture.
-_MAX_POINTS = 40
+
+@dataclass(frozen=True)
+class _Origin:
+    """What a run begins with: a whole model, or an adapter over one.
+
+    Attributes:
+        weights: where it lies.
+        whole_id, whole_name: of the whole model; an adapter's version names it as its base.
+    """
+
+    weights: Weights
+    whole_id: str
+    whole_name: str
 
 
-class TrainingFailedError(PerroquetError):
-    """The trainer ended without a model. ``code`` is the trainer's own where it has one."""
+@dataclass(frozen=True)
+class _Result:
+    """A published folder on this host, and what is to be said of it."""
 
-    code = "training-failed"
+    folder: Path
+    spec: RunSpec
+    metrics: dict[str, Any]
+    facts: dict[str, Any]
 
 
 class Finetuner:
@@ -58,20 +67,22 @@ class Finetuner:
         self,
         desk: Desk,
         store: ModelStore,
-        runs_dir: Path,
+        data_dir: Path,
         settings: FinetuningSettings,
         persona: str,
     ) -> None:
         """Args:
         desk: for the ledger.
         store: where bases and corpora are and versions go.
-        runs_dir: a folder of this host.
+        data_dir: a folder of this host; gets ``runs``, which are removed once they are published,
+            and ``tensorboard``, which stays.
         settings: bounds and device.
         persona: what the bot is told of itself when it answers, so that models learn under it.
         """
         self._desk = desk
         self._store = store
-        self._runs_dir = runs_dir
+        self._runs_dir = data_dir / "runs"
+        self._logs_dir = data_dir / "tensorboard"
         self._settings = settings
         self._persona = persona
 
@@ -80,74 +91,85 @@ class Finetuner:
 
         Raises:
             TrainingFailedError: the trainer said why it could not go on.
+            SearchError: the job's search is malformed.
             StoreError: corpus or base cannot be fetched, or the result not be published.
             LeaseLostError, CancelledJobError, DrainedError: the job must stop.
         """
         run_dir = self._runs_dir / held.claim.job_id
-        spec = self._prepare(held, run_dir)
-        reporter = _Reporter(self._desk, held)
-        trainer = TrainerProcess(run_dir, reporter.hear)
+        origin_id = held.claim.payload["base_version_id"]
+        origin = self._desk.hand_in(lambda session: _origin(session, origin_id)).result()
+        spec = self._prepare(held, origin)
+        search = held.claim.payload.get(SEARCH)
         try:
-            outcome = trainer.run(_Wanted(self._desk, held).now)
-            self._check(held, outcome)
+            if search is None:
+                result = self._run(held, spec, run_dir)
+            else:
+                result = self._search(held, spec, search, run_dir)
         except CancelledJobError:
             shutil.rmtree(run_dir, ignore_errors=True)
+            shutil.rmtree(spec.tensorboard_dir, ignore_errors=True)
             raise
         finally:
             # The speed of a run that has ended would be read as that of one that stands still.
             TRAINING_SPEED.set(0)
-        self._publish(held, run_dir, spec, outcome.event["metrics"])
+        self._publish(held, origin, result)
         shutil.rmtree(run_dir, ignore_errors=True)
 
-    def _prepare(self, held: HeldJob, run_dir: Path) -> RunSpec:
+    def _prepare(self, held: HeldJob, origin: _Origin) -> RunSpec:
         payload = held.claim.payload
-        base = self._desk.hand_in(
-            lambda session: _base(session, payload["base_version_id"])
-        ).result()
+        weights = origin.weights
         corpus = self._store.fetch(payload["corpus_path"], payload["corpus_manifest_sha256"])
-        spec = RunSpec.from_json(
-            {
-                "device": self._settings.device,
-                "torch_threads": self._settings.torch_threads,
-                "persona": self._persona,
-                **payload["options"],
-                "base_model": str(self._store.fetch(base.store_path, base.manifest_sha256)),
-                "base_name": payload["base_name"],
-                "corpus": str(corpus),
-                "run_name": payload["model"],
-            }
-        )
-        spec.write(run_dir)
+        folder = self._store.fetch(weights.store_path, weights.manifest_sha256)
+        values = {
+            "device": self._settings.device,
+            "torch_threads": self._settings.torch_threads,
+            "persona": self._persona,
+            **payload["options"],
+            "processes": self._settings.processes,
+            "tensorboard_dir": str(self._logs_dir / _log_name(held)),
+            "base_model": str(folder),
+            "base_name": payload["base_name"],
+            "corpus": str(corpus),
+            "run_name": payload["model"],
+        }
+        if weights.base_path is not None:
+            base = self._store.fetch(weights.base_path, weights.base_manifest_sha256)
+            values |= {
+                "base_model": str(base), "adapter": str(folder), "base_name": origin.whole_name,
+            }  # fmt: skip
+        spec = RunSpec.from_json(values)
         held.check()
         return spec
 
-    def _check(self, held: HeldJob, outcome: Outcome) -> None:
-        """Raise what the outcome means, unless the run went to its end."""
-        held.check()
-        if outcome.ending == "finished":
-            return
-        if outcome.ending == "cancelled":
-            raise CancelledJobError("The run was cancelled.")
-        if outcome.ending == "paused":
-            raise DrainedError("The run was paused at a checkpoint.")
-        if outcome.ending == "failed":
-            error = TrainingFailedError(outcome.event["message"], **outcome.event["data"])
-            error.code = outcome.event["code"]  # type: ignore[misc]  # the trainer's own code
-            raise error
-        # Killed from outside, perhaps for memory: the reaper counts it as a crash.
-        log.warning("trainer_died", exit_code=outcome.exit_code)
-        raise LeaseLostError(f"The trainer died with exit code {outcome.exit_code}.")
+    def _run(self, held: HeldJob, spec: RunSpec, run_dir: Path) -> _Result:
+        spec.write(run_dir)
+        reporter = Reporter(self._desk, held)
+        trainer = TrainerProcess(run_dir, reporter.hear, processes=spec.processes)
+        outcome = trainer.run(Wanted(self._desk, held).now)
+        check_outcome(held, outcome)
+        return _Result(run_dir / "published", spec, outcome.event["metrics"], {})
 
-    def _publish(
-        self, held: HeldJob, run_dir: Path, spec: RunSpec, metrics: dict[str, Any]
-    ) -> None:
+    def _search(
+        self, held: HeldJob, spec: RunSpec, asked: dict[str, Any], run_dir: Path
+    ) -> _Result:
+        # Optuna takes a moment to import, which single runs are spared.
+        from workers.finetuning.search_space import check_search
+        from workers.finetuning.searching import Search
+
+        search = SearchSpec.from_json(asked)
+        check_search(spec, search)
+        found = Search(self._desk, held, spec, search, run_dir).carry_out()
+        facts = {SEARCH: {"best": found.best, "trials": found.trials}}
+        return _Result(found.run_dir / "published", found.spec, found.metrics, facts)
+
+    def _publish(self, held: HeldJob, origin: _Origin, result: _Result) -> None:
         """Copy the folder into the store, then make it a version and end the job in one go."""
         claim = held.claim
         # The token keeps two attempts apart; the loser's folder is retired below.
         path = f"models/{claim.payload['model']}/{claim.job_id}-{claim.token}"
         self._store.retire(path)
         publication = self._store.publish(
-            run_dir / "published", path, {"model": claim.payload["model"], "job": claim.job_id}
+            result.folder, path, {"model": claim.payload["model"], "job": claim.job_id}
         )
 
         def finish(session: Session) -> None:
@@ -156,9 +178,10 @@ class Finetuner:
                 model=claim.payload["model"],
                 guild_id=claim.guild_id,
                 source=f"finetune:{claim.job_id}",
-                stored=_stored(held, publication, spec, metrics),
+                stored=_stored(held, origin, publication, result),
             )
-            succeed(session, claim, {"version_id": version_id, "metrics": metrics})
+            end = {"version_id": version_id, "metrics": result.metrics, **result.facts}
+            succeed(session, claim, end)
 
         try:
             write_within_lease(self._desk, held, finish)
@@ -168,108 +191,32 @@ class Finetuner:
         log.info("version_published", model=claim.payload["model"], path=path)
 
 
-class _Reporter:
-    """Writes what the trainer says into the ledger: events as events, steps as progress.
-
-    The losses of the steps since an evaluation go with its event, so that a curve can be drawn
-    from SQL at any time.
-    """
-
-    def __init__(self, desk: Desk, held: HeldJob) -> None:
-        self._desk = desk
-        self._held = held
-        self._reported_at = 0.0
-        self._points: list[tuple[int, float]] = []
-
-    def hear(self, event: Event) -> None:
-        name = event["event"]
-        fields = {k: v for k, v in event.items() if k not in ("event", "time", "folder")}
-        _show_figures(event)
-        if name == "step":
-            self._points.append((event["step"], event["loss"]))
-        elif name == EVALUATED:
-            fields[TRAIN_POINTS] = _thinned(self._points)
-            self._points = []
-        if name in _RECORDED:
-            self._desk.hand_in(
-                lambda session: record(session, self._held.claim.job_id, name, **fields)
-            ).result()
-        elif name == "step" and time.monotonic() - self._reported_at > _PROGRESS_SECONDS:
-            self._reported_at = time.monotonic()
-            self._desk.hand_in(
-                lambda session: report_progress(session, self._held.claim, fields)
-            ).result()
+def _log_name(held: HeldJob) -> str:
+    """Told apart by people in TensorBoard's list, whatever the model is called."""
+    name = re.sub(r"[^\w.-]+", "-", held.claim.payload["model"]).strip(".-")
+    return f"{name[:60]}-{held.claim.job_id}"
 
 
-def _show_figures(event: Event) -> None:
-    """Expose what the run says, for monitoring."""
-    if event["event"] == "step":
-        TRAINING_STEPS.inc()
-        TRAINING_LOSS.labels("train").set(event["loss"] or math.nan)
-        TRAINING_SPEED.set(event["tokens_per_second"] or 0)
-    elif event["event"] == EVALUATED:
-        TRAINING_LOSS.labels("validation").set(event["loss"] or math.nan)
-
-
-class _Wanted:
-    """What is wanted of the trainer: the process' reasons to stop, then the wishes of people."""
-
-    def __init__(self, desk: Desk, held: HeldJob) -> None:
-        self._desk = desk
-        self._held = held
-        self._asked: JobWish | None = None
-        self._read_at = float("-inf")
-
-    def now(self) -> Wish | None:
-        """What to ask of the trainer.
-
-        Raises:
-            LeaseLostError: the job is another's by now; the trainer is killed.
-        """
-        reason = self._held.stop_reason
-        if reason is StopReason.LOST:
-            self._held.check()
-        if reason is not None:
-            return _WISHES[reason]
-        if time.monotonic() - self._read_at > _WISH_SECONDS:
-            self._read_at = time.monotonic()
-            self._read()
-        return _ASKED[self._asked] if self._asked else None
-
-    def _read(self) -> None:
-        try:
-            self._asked = self._desk.hand_in(
-                lambda session: read_wish(session, self._held.claim)
-            ).result()
-        except SQLAlchemyError as exc:
-            # While SQL is away nobody can wish for anything; the lease says how long that may be.
-            log.warning("wish_not_read", error=type(exc).__name__)
-
-
-def _thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
-    """At most so many points, evenly chosen, the last one among them."""
-    if len(points) <= _MAX_POINTS:
-        return points
-    stride = len(points) / _MAX_POINTS
-    return [points[round((number + 1) * stride) - 1] for number in range(_MAX_POINTS)]
-
-
-def _base(session: Session, version_id: str) -> Weights:
+def _origin(session: Session, version_id: str) -> _Origin:
     weights = find_weights(session, version_id)
-    if weights is None:
+    row = session.execute(select(Version.base_id).where(Version.id == version_id)).one_or_none()
+    if weights is None or row is None:
         raise NotFoundError("The base model of this fine-tune is gone.", version=version_id)
-    return weights
+    whole_id: str = row.base_id or version_id
+    name = session.scalar(
+        select(Model.name).join(Version, Version.model_id == Model.id).where(Version.id == whole_id)
+    )
+    return _Origin(weights, whole_id, name or "")
 
 
 def _stored(
-    held: HeldJob, publication: Publication, spec: RunSpec, metrics: dict[str, Any]
+    held: HeldJob, origin: _Origin, publication: Publication, result: _Result
 ) -> StoredVersion:
-    payload = held.claim.payload
     return StoredVersion(
         publication.path,
         publication.manifest_sha256,
         publication.total_bytes,
-        metrics,
-        base_id=payload["base_version_id"] if spec.method == "lora" else None,
+        result.metrics,
+        base_id=origin.whole_id if result.spec.method == "lora" else None,
         job_id=held.claim.job_id,
     )

@@ -17,7 +17,7 @@ def run_finetuning_worker(settings: Settings) -> None:
     finetuner = Finetuner(
         process.desk,
         store,
-        settings.data_dir / "runs",
+        settings.data_dir,
         settings.finetuning,
         settings.chat.persona,
     )

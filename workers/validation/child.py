@@ -44,14 +44,15 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     Args:
         folder: gets the prepared corpus.
         request: ``files`` (each with ``path`` and ``name``), ``base`` (a folder) and ``options``
-            (of the run, as :class:`workers.finetuning.spec.RunSpec` has them).
+            (of the run, as :class:`workers.finetuning.spec.RunSpec` has them), and ``search``
+            (as :class:`core.corpora.searches.SearchSpec` has it) or None.
 
     Returns:
         ``report``, and ``plan`` with ``steps``, ``tokens`` of one pass and ``block_size``.
 
     Raises:
         CorpusError: a file cannot be used.
-        SpecError: an option is out of range.
+        SpecError, SearchError: an option is out of range, or cannot be searched.
         ModelUnreadableError: the base cannot be read.
     """
     # Transformers takes seconds to import; a broken request need not wait for it.
@@ -66,6 +67,11 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
 
     base, corpus = Path(request["base"]), folder / CORPUS
     spec = RunSpec.from_json({**request["options"], "base_model": str(base), "corpus": str(corpus)})
+    if request.get("search"):
+        from core.corpora.searches import SearchSpec
+        from workers.finetuning.search_space import check_search
+
+        check_search(spec, SearchSpec.from_json(request["search"]))
     tokenizer = load_tokenizer(base)
     config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
     block_size = choose_block_size(spec, int(getattr(config, "max_position_embeddings", 1024)))

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from core.conversations.answers import Weights
 from core.corpora.submissions import PreparedCorpus, Validation, accept_corpus, load_validation
 from core.corpora.uploads import Uploads
 from core.db.desk import Desk
@@ -89,8 +90,9 @@ class Validator:
             files = self._bring(held, work, folder)
             request = {
                 "files": files,
-                "base": str(parts.store.fetch(work.base.store_path, work.base.manifest_sha256)),
+                "base": str(self._fetch_base(work.base)),
                 "options": {"persona": parts.persona, **work.options},
+                "search": work.search,
             }
             (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
             found = self._run_child(held, folder)
@@ -105,6 +107,13 @@ class Validator:
             self._parts.uploads.bring(work.corpus_id, number, file, target)
             brought.append({"path": str(target), "name": file.name})
         return brought
+
+    def _fetch_base(self, base: Weights) -> Path:
+        """The whole model: an adapter that is to learn on has its tokenizer and its window."""
+        store = self._parts.store
+        if base.base_path is not None:
+            return store.fetch(base.base_path, base.base_manifest_sha256)
+        return store.fetch(base.store_path, base.manifest_sha256)
 
     def _run_child(self, held: HeldJob, folder: Path) -> dict[str, Any]:
         with (folder / _LOG_FILE).open("wb") as log_file:

@@ -9,7 +9,7 @@ from workers.finetuning.supervisor import TrainerProcess
 
 @pytest.mark.timeout(300)
 def test_two_processes_learn_what_one_would(tmp_path, tiny_llama_folder, make_spec, run):
-    # All eight rows in each step: how they are shuffled and parted then changes no sum. Llama has no
+    # All eight rows in each step: how they are shuffled and parted changes no sum. Llama has no
     # dropout, whose dice would differ.
     options = {"max_steps": 3, "evaluate_every": 3, "block_size": 256, "batch_size": 8}
     alone = run(make_spec(tiny_llama_folder, micro_batch_size=4, **options), folder="alone")

@@ -17,7 +17,8 @@ from core.settings import FinetuningSettings
 from models_store.store import ModelStore
 from tests.core.corpora.helpers import add_version, run
 from tests.workers.ledger_helpers import read_job
-from workers.finetuning.running import Finetuner, _thinned
+from workers.finetuning.reporting import thinned
+from workers.finetuning.running import Finetuner
 from workers.finetuning.spec import RunSpec
 from workers.leases import LeaseKeeper
 from workers.runner import JobRunner
@@ -54,7 +55,7 @@ class Bench:
         self.keeper = LeaseKeeper(engine, "w", "finetune", 20.0)
         self.keeper.start()
         settings = FinetuningSettings(device="cpu", torch_threads=1)
-        finetuner = Finetuner(self.desk, store, self.runs, settings, "You are Coco.")
+        finetuner = Finetuner(self.desk, store, tmp_path, settings, "You are Coco.")
         self.runner = JobRunner(
             self.desk,
             self.keeper,
@@ -64,10 +65,14 @@ class Bench:
         )
 
     def submit(self, **options) -> str:
+        return self.submit_payload(**options)
+
+    def submit_payload(self, search=None, base_version_id=None, **options) -> str:
         payload = {
+            **({"search": search} if search else {}),
             "corpus_path": "corpora/x",
             "corpus_manifest_sha256": self.corpus.manifest_sha256,
-            "base_version_id": self.base_id,
+            "base_version_id": base_version_id or self.base_id,
             "base_name": "base",
             "model": "coco",
             "options": {**OPTIONS, **options},
@@ -157,8 +162,8 @@ def test_a_cancelled_run_leaves_neither_version_nor_folder(bench):
 
 def test_many_points_are_thinned_out_evenly():
     points = [(step, 1.0 / step) for step in range(1, 1001)]
-    thin = _thinned(points)
+    thin = thinned(points)
     assert len(thin) == 40
     assert thin[-1] == points[-1]
     assert {b[0] - a[0] for a, b in itertools.pairwise(thin)} == {25}
-    assert _thinned(points[:7]) == points[:7]
+    assert thinned(points[:7]) == points[:7]

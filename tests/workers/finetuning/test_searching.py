@@ -1,0 +1,176 @@
+"""Searches with a real ledger and the real trainer, in this process to save its start."""
+
+import threading
+
+import pytest
+from sqlalchemy.orm import Session
+
+from core.corpora.searches import SearchSpec, TrialState, best_trial, read_trials
+from core.db.tables import Version
+from core.jobs.states import JobWish
+from core.jobs.steering import stop_early
+from tests.core.corpora.helpers import run as transact
+from tests.workers.finetuning.test_running import Bench
+from tests.workers.ledger_helpers import read_job
+from workers.finetuning import searching
+from workers.finetuning.errors import DivergedError
+from workers.finetuning.spec import RunSpec
+from workers.finetuning.supervisor import Outcome
+from workers.finetuning.training import fine_tune
+from workers.finetuning.wishes import InterruptedRunError, Wish, Wishes
+
+RATES = {"learning_rate": {"choices": [1e-2, 1e-4, 3e-3, 1e-3]}}
+GRID = SearchSpec.make(trials=4, sampler="grid", space=RATES).to_json()
+
+
+class TrainerHere:
+    """Stands where the child process stands; the rest of the run is the real one."""
+
+    starts: list[str] = []  # noqa: RUF012 (one test at a time)
+
+    def __init__(self, run_dir, on_event, *, processes) -> None:
+        self._run_dir, self._on_event = run_dir, on_event
+
+    def run(self, wanted) -> Outcome:
+        self.starts.append(self._run_dir.name)
+        wishes, last = Wishes(), {}
+
+        def emit(event, **fields):
+            last.clear()
+            last.update(event=event, time=0.0, **fields)
+            self._on_event(dict(last))
+            wish = wanted()
+            if wish is not None:
+                wishes.want(wish)
+
+        try:
+            fine_tune(RunSpec.read(self._run_dir), self._run_dir, emit, wishes)
+        except InterruptedRunError as exc:
+            ending = "paused" if exc.wish is Wish.PAUSE else "cancelled"
+            return Outcome(ending, 0, {"event": ending, "step": exc.step}, "")
+        except DivergedError as exc:
+            event = {"event": "failed", "code": exc.code, "message": str(exc), "data": exc.data}
+            return Outcome("failed", 70, event, "")
+        return Outcome("finished", 0, last, "")
+
+
+@pytest.fixture
+def bench(engine, tmp_path, tiny_gpt2_folder, pairs_corpus, monkeypatch):
+    monkeypatch.setattr(searching, "TrainerProcess", TrainerHere)
+    monkeypatch.setattr(TrainerHere, "starts", [])
+    bench = Bench(engine, tmp_path, tiny_gpt2_folder, pairs_corpus)
+    yield bench
+    bench.close()
+
+
+def submit_search(bench, asked=GRID, **options) -> str:
+    return bench.submit_payload(search=asked, evaluate_every=2, **options)
+
+
+def test_a_search_publishes_the_best_of_its_trials(bench):
+    job_id = submit_search(bench)
+    bench.runner.run(job_id)
+    job = read_job(bench.engine, job_id)
+    assert job.state == "succeeded", job.error
+    trials = transact(bench.engine, read_trials, job_id)
+    assert len(trials) == 4
+    assert sorted(one.options["learning_rate"] for one in trials) == [1e-4, 1e-3, 3e-3, 1e-2]
+    best = best_trial(trials)
+    assert best.options == {"learning_rate": 1e-2}
+    assert job.result["search"] == {"best": best.number, "trials": 4}
+    assert job.result["metrics"]["tuned"]["validation"]["loss"] == best.loss
+    assert {one.state for one in trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
+    with Session(bench.engine) as session:
+        assert session.get(Version, job.result["version_id"]).metrics == job.result["metrics"]
+    assert not (bench.runs / job_id).exists()
+    assert list(bench.runs.parent.glob(f"tensorboard/coco-{job_id}/trial-*/events*"))
+
+
+def test_a_trial_that_falls_behind_is_ended_early(bench):
+    rates = {"learning_rate": {"choices": [1e-2, 9e-3, 1e-6, 1e-7]}}
+    asked = SearchSpec.make(trials=4, sampler="grid", space=rates).to_json()
+    # The seed of an order in which the two better rates come first.
+    job_id = submit_search(bench, asked, seed=5)
+    bench.runner.run(job_id)
+    trials = transact(bench.engine, read_trials, job_id)
+    states = {one.options["learning_rate"]: one.state for one in trials}
+    assert states[1e-2] is states[9e-3] is TrialState.COMPLETE
+    assert TrialState.PRUNED in states.values()
+
+
+def test_a_drained_search_goes_on_where_it_was_and_ends_alike(bench, monkeypatch):
+    whole = submit_search(bench)
+    bench.runner.run(whole)
+    expected = transact(bench.engine, read_trials, whole)
+    TrainerHere.starts.clear()
+
+    job_id = submit_search(bench)
+    real, drained = TrainerHere.run, threading.Event()
+
+    def drain_in_the_third(self, wanted):
+        is_third = len(self.starts) == 2 and not drained.is_set()
+        if is_third:
+            drained.set()
+        return real(self, (lambda: Wish.PAUSE) if is_third else wanted)
+
+    monkeypatch.setattr(TrainerHere, "run", drain_in_the_third)
+    bench.runner.run(job_id)
+    assert read_job(bench.engine, job_id).state == "queued"
+    bench.runner.run(job_id)
+    assert read_job(bench.engine, job_id).state == "succeeded"
+    assert TrainerHere.starts == ["trial-0", "trial-1", "trial-2", "trial-2", "trial-3"]
+    found = transact(bench.engine, read_trials, job_id)
+    assert [(one.options, one.loss) for one in found] == [
+        (one.options, one.loss) for one in expected
+    ]
+
+
+def test_a_search_that_lost_its_host_makes_its_best_again(bench, monkeypatch):
+    job_id = submit_search(bench)
+    real = searching.Search._drop_all_but
+    monkeypatch.setattr(searching.Search, "_drop_all_but", lambda self, _best: real(self, None))
+    bench.runner.run(job_id)
+    job = read_job(bench.engine, job_id)
+    best = best_trial(transact(bench.engine, read_trials, job_id))
+    assert job.state == "succeeded"
+    assert TrainerHere.starts[-1] == f"trial-{best.number}"
+    assert job.result["metrics"]["tuned"]["validation"]["loss"] == best.loss
+
+
+def test_stopped_a_search_keeps_the_best_so_far(bench, monkeypatch):
+    job_id = submit_search(bench)
+    real = TrainerHere.run
+
+    def stop_in_the_second(self, wanted):
+        if len(self.starts) == 1:
+            transact(bench.engine, stop_early, job_id)
+        return real(self, wanted)
+
+    monkeypatch.setattr(TrainerHere, "run", stop_in_the_second)
+    monkeypatch.setattr("workers.finetuning.reporting._WISH_SECONDS", 0.0)
+    bench.runner.run(job_id)
+    job = read_job(bench.engine, job_id)
+    assert (job.state, job.wish) == ("succeeded", JobWish.STOP)
+    assert job.result["search"]["trials"] == 2
+
+
+def test_trials_that_run_away_fail_alone(bench):
+    rates = {"learning_rate": {"choices": [1.0, 1e-2]}}
+    asked = SearchSpec.make(trials=2, sampler="grid", space=rates).to_json()
+    job_id = submit_search(
+        bench, asked, method="full", max_steps=60, max_grad_norm=0, schedule="constant",
+        warmup_share=0,
+    )  # fmt: skip
+    bench.runner.run(job_id)
+    trials = transact(bench.engine, read_trials, job_id)
+    states = {one.options["learning_rate"]: one.state for one in trials}
+    assert states == {1.0: TrialState.FAILED, 1e-2: TrialState.COMPLETE}
+    assert read_job(bench.engine, job_id).state == "succeeded"
+
+
+def test_a_malformed_search_fails_with_its_option(bench):
+    job_id = submit_search(bench, {"trials": 3, "space": {"seed": {"choices": [1, 2]}}})
+    bench.runner.run(job_id)
+    job = read_job(bench.engine, job_id)
+    assert (job.error_code, job.result["error_data"]) == ("training-option", {"option": "seed"})
+    assert not TrainerHere.starts

@@ -16,26 +16,32 @@ ATTENTION_NAME = "perroquet_packed"
 
 
 class KeyValueCache:
-    """Keys and values of one sequence: a tensor a layer, made once at its full length.
+    """Keys and values of one sequence: a tensor a layer, as long as the room that was reserved.
 
-    Shapes: ``keys[layer]`` and ``values[layer]`` are ``[1, num_kv_heads, max_tokens, head_size]``
-    of the model's dtype. Layers are made at their first use, when their shape is known.
+    Shapes: ``keys[layer]`` and ``values[layer]`` are ``[1, num_kv_heads, room_tokens, head_size]``
+    of the model's dtype. Layers are made at their first use, when their shape is known, and made
+    anew with what they hold where they became too short.
     """
 
-    def __init__(self, max_tokens: int) -> None:
-        self.max_tokens = max_tokens
+    def __init__(self, room_tokens: int = 0) -> None:
+        self.room_tokens = room_tokens
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
+
+    def reserve(self, tokens: int) -> None:
+        """Have room for at least so many tokens from the next step on."""
+        self.room_tokens = max(self.room_tokens, tokens)
 
     def extend(
         self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write from position ``start``; returns all keys and values up to the end of what was
         written."""
-        if layer not in self._keys:
-            self._keys[layer] = self._room_for(keys)
-            self._values[layer] = self._room_for(values)
         end = start + keys.shape[2]
+        if layer not in self._keys or self._keys[layer].shape[2] < end:
+            self.reserve(end)
+            self._keys[layer] = self._room_for(keys, self._keys.get(layer), start)
+            self._values[layer] = self._room_for(values, self._values.get(layer), start)
         self._keys[layer][:, :, start:end] = keys
         self._values[layer][:, :, start:end] = values
         return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
@@ -46,9 +52,14 @@ class KeyValueCache:
         for layer, keys in other._keys.items():
             self.extend(layer, 0, keys[:, :, :count], other._values[layer][:, :, :count])
 
-    def _room_for(self, part: torch.Tensor) -> torch.Tensor:
+    def _room_for(
+        self, part: torch.Tensor, before: torch.Tensor | None, count: int
+    ) -> torch.Tensor:
         """A value's heads may be of another size than a key's."""
-        return part.new_empty((1, part.shape[1], self.max_tokens, part.shape[3]))
+        room = part.new_empty((1, part.shape[1], self.room_tokens, part.shape[3]))
+        if before is not None:
+            room[:, :, :count] = before[:, :, :count]
+        return room
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,22 @@
 """Continuous batching on one device: one thread, one step at a time, many requests in each."""
 
 import itertools
+import math
 import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import structlog
 import torch
 
 from core.errors import InvalidInputError, PerroquetError
 from workers.generation.attention import KeyValueCache
 from workers.generation.device import DeviceRunner, Span
 from workers.generation.loading import LoadedModel
+from workers.generation.memory import is_out_of_memory
 from workers.generation.prefixes import PrefixShelf
 from workers.generation.protocol import (
     Chunk,
@@ -24,8 +28,14 @@ from workers.generation.protocol import (
     GenerationStream,
 )
 from workers.generation.sampling import SamplingState, choose_tokens
-from workers.generation.scheduler import Scheduler, Sequence, Work
+from workers.generation.scheduler import Scheduler
+from workers.generation.sequences import Sequence, Work
 from workers.generation.text_stream import TextStream
+
+log = structlog.get_logger(__name__)
+
+# A cache grows by this many tokens at a time, and is copied then.
+_BLOCK_TOKENS = 64
 
 
 def _ignore(_exc: Exception) -> None:
@@ -76,10 +86,11 @@ class ContinuousBatchingEngine:
         self._runner = DeviceRunner(loaded)
         self._end_ids = loaded.end_ids
         self._vocabulary = int(loaded.model.config.get_text_config().vocab_size)
-        self._cache_max_tokens = cache_max_tokens
         self._prefixes = PrefixShelf()
         self._reused_tokens = 0
-        self._scheduler = Scheduler(max_batch_size, cache_max_tokens, step_max_tokens)
+        self._scheduler = Scheduler(
+            max_batch_size, cache_max_tokens, step_max_tokens, _BLOCK_TOKENS
+        )
         self._answers: dict[int, _Answer] = {}
         self._numbers = itertools.count()
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -109,19 +120,27 @@ class ContinuousBatchingEngine:
         sampling = request.sampling
         if sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(32))
-        total = len(request.prompt_ids) + max_new_tokens
         answer = _Answer(
             request,
             stream,
             list(request.prompt_ids),
             TextStream(self._loaded.tokenizer.backend_tokenizer, sampling.stop),
             SamplingState(sampling, self._penalised(request), max_new_tokens),
-            KeyValueCache(total),
+            KeyValueCache(),
             max_new_tokens,
+        )
+        standing = request.standing
+        sequence = Sequence(
+            number,
+            len(request.prompt_ids),
+            len(request.prompt_ids) + max_new_tokens,
+            flow=standing.flow,
+            priority=standing.priority,
+            deadline=time.monotonic() + (standing.max_seconds or math.inf),
         )
         with self._gate:
             self._refuse_if_closed()
-            self._commands.put(lambda: self._join(number, answer, total))
+            self._commands.put(lambda: self._join(answer, sequence))
         return stream
 
     def stats(self) -> EngineStats:
@@ -133,6 +152,7 @@ class ContinuousBatchingEngine:
             self._steps,
             self._generated_tokens,
             self._reused_tokens,
+            self._scheduler.preemptions,
         )
 
     @property
@@ -183,9 +203,9 @@ class ContinuousBatchingEngine:
             return EngineLostError("The engine broke down.")
         return GenerationFailedError("The engine is closed.")
 
-    def _join(self, number: int, answer: _Answer, total: int) -> None:
-        self._answers[number] = answer
-        self._scheduler.add(Sequence(number, len(answer.request.prompt_ids), total))
+    def _join(self, answer: _Answer, sequence: Sequence) -> None:
+        self._answers[sequence.sequence_id] = answer
+        self._scheduler.add(sequence)
 
     def _cancel(self, number: int) -> None:
         self._finish(number, FinishReason.CANCELLED)
@@ -206,6 +226,10 @@ class ContinuousBatchingEngine:
     def _loop(self) -> None:
         while not self._is_closed:
             self._take_commands()
+            for number in self._scheduler.expire(time.monotonic()):
+                self._finish(number, FinishReason.DEADLINE)
+            for sequence in self._scheduler.make_room():
+                self._answers[sequence.sequence_id].cache = KeyValueCache()
             self._admit()
             work = self._scheduler.plan()
             if work:
@@ -217,14 +241,14 @@ class ContinuousBatchingEngine:
         for sequence in self._scheduler.admit():
             answer = self._answers[sequence.sequence_id]
             try:
-                reused = self._prefixes.fill(answer.cache, answer.request.prompt_ids)
+                reused = self._prefixes.fill(answer.cache, answer.token_ids)
             except RuntimeError:
                 # The device has no room for the copy; then nothing is kept and all is computed.
                 self._prefixes.shrink(0)
-                answer.cache, reused = KeyValueCache(answer.cache.max_tokens), 0
+                answer.cache, reused = KeyValueCache(), 0
             sequence.computed_tokens = reused
             self._reused_tokens += reused
-        self._prefixes.shrink(self._cache_max_tokens - self._scheduler.reserved_tokens)
+        self._prefixes.shrink(self._scheduler.capacity_tokens - self._scheduler.reserved_tokens)
 
     def _take_commands(self) -> None:
         """Do what other threads asked for; wait for it where there is nothing else to do."""
@@ -249,16 +273,37 @@ class ContinuousBatchingEngine:
             # out of memory is another error.
             raise
         except Exception as exc:  # noqa: BLE001 - the culprit is found, and gets the error
+            if is_out_of_memory(exc) and self._make_do_with_less():
+                return
             if len(work) == 1:
                 self._fail(work[0].sequence_id, _translate(exc))
                 return
             for piece in work:
                 self._step([piece])
             return
+        self._scheduler.recover()
         for piece in work:
             self._scheduler.computed(piece)
         for piece, token in zip(_sampling(work), tokens, strict=True):
             self._hand_over(piece.sequence_id, token)
+
+    def _make_do_with_less(self) -> bool:
+        """Let go of what is only kept, then of the youngest answers' room; False where nothing is
+        left to let go of. What was to be computed is planned anew."""
+        if self._prefixes.held_tokens:
+            self._prefixes.shrink(0)
+        elif self._scheduler.running > 1:
+            self._scheduler.shrink()
+        else:
+            return False
+        log.warning(
+            "device_out_of_memory",
+            running=self._scheduler.running,
+            capacity_tokens=self._scheduler.capacity_tokens,
+        )
+        if self._loaded.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
 
     def _compute(self, work: list[Work]) -> list[int | None]:
         """The next tokens of those that sample, in order."""
@@ -277,6 +322,7 @@ class ContinuousBatchingEngine:
 
     def _span(self, piece: Work) -> Span:
         answer = self._answers[piece.sequence_id]
+        answer.cache.reserve(self._scheduler.room_tokens(piece.sequence_id))
         token_ids = answer.token_ids[piece.start : piece.start + piece.count]
         return Span(answer.cache, token_ids, piece.start, piece.is_sampling)
 
@@ -320,7 +366,7 @@ def _sampling(work: list[Work]) -> list[Work]:
 
 
 def _translate(exc: Exception) -> PerroquetError:
-    if isinstance(exc, torch.OutOfMemoryError):
+    if is_out_of_memory(exc):
         error = GenerationFailedError("The device is out of memory.")
     else:
         error = GenerationFailedError(f"{type(exc).__name__} in the model.")

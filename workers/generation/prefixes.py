@@ -36,7 +36,7 @@ class PrefixShelf:
     @property
     def held_tokens(self) -> int:
         """The room that all kept sequences take in the cache."""
-        return sum(kept.cache.max_tokens for kept in self._kept.values())
+        return sum(kept.cache.room_tokens for kept in self._kept.values())
 
     def put(self, token_ids: Sequence[int], cache: KeyValueCache) -> None:
         """Keep a sequence whose first ``len(token_ids)`` keys and values are computed."""

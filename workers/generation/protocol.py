@@ -4,7 +4,7 @@ Nothing here knows torch, so a second implementation (a server elsewhere) fits b
 """
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -64,6 +64,29 @@ class Sampling:
         return replace(self, stop=tuple(s for s in (*self.stop, *stops) if s)[:_MAX_STOP_STRINGS])
 
 
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """A version over an engine's base, under the name that tells it from every other."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a request stands among others.
+
+    Attributes:
+        flow: turns are taken among flows; a guild is one.
+        priority: of two requests of a flow, the lower goes first.
+        max_seconds: how long the answer may take from now, waiting included; it then ends with
+            what there is. None: as long as it takes.
+    """
+
+    flow: Hashable = None
+    priority: int = 0
+    max_seconds: float | None = None
+
+
 @dataclass(frozen=True)
 class GenerationRequest:
     """One answer to make. ``prompt_ids`` are token ids of the engine's own tokenizer."""
@@ -71,6 +94,8 @@ class GenerationRequest:
     request_id: str
     prompt_ids: tuple[int, ...]
     sampling: Sampling
+    adapter: Adapter | None = None
+    standing: Standing = Standing()
 
 
 class FinishReason(StrEnum):
@@ -79,6 +104,7 @@ class FinishReason(StrEnum):
     STOP = "stop"
     LENGTH = "length"
     CANCELLED = "cancelled"
+    DEADLINE = "deadline"
     ERROR = "error"
 
 
@@ -142,6 +168,7 @@ class EngineStats:
         steps: forward passes so far.
         generated_tokens: tokens of answers so far.
         reused_tokens: tokens of prompts so far that were known from earlier ones.
+        preemptions: how often an answer gave its room back and was computed anew later.
     """
 
     running: int
@@ -150,6 +177,7 @@ class EngineStats:
     steps: int
     generated_tokens: int
     reused_tokens: int = 0
+    preemptions: int = 0
 
 
 class Engine(Protocol):

@@ -1,62 +1,53 @@
-"""Who runs in the next step. Plain Python on integers: no torch, no text.
+"""Who runs in the next step. Plain Python on integers: no torch, no text, no clock.
 
 Continuous batching after Yu et al., *Orca* (OSDI 2022), with chunked prefill after Agrawal et al.,
 *Sarathi-Serve* (OSDI 2024): each step decodes one token for every running sequence and spends what
 is left of its token budget on prompts, so that a long prompt never stalls running answers.
+Preemption by recompute after Kwon et al., *PagedAttention* (SOSP 2023), section 4.5.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
-
-@dataclass
-class Sequence:
-    """A request in integers.
-
-    Attributes:
-        prompt_tokens: length of the prompt.
-        max_total_tokens: prompt and answer together, the room it is given in the cache.
-        computed_tokens: tokens whose keys and values are in the cache.
-        known_tokens: prompt and answer so far; at least one is always still to be computed.
-    """
-
-    sequence_id: int
-    prompt_tokens: int
-    max_total_tokens: int
-    computed_tokens: int = 0
-    known_tokens: int = 0
-
-    def __post_init__(self) -> None:
-        self.known_tokens = self.known_tokens or self.prompt_tokens
-
-
-@dataclass(frozen=True)
-class Work:
-    """``count`` tokens of a sequence to compute from position ``start``.
-
-    ``is_sampling``: they reach the newest token, so the next one can be chosen.
-    """
-
-    sequence_id: int
-    start: int
-    count: int
-    is_sampling: bool
+from workers.generation.sequences import Sequence, Work
+from workers.generation.waiting import WaitingRoom
 
 
 class Scheduler:
     """Keeps waiting and running sequences within the bounds of batch, cache and step.
 
-    Invariants: at most ``max_batch_size`` run; the room of those that run never exceeds
-    ``cache_max_tokens``; a step never holds more than ``step_max_tokens`` tokens; who waits longest
-    joins first, and who runs gets at least one token's turn in each step.
+    A sequence is given room for what is known of it, not for all that it might become, so more run
+    at once; where they outgrow the cache, the youngest of the least urgent gives its room back and
+    is computed anew later.
+
+    Invariants: at most ``max_batch_size`` run; once ``make_room`` was called, the room of those
+    that run never exceeds the capacity, unless one runs alone; a step never holds more than
+    ``step_max_tokens`` tokens; the oldest of the most urgent is never preempted; who was preempted
+    comes back before anybody new joins; who runs gets a turn in each step if it decodes, and the
+    oldest prompt gets at least half of what is left of the step.
     """
 
-    def __init__(self, max_batch_size: int, cache_max_tokens: int, step_max_tokens: int) -> None:
+    def __init__(
+        self,
+        max_batch_size: int,
+        cache_max_tokens: int,
+        step_max_tokens: int,
+        block_tokens: int = 1,
+    ) -> None:
+        """Args:
+        max_batch_size: sequences that run at a time.
+        cache_max_tokens: the cache's capacity.
+        step_max_tokens: tokens in a step.
+        block_tokens: the cache gives room in multiples of this.
+        """
         self._max_batch_size = max_batch_size
         self._cache_max_tokens = cache_max_tokens
+        self._capacity_tokens = cache_max_tokens
         self._step_max_tokens = max(step_max_tokens, max_batch_size)
-        self._waiting: OrderedDict[int, Sequence] = OrderedDict()
+        self._block_tokens = block_tokens
+        self._waiting = WaitingRoom()
+        self._preempted: dict[int, Sequence] = {}
         self._running: OrderedDict[int, Sequence] = OrderedDict()
+        self.preemptions = 0
 
     @property
     def running(self) -> int:
@@ -65,13 +56,22 @@ class Scheduler:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
-        return len(self._waiting)
+        """How many wait, those among them that were preempted."""
+        return len(self._waiting) + len(self._preempted)
+
+    @property
+    def capacity_tokens(self) -> int:
+        """The room in the cache that may be given out at present."""
+        return self._capacity_tokens
 
     @property
     def reserved_tokens(self) -> int:
         """The room in the cache that those who run were given."""
-        return sum(sequence.max_total_tokens for sequence in self._running.values())
+        return sum(self._room(sequence) for sequence in self._running.values())
+
+    def room_tokens(self, sequence_id: int) -> int:
+        """The room in the cache that one of those who run was given."""
+        return self._room(self._running[sequence_id])
 
     def fits(self, max_total_tokens: int) -> bool:
         """Whether a sequence of this length could ever run."""
@@ -80,32 +80,63 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Let a sequence wait for its turn; it must fit."""
         assert self.fits(sequence.max_total_tokens)  # noqa: S101 - our own invariant
-        self._waiting[sequence.sequence_id] = sequence
+        self._waiting.add(sequence)
 
     def remove(self, sequence_id: int) -> int:
-        """Forget a sequence, whether it waits or runs; returns how many tokens were computed."""
-        waiting = self._waiting.pop(sequence_id, None)
-        sequence = self._running.pop(sequence_id, waiting)
-        return sequence.computed_tokens if sequence else 0
+        """Forget a sequence, wherever it is; returns how many of its tokens are in the cache."""
+        if self._waiting.remove(sequence_id) is not None:
+            return 0
+        sequence = self._preempted.pop(sequence_id, None) or self._running.pop(sequence_id, None)
+        if sequence is None:
+            return 0
+        self._waiting.refund(sequence.flow, sequence.max_total_tokens - sequence.known_tokens)
+        return sequence.computed_tokens
+
+    def expire(self, now: float) -> list[int]:
+        """Whose deadline has passed; the caller removes them."""
+        everybody = (
+            *self._running.values(),
+            *self._preempted.values(),
+            *self._waiting.sequences(),
+        )
+        return [sequence.sequence_id for sequence in everybody if sequence.deadline <= now]
+
+    def make_room(self) -> list[Sequence]:
+        """Preempt until those who run fit; returns whose keys and values must be dropped."""
+        leaving = []
+        reserved = self.reserved_tokens
+        while reserved > self._capacity_tokens and len(self._running) > 1:
+            victim = max(self._running.values(), key=lambda sequence: sequence.rank)
+            reserved -= self._room(victim)
+            self._preempt(victim)
+            leaving.append(victim)
+        return leaving
+
+    def admit(self) -> list[Sequence]:
+        """Let those who wait join while there is room; returns who joined.
+
+        The caller may then raise their ``computed_tokens``, up to one less than is known.
+        """
+        joined: list[Sequence] = []
+        reserved = self.reserved_tokens
+        while len(self._running) < self._max_batch_size:
+            sequence = self._next()
+            # Whose turn it is is never passed over, or a long prompt would wait for ever.
+            if sequence is None or not self._has_room(sequence, reserved):
+                break
+            if self._preempted.pop(sequence.sequence_id, None) is None:
+                self._waiting.take()
+            self._running[sequence.sequence_id] = sequence
+            reserved += self._room(sequence)
+            joined.append(sequence)
+        return joined
 
     def plan(self) -> list[Work]:
-        """Admit who may join, and say what the next step computes; empty where nobody is there."""
-        self.admit()
-        budget = self._step_max_tokens
-        decoding = [s for s in self._running.values() if s.known_tokens - s.computed_tokens == 1]
-        filling = [s for s in self._running.values() if s.known_tokens - s.computed_tokens > 1]
+        """What the next step computes for those who run; empty where nobody does."""
+        decoding = [s for s in self._running.values() if s.missing_tokens == 1]
+        filling = [s for s in self._running.values() if s.missing_tokens > 1]
         work = [Work(s.sequence_id, s.computed_tokens, 1, is_sampling=True) for s in decoding]
-        budget -= len(work)
-        for sequence in filling:
-            missing = sequence.known_tokens - sequence.computed_tokens
-            count = min(missing, budget)
-            if count <= 0:
-                break
-            work.append(
-                Work(sequence.sequence_id, sequence.computed_tokens, count, count == missing)
-            )
-            budget -= count
-        return work
+        return work + self._fill(filling, self._step_max_tokens - len(work))
 
     def computed(self, work: Work) -> None:
         """Note that a piece of work is done; the caller appends the sampled token itself."""
@@ -116,20 +147,60 @@ class Scheduler:
         """Note that a sequence has one token more, which is to be computed next."""
         self._running[sequence_id].known_tokens += 1
 
-    def admit(self) -> list[Sequence]:
-        """Let those who wait join while there is room; returns who joined.
+    def shrink(self) -> None:
+        """The device had no room for what runs: give out an eighth less than that from now on."""
+        self._capacity_tokens = max(1, self.reserved_tokens * 7 // 8)
 
-        The caller may then raise their ``computed_tokens``, up to one less than the prompt.
+    def recover(self) -> None:
+        """A step went well: dare to give out a little more again, up to what was configured."""
+        if self._capacity_tokens < self._cache_max_tokens:
+            more = max(1, self._cache_max_tokens // 1024)
+            self._capacity_tokens = min(self._cache_max_tokens, self._capacity_tokens + more)
+
+    def _fill(self, filling: list[Sequence], budget: int) -> list[Work]:
+        """Share a step among prompts.
+
+        The oldest gets at least half, so that it is never starved; the rest goes to those that
+        miss the least, which brings first words soonest (shortest remaining time first).
         """
-        joined: list[Sequence] = []
-        reserved = self.reserved_tokens
-        while self._waiting and len(self._running) < self._max_batch_size:
-            sequence = next(iter(self._waiting.values()))
-            # The oldest is never passed over, or a long prompt would wait for ever.
-            if reserved + sequence.max_total_tokens > self._cache_max_tokens:
-                break
-            self._waiting.pop(sequence.sequence_id)
-            self._running[sequence.sequence_id] = sequence
-            reserved += sequence.max_total_tokens
-            joined.append(sequence)
-        return joined
+        if not filling or budget <= 0:
+            return []
+        oldest = min(filling, key=lambda sequence: sequence.rank)
+        shares = {oldest.sequence_id: min(oldest.missing_tokens, -(-budget // 2))}
+        budget -= shares[oldest.sequence_id]
+        for sequence in sorted(filling, key=lambda s: (s.missing_tokens, s.rank)):
+            share = shares.get(sequence.sequence_id, 0)
+            more = min(sequence.missing_tokens - share, budget)
+            if share + more:
+                shares[sequence.sequence_id] = share + more
+            budget -= more
+        return [
+            Work(
+                number,
+                self._running[number].computed_tokens,
+                count,
+                is_sampling=count == self._running[number].missing_tokens,
+            )
+            for number, count in shares.items()
+        ]
+
+    def _next(self) -> Sequence | None:
+        if self._preempted:
+            return min(self._preempted.values(), key=lambda sequence: sequence.rank)
+        return self._waiting.first()
+
+    def _has_room(self, sequence: Sequence, reserved: int) -> bool:
+        """Those who run keep a block each to grow into, or they would be preempted at once."""
+        if not self._running:
+            return True
+        growth = self._block_tokens * (len(self._running) + 1)
+        return reserved + self._room(sequence) + growth <= self._capacity_tokens
+
+    def _preempt(self, sequence: Sequence) -> None:
+        del self._running[sequence.sequence_id]
+        sequence.computed_tokens = 0
+        self._preempted[sequence.sequence_id] = sequence
+        self.preemptions += 1
+
+    def _room(self, sequence: Sequence) -> int:
+        return sequence.room_tokens(self._block_tokens)

@@ -1,4 +1,5 @@
 import random
+import time
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from workers.generation.protocol import (
     GenerationFailedError,
     GenerationRequest,
     Sampling,
+    Standing,
 )
 
 GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
@@ -251,6 +253,94 @@ def test_text_that_cannot_be_made_fails_its_request_only(loaded, reference, engi
     with pytest.raises(GenerationFailedError):
         text_of(streams[1])
     assert text_of(streams[0]) == reference_text(loaded, reference, healthy)
+
+
+def test_answers_that_outgrow_the_cache_are_computed_anew_and_say_the_same(loaded, reference):
+    engine = ContinuousBatchingEngine(
+        loaded, max_batch_size=4, cache_max_tokens=256, step_max_tokens=64
+    )
+    asked = [p[:40] for p in prompts(loaded, 9, seed=21)]
+    streams = [ask(engine, prompt, max_new_tokens=90) for prompt in asked]
+    for prompt, stream in zip(asked, streams, strict=True):
+        assert text_of(stream) == reference_text(loaded, reference, prompt, 90)
+    stats = engine.stats()
+    assert stats.preemptions > 0
+    assert (stats.running, stats.waiting, stats.cached_tokens) == (0, 0, 0)
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: not enough")]
+)
+def test_a_full_device_runs_fewer_at_a_time_and_loses_nobody(
+    loaded, reference, engine, monkeypatch, error
+):
+    run = engine._runner.run
+
+    def full(spans):
+        if len(spans) > 2:
+            raise error
+        return run(spans)
+
+    monkeypatch.setattr(engine._runner, "run", full)
+    asked = prompts(loaded, 6, seed=22)
+    streams = [ask(engine, prompt) for prompt in asked]
+    assert [text_of(s) for s in streams] == [
+        reference_text(loaded, reference, prompt) for prompt in asked
+    ]
+    assert engine.stats().preemptions > 0
+
+
+def test_what_does_not_fit_even_alone_fails_and_the_next_is_answered(
+    loaded, reference, engine, monkeypatch
+):
+    run = engine._runner.run
+
+    def full(spans):
+        if sum(len(span.token_ids) for span in spans) > 8:
+            raise torch.OutOfMemoryError
+        return run(spans)
+
+    monkeypatch.setattr(engine._runner, "run", full)
+    with pytest.raises(GenerationFailedError, match="out of memory"):
+        text_of(ask(engine, (5,) * 30))
+    assert text_of(ask(engine, (5, 6))) == reference_text(loaded, reference, (5, 6))
+
+
+def test_an_answer_ends_at_its_deadline_with_what_there_is(loaded, engine, monkeypatch):
+    run = engine._runner.run
+
+    def slow(spans):
+        time.sleep(0.02)
+        return run(spans)
+
+    monkeypatch.setattr(engine._runner, "run", slow)
+    sampling = Sampling(max_new_tokens=190, temperature=3.0, seed=3)
+    late = engine.submit(
+        GenerationRequest("r", (5, 6), sampling, standing=Standing(max_seconds=0.2))
+    )
+    last = list(late)[-1]
+    assert last.finish in {FinishReason.DEADLINE, FinishReason.STOP}
+    assert last.token_count < 100
+
+
+def test_a_loud_guild_does_not_keep_a_quiet_one_waiting(loaded, engine, monkeypatch):
+    order = []
+    accept = engine._accept
+
+    def note(number, token):
+        order.append(engine._answers[number].request.standing.flow)
+        accept(number, token)
+
+    monkeypatch.setattr(engine, "_accept", note)
+    sampling = Sampling(max_new_tokens=12, temperature=0.0)
+    streams = [
+        engine.submit(GenerationRequest(flow, (7, 8, 9), sampling, standing=Standing(flow=flow)))
+        for flow in ["loud"] * 30 + ["quiet"]
+    ]
+    for stream in streams:
+        text_of(stream)
+    assert order.index("quiet") < len(order) / 2
 
 
 def test_a_request_too_large_for_the_cache_is_refused(loaded):

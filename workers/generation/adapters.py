@@ -28,6 +28,8 @@ _BEYOND_LORA = (
     "target_parameters",
     "alora_invocation_tokens",
     "use_bdlora",
+    "use_qalora",
+    "kasa_config",
     "arrow_config",
     "trainable_token_indices",
 )
@@ -90,7 +92,15 @@ def read_adapter(
             halves = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
         layers = _pair(halves, name, shapes)
         scalings = {layer: _scaling(config, layer, len(a)) for layer, (a, _) in layers.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as exc:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        re.error,
+        SafetensorError,
+    ) as exc:
         raise _refused(name, f"it cannot be read ({type(exc).__name__})") from exc
     rank = max(len(a) for a, _ in layers.values())
     return LoraAdapter(
@@ -173,5 +183,3 @@ def _laid_out(
 
 def _refused(name: str, why: str) -> AdapterRefusedError:
     return AdapterRefusedError(f"The adapter {name} is refused: {why}.", model=name)
-
-

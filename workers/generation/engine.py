@@ -13,6 +13,8 @@ import structlog
 import torch
 
 from core.errors import InvalidInputError, PerroquetError
+from workers.generation.adapter_bank import AdapterBank
+from workers.generation.adapters import LoraAdapter
 from workers.generation.attention import KeyValueCache
 from workers.generation.device import DeviceRunner, Span
 from workers.generation.loading import LoadedModel
@@ -54,6 +56,19 @@ class _Answer:
     cache: KeyValueCache
     max_new_tokens: int
     generated: int = 0
+    # Whether its adapter has a slot on the device for it.
+    is_seated: bool = False
+
+    @property
+    def adapter(self) -> LoraAdapter | None:
+        adapter = self.request.adapter
+        assert adapter is None or isinstance(adapter, LoraAdapter)  # noqa: S101 - checked
+        return adapter
+
+    @property
+    def owner(self) -> str | None:
+        """Whose keys and values are of use to it."""
+        return self.adapter.name if self.adapter else None
 
 
 class ContinuousBatchingEngine:
@@ -87,6 +102,7 @@ class ContinuousBatchingEngine:
         self._end_ids = loaded.end_ids
         self._vocabulary = int(loaded.model.config.get_text_config().vocab_size)
         self._prefixes = PrefixShelf()
+        self._bank = AdapterBank(loaded.model, loaded.device, max_batch_size)
         self._reused_tokens = 0
         self._scheduler = Scheduler(
             max_batch_size, cache_max_tokens, step_max_tokens, _BLOCK_TOKENS
@@ -175,6 +191,8 @@ class ContinuousBatchingEngine:
         """How many tokens the answer may have; raises what ``submit`` raises."""
         self._refuse_if_closed()
         prompt = request.prompt_ids
+        if not (request.adapter is None or isinstance(request.adapter, LoraAdapter)):
+            raise InvalidInputError("The adapter is none that this engine can add.")
         if not prompt:
             raise InvalidInputError("The prompt is empty.")
         if min(prompt) < 0 or max(prompt) >= self._vocabulary:
@@ -229,9 +247,11 @@ class ContinuousBatchingEngine:
             for number in self._scheduler.expire(time.monotonic()):
                 self._finish(number, FinishReason.DEADLINE)
             for sequence in self._scheduler.make_room():
-                self._answers[sequence.sequence_id].cache = KeyValueCache()
+                answer = self._answers[sequence.sequence_id]
+                answer.cache = KeyValueCache()
+                self._unseat(answer)
             self._admit()
-            work = self._scheduler.plan()
+            work = sorted(self._scheduler.plan(), key=self._order_of)
             if work:
                 self._step(work)
                 self._steps += 1
@@ -240,8 +260,10 @@ class ContinuousBatchingEngine:
         """Let who waits join, with what is known of its prompt; kept prefixes yield the room."""
         for sequence in self._scheduler.admit():
             answer = self._answers[sequence.sequence_id]
+            if not self._seat(sequence.sequence_id, answer):
+                continue
             try:
-                reused = self._prefixes.fill(answer.cache, answer.token_ids)
+                reused = self._prefixes.fill(answer.cache, answer.token_ids, answer.owner)
             except RuntimeError:
                 # The device has no room for the copy; then nothing is kept and all is computed.
                 self._prefixes.shrink(0)
@@ -249,6 +271,25 @@ class ContinuousBatchingEngine:
             sequence.computed_tokens = reused
             self._reused_tokens += reused
         self._prefixes.shrink(self._scheduler.capacity_tokens - self._scheduler.reserved_tokens)
+
+    def _seat(self, number: int, answer: _Answer) -> bool:
+        """Bring its adapter to the device; where that fails, only this answer does."""
+        if answer.adapter is not None:
+            try:
+                self._bank.enter(answer.adapter)
+            except RuntimeError as exc:
+                self._fail(number, _translate(exc))
+                return False
+            answer.is_seated = True
+        return True
+
+    def _unseat(self, answer: _Answer) -> None:
+        if answer.is_seated and answer.adapter is not None:
+            self._bank.leave(answer.adapter)
+            answer.is_seated = False
+
+    def _order_of(self, piece: Work) -> tuple[int, int]:
+        return self._bank.order_of(self._answers[piece.sequence_id].adapter)
 
     def _take_commands(self) -> None:
         """Do what other threads asked for; wait for it where there is nothing else to do."""
@@ -307,7 +348,11 @@ class ContinuousBatchingEngine:
 
     def _compute(self, work: list[Work]) -> list[int | None]:
         """The next tokens of those that sample, in order."""
-        logits = self._runner.run([self._span(piece) for piece in work])
+        self._bank.begin([(self._answers[p.sequence_id].adapter, p.count) for p in work])
+        try:
+            logits = self._runner.run([self._span(piece) for piece in work])
+        finally:
+            self._bank.end()
         states = [self._answers[piece.sequence_id].sampling for piece in _sampling(work)]
         return choose_tokens(logits, states) if states else []
 
@@ -349,14 +394,16 @@ class ContinuousBatchingEngine:
         answer = self._answers.pop(number, None)
         if answer is None:
             return
+        self._unseat(answer)
         computed = self._scheduler.remove(number)
-        self._prefixes.put(answer.token_ids[:computed], answer.cache)
+        self._prefixes.put(answer.token_ids[:computed], answer.cache, answer.owner)
         answer.stream.put(Chunk(text + answer.text.flush(), answer.generated, reason))
 
     def _fail(self, number: int, error: PerroquetError) -> None:
         answer = self._answers.pop(number, None)
         if answer is None:
             return
+        self._unseat(answer)
         self._scheduler.remove(number)
         answer.stream.put(Chunk("", answer.generated, FinishReason.ERROR, error))
 

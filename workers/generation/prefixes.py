@@ -5,7 +5,7 @@ the same persona; what is kept of them need not be computed again.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ _MIN_TOKENS = 16
 
 @dataclass(frozen=True)
 class _Kept:
+    owner: Hashable
     token_ids: NDArray[np.int64]
     cache: KeyValueCache
 
@@ -26,7 +27,10 @@ class _Kept:
 class PrefixShelf:
     """Ended sequences, the least recently used one leaves first. Used by one thread.
 
-    Invariant: no kept sequence is the beginning of another.
+    An owner is whose weights made the keys and values (a base or one of its adapters); what one
+    made is of no use to another.
+
+    Invariant: no kept sequence is the beginning of another of its owner.
     """
 
     def __init__(self) -> None:
@@ -38,28 +42,34 @@ class PrefixShelf:
         """The room that all kept sequences take in the cache."""
         return sum(kept.cache.room_tokens for kept in self._kept.values())
 
-    def put(self, token_ids: Sequence[int], cache: KeyValueCache) -> None:
+    def put(self, token_ids: Sequence[int], cache: KeyValueCache, owner: Hashable = None) -> None:
         """Keep a sequence whose first ``len(token_ids)`` keys and values are computed."""
         ids = np.asarray(token_ids, np.int64)
         if len(ids) < _MIN_TOKENS:
             return
         for key, kept in list(self._kept.items()):
+            if kept.owner != owner:
+                continue
             common = _common_length(kept.token_ids, ids)
             if common == len(ids):
                 return
             if common == len(kept.token_ids):
                 del self._kept[key]
-        self._kept[self._next] = _Kept(ids, cache)
+        self._kept[self._next] = _Kept(owner, ids, cache)
         self._next += 1
 
-    def fill(self, cache: KeyValueCache, token_ids: Sequence[int]) -> int:
+    def fill(self, cache: KeyValueCache, token_ids: Sequence[int], owner: Hashable = None) -> int:
         """Copy into a fresh cache what is kept of the beginning of ``token_ids``.
 
         Returns:
             How many tokens need not be computed any more; at least one is always left to compute.
         """
         ids = np.asarray(token_ids, np.int64)[:-1]
-        lengths = {key: _common_length(kept.token_ids, ids) for key, kept in self._kept.items()}
+        lengths = {
+            key: _common_length(kept.token_ids, ids)
+            for key, kept in self._kept.items()
+            if kept.owner == owner
+        }
         best = max(lengths, key=lengths.__getitem__, default=None)
         if best is None or lengths[best] < _MIN_TOKENS:
             return 0

@@ -1,0 +1,224 @@
+"""Adapters in a batch say what PEFT says, and what cannot be served is refused alone."""
+
+import json
+import random
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from tests.workers.generation.adapter_folders import save_adapter
+from workers.generation.adapters import WEIGHTS_NAME, linear_shapes, read_adapter
+from workers.generation.engine import ContinuousBatchingEngine
+from workers.generation.errors import AdapterRefusedError
+from workers.generation.loading import load_model
+from workers.generation.protocol import GenerationRequest, Sampling
+
+# PEFT asks transformers for a name that it is about to lose.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+
+OPTIONS = [
+    {"rank": 4},
+    {"rank": 4, "seed": 5},
+    {"rank": 8, "use_rslora": True},
+    {"rank": 2, "lora_alpha": 16, "rank_pattern": {"c_attn|q_proj": 5}},
+    {"rank": 4, "alpha_pattern": {"c_fc|up_proj": 2}},
+    {"rank": 4, "seed": 8},
+    {"rank": 4, "seed": 9},
+    {"rank": 4, "seed": 10},
+]
+
+
+class Family:
+    """A base, its adapters, and what PEFT makes of them."""
+
+    def __init__(self, base, folder) -> None:
+        self.base = base
+        self.loaded = load_model(base, device="cpu", torch_threads=1)
+        self.shapes = linear_shapes(self.loaded.model)
+        self.folders = [
+            save_adapter(base, folder / str(i), **options) for i, options in enumerate(OPTIONS)
+        ]
+        self.adapters = [self.read(f, f"adapter-{i}") for i, f in enumerate(self.folders)]
+        self._references = [AutoModelForCausalLM.from_pretrained(base).eval()]
+        for each in self.folders:
+            model = AutoModelForCausalLM.from_pretrained(base)
+            self._references.append(PeftModel.from_pretrained(model, each).eval())
+
+    def read(self, folder, name):
+        return read_adapter(folder, name, self.shapes, torch.float32)
+
+    def engine(self, **options):
+        return ContinuousBatchingEngine(self.loaded, **options)
+
+    def ask(self, engine, number, prompt, tokens=16):
+        """``number`` is an adapter's; -1 is the base."""
+        adapter = self.adapters[number] if number >= 0 else None
+        sampling = Sampling(max_new_tokens=tokens, temperature=0.0)
+        return engine.submit(GenerationRequest("r", prompt, sampling, adapter))
+
+    def expected(self, number, prompt, tokens=16):
+        with torch.inference_mode():
+            output = self._references[number + 1].generate(
+                input_ids=torch.tensor([prompt]),
+                attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+                max_new_tokens=tokens,
+                do_sample=False,
+                pad_token_id=0,
+                eos_token_id=sorted(self.loaded.end_ids),
+            )
+        tokenizer = self.loaded.tokenizer
+        return tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True).rstrip("�")
+
+
+@pytest.fixture(scope="module", params=["tiny_gpt2_folder", "tiny_llama_folder"])
+def family(request, tmp_path_factory):
+    return Family(request.getfixturevalue(request.param), tmp_path_factory.mktemp("adapters"))
+
+
+def prompts(count, seed):
+    dice = random.Random(seed)  # noqa: S311
+    return [tuple(dice.choices(range(2, 340), k=dice.randint(1, 60))) for _ in range(count)]
+
+
+def text_of(stream):
+    return "".join(chunk.text for chunk in stream)
+
+
+def test_each_adapter_alone_says_what_peft_says(family):
+    engine = family.engine()
+    (prompt,) = prompts(1, 1)
+    said = [text_of(family.ask(engine, number, prompt)) for number in range(len(OPTIONS))]
+    assert said == [family.expected(number, prompt) for number in range(len(OPTIONS))]
+    assert len(set(said)) > len(OPTIONS) // 2
+    engine.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_any_mix_of_base_and_adapters_says_what_peft_says(family, seed):
+    dice = random.Random(seed)  # noqa: S311
+    engine = family.engine(
+        max_batch_size=dice.choice((4, 16)),
+        cache_max_tokens=dice.choice((300, 4096)),
+        step_max_tokens=dice.choice((16, 64)),
+    )
+    asked = [(dice.randint(-1, len(OPTIONS) - 1), p) for p in prompts(24, seed + 2)]
+    streams = [family.ask(engine, *one) for one in asked]
+    for one, stream in zip(asked, streams, strict=True):
+        assert text_of(stream) == family.expected(*one), one
+    engine.close()
+
+
+def test_a_second_turn_reuses_what_its_own_adapter_computed_and_no_other(family):
+    engine = family.engine()
+    first, more = prompts(2, 31)
+    first = (first * 20)[:40]
+    second = (*first, *more)
+    for number in (-1, 0, 1):
+        text_of(family.ask(engine, number, first))
+    assert engine.stats().reused_tokens == 0
+    for number in (1, -1, 0, 2):
+        assert text_of(family.ask(engine, number, second)) == family.expected(number, second)
+    assert engine.stats().reused_tokens >= 3 * (len(first) - 1)
+    engine.close()
+
+
+def test_more_adapters_than_slots_take_turns(family, monkeypatch):
+    monkeypatch.setattr("workers.generation.adapter_bank.SLOTS_PER_PAGE", 2)
+    engine = family.engine(max_batch_size=2)
+    asked = [(i % len(OPTIONS), p) for i, p in enumerate(prompts(20, 33))]
+    streams = [family.ask(engine, *one) for one in asked]
+    for one, stream in zip(asked, streams, strict=True):
+        assert text_of(stream) == family.expected(*one)
+    assert engine._bank.held <= 4
+    engine.close()
+
+
+def test_an_adapter_without_room_on_the_device_fails_alone(family, monkeypatch):
+    engine = family.engine()
+    enter = engine._bank.enter
+
+    def full(adapter):
+        if adapter is family.adapters[1]:
+            raise torch.OutOfMemoryError
+        enter(adapter)
+
+    monkeypatch.setattr(engine._bank, "enter", full)
+    (prompt,) = prompts(1, 34)
+    healthy = family.ask(engine, 0, prompt)
+    with pytest.raises(Exception, match="out of memory"):
+        text_of(family.ask(engine, 1, prompt))
+    assert text_of(healthy) == family.expected(0, prompt)
+    engine.close()
+
+
+@pytest.fixture
+def folder(family, tmp_path):
+    return shutil.copytree(family.folders[0], tmp_path / "copy")
+
+
+def change_weights(folder, change):
+    weights = load_file(folder / WEIGHTS_NAME)
+    save_file(change(weights), folder / WEIGHTS_NAME)
+
+
+def change_config(folder, **values):
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"use_dora": True}, "use_dora"),
+        ({"bias": "all"}, "biases"),
+        ({"modules_to_save": ["wte", "embed_tokens"]}, "modules_to_save"),
+        ({"peft_type": "IA3"}, "IA3"),
+        ({"peft_type": None}, "None"),
+        ({"lora_alpha": "much"}, "cannot be read"),
+        ({"alpha_pattern": {"(": 1}}, "cannot be read"),
+    ],
+)
+def test_what_is_no_plain_lora_is_refused(family, folder, options, reason):
+    change_config(folder, **options)
+    with pytest.raises(AdapterRefusedError, match=reason):
+        family.read(folder, "strange")
+
+
+@pytest.mark.parametrize("content", [b"", b"no safetensors", b"\xff" * 64])
+@pytest.mark.parametrize("name", ["adapter_config.json", WEIGHTS_NAME])
+def test_a_damaged_folder_is_refused(family, folder, name, content):
+    (folder / name).write_bytes(content)
+    with pytest.raises(AdapterRefusedError, match="cannot be read"):
+        family.read(folder, "damaged")
+    (folder / name).unlink()
+    with pytest.raises(AdapterRefusedError, match="cannot be read"):
+        family.read(folder, "damaged")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda w: {k: torch.cat((v, v), -1) for k, v in w.items()}, "inputs"),
+        (lambda w: {k: v * float("nan") for k, v in w.items()}, "no numbers"),
+        (lambda w: {k: v for k, v in w.items() if "lora_A" in k}, "cannot be read"),
+        (lambda w: w | {"base_model.model.more.weight": torch.ones(2)}, "no half"),
+        (lambda w: {k.replace(".0.", ".9."): v for k, v in w.items()}, "has none"),
+        (lambda w: {}, "empty"),
+    ],
+    ids=["shape", "nan", "half", "more", "layer", "empty"],
+)
+def test_weights_that_do_not_belong_to_the_base_are_refused(family, folder, change, reason):
+    change_weights(folder, change)
+    with pytest.raises(AdapterRefusedError, match=reason):
+        family.read(folder, "odd")
+
+
+def test_an_adapter_of_another_family_is_refused(tiny_gpt2_folder, tiny_llama_folder, tmp_path):
+    shapes = linear_shapes(load_model(tiny_llama_folder, device="cpu").model)
+    save_adapter(tiny_gpt2_folder, tmp_path)
+    with pytest.raises(AdapterRefusedError, match="has none"):
+        read_adapter(tmp_path, "other", shapes, torch.float32)

@@ -1,0 +1,233 @@
+"""Adapters on the device: slots that a step multiplies without copying a weight.
+
+A page holds the matrices of many adapters one behind the other, so that one batched product serves
+all rows of a step whatever their adapters. Each weight is read once a step, as the base's are; that
+is what many adapters in a batch cost at least.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from workers.generation.adapter_rows import Bundle, Gathering, Group, arrange
+from workers.generation.adapters import LoraAdapter
+
+SLOTS_PER_PAGE = 32
+
+
+@dataclass(eq=False)
+class _Page:
+    """Slots for adapters of one rank and the same layers.
+
+    ``down[layer]`` is ``[slots, in, rank]`` and ``up[layer]`` is ``[slots, rank, out]``.
+    """
+
+    down: dict[str, torch.Tensor]
+    up: dict[str, torch.Tensor]
+    free: list[int] = field(default_factory=lambda: list(range(SLOTS_PER_PAGE)))
+
+    def write(self, slot: int, adapter: LoraAdapter) -> None:
+        for layer, (down, up) in adapter.layers.items():
+            self.down[layer][slot].copy_(down)
+            self.up[layer][slot].copy_(up)
+
+
+@dataclass(eq=False)
+class _Place:
+    page: _Page
+    slot: int
+    users: int = 0
+
+
+@dataclass(frozen=True)
+class _Products:
+    """What a step adds from one page, its indices on the device."""
+
+    page: _Page
+    bundles: list[Bundle]
+    gathering: "_Gathered | None"
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """A gathering with its indices on the device, each ``[…]`` of int64."""
+
+    plan: Gathering
+    sources: torch.Tensor
+    places: torch.Tensor
+    targets: torch.Tensor
+
+
+class AdapterBank:
+    """The adapters of those who run. Used by the engine's thread alone.
+
+    Invariants: an adapter in use keeps its slot; one that is not stays until its slot is needed.
+    What a step adds is set before it with :meth:`begin` and taken back after it with :meth:`end`;
+    between the two the base's layers add it to their output.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, max_adapters: int) -> None:
+        """Args:
+        model: the base; its layers are hooked when the first adapter that changes them comes.
+        device: where the model is.
+        max_adapters: that may be in use at once; slots of more are kept no longer than needed.
+        """
+        self._model = model
+        self._device = device
+        self._max_pages = -(-max_adapters // SLOTS_PER_PAGE)
+        self._pages: dict[tuple[int, tuple[str, ...]], list[_Page]] = {}
+        self._places: OrderedDict[LoraAdapter, _Place] = OrderedDict()
+        self._hooked: set[str] = set()
+        self._products: list[_Products] = []
+
+    @property
+    def held(self) -> int:
+        """How many adapters lie in slots."""
+        return len(self._places)
+
+    @torch.inference_mode()
+    def enter(self, adapter: LoraAdapter) -> None:
+        """Give an adapter a slot for one more answer. Raises what torch raises without memory."""
+        place = self._places.get(adapter)
+        if place is None:
+            page = self._page_with_room(adapter)
+            place = _Place(page, page.free.pop(0))
+            page.write(place.slot, adapter)
+            self._hook(adapter.layers)
+            self._places[adapter] = place
+        self._places.move_to_end(adapter)
+        place.users += 1
+
+    def leave(self, adapter: LoraAdapter) -> None:
+        """An answer with this adapter has ended."""
+        self._places[adapter].users -= 1
+
+    def order_of(self, adapter: LoraAdapter | None) -> tuple[int, int]:
+        """Sorts rows so that :meth:`begin` finds them side by side; the base's come first."""
+        if adapter is None:
+            return (-1, -1)
+        place = self._places[adapter]
+        return (id(place.page), place.slot)
+
+    def begin(self, adapters: Sequence[tuple[LoraAdapter | None, int]]) -> None:
+        """Set what the next step adds.
+
+        Args:
+            adapters: of each span of the step and how many rows it has, sorted by ``order_of``.
+        """
+        groups: dict[_Page, list[Group]] = {}
+        row = 0
+        for adapter, count in adapters:
+            if adapter is not None:
+                place = self._places[adapter]
+                on_page = groups.setdefault(place.page, [])
+                if on_page and on_page[-1].slot == place.slot:
+                    last = on_page.pop()
+                    on_page.append(Group(last.slot, last.row, last.count + count))
+                else:
+                    on_page.append(Group(place.slot, row, count))
+            row += count
+        self._products = [self._arranged(page, on_page) for page, on_page in groups.items()]
+
+    def end(self) -> None:
+        """Add nothing any more."""
+        self._products = []
+
+    def _arranged(self, page: _Page, groups: list[Group]) -> _Products:
+        bundles, gathering = arrange(groups)
+        if gathering is None:
+            return _Products(page, bundles, None)
+        sources, places, targets = (
+            torch.tensor(index, dtype=torch.long, device=self._device)
+            for index in (gathering.sources, gathering.places, gathering.targets)
+        )
+        return _Products(page, bundles, _Gathered(gathering, sources, places, targets))
+
+    def _page_with_room(self, adapter: LoraAdapter) -> _Page:
+        pages = self._pages.setdefault((adapter.rank, tuple(adapter.layers)), [])
+        with_room = next((page for page in pages if page.free), None)
+        if with_room is None and sum(map(len, self._pages.values())) >= self._max_pages:
+            with_room = self._vacated(pages)
+        if with_room is None:
+            with_room = self._new_page(adapter)
+            pages.append(with_room)
+        return with_room
+
+    def _vacated(self, pages: list[_Page]) -> _Page | None:
+        """Let the least recently used idle adapter of these pages go."""
+        for adapter, place in self._places.items():
+            if not place.users and place.page in pages:
+                del self._places[adapter]
+                place.page.free.append(place.slot)
+                return place.page
+        return None
+
+    def _new_page(self, adapter: LoraAdapter) -> _Page:
+        self._drop_idle_pages()
+
+        def room(half: torch.Tensor) -> torch.Tensor:
+            return torch.zeros((SLOTS_PER_PAGE, *half.shape), dtype=half.dtype, device=self._device)
+
+        return _Page(
+            {layer: room(down) for layer, (down, _) in adapter.layers.items()},
+            {layer: room(up) for layer, (_, up) in adapter.layers.items()},
+        )
+
+    def _drop_idle_pages(self) -> None:
+        """Pages of other ranks and layers that nobody uses give their memory back."""
+        if sum(map(len, self._pages.values())) < self._max_pages:
+            return
+        used = {place.page for place in self._places.values() if place.users}
+        self._places = OrderedDict((a, p) for a, p in self._places.items() if p.page in used)
+        for pages in self._pages.values():
+            pages[:] = [page for page in pages if page in used]
+
+    def _hook(self, layers: Iterable[str]) -> None:
+        for name in layers:
+            if name not in self._hooked:
+                self._model.get_submodule(name).register_forward_hook(self._adding(name))
+                self._hooked.add(name)
+
+    def _adding(self, layer: str) -> Callable[[nn.Module, tuple[Any, ...], torch.Tensor], None]:
+        def add(_module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+            for products in self._products:
+                if layer in products.page.down:
+                    _add(products, layer, inputs[0], output)
+
+        return add
+
+
+def _add(products: _Products, layer: str, x: torch.Tensor, output: torch.Tensor) -> None:
+    """Add the adapters' products to a layer's output, in place: ``[1, T, in]``, ``[1, T, out]``."""
+    down, up = products.page.down[layer], products.page.up[layer]
+    rows, sums = x.view(-1, x.shape[-1]), output.view(-1, output.shape[-1])
+    for bundle in products.bundles:
+        end = bundle.row + bundle.slots * bundle.count
+        if bundle.slots == 1:
+            inner = rows[bundle.row : end] @ down[bundle.slot]
+            sums[bundle.row : end].addmm_(inner, up[bundle.slot])
+            continue
+        slots = slice(bundle.slot, bundle.slot + bundle.slots)
+        shape = (bundle.slots, bundle.count, -1)
+        inner = torch.bmm(rows[bundle.row : end].view(shape), down[slots])
+        sums[bundle.row : end].view(shape).baddbmm_(inner, up[slots])
+    if products.gathering is not None:
+        _add_gathered(products.gathering, rows, sums, down, up)
+
+
+def _add_gathered(
+    gathered: _Gathered,
+    rows: torch.Tensor,
+    sums: torch.Tensor,
+    down: torch.Tensor,
+    up: torch.Tensor,
+) -> None:
+    plan = gathered.plan
+    slots = slice(plan.slot, plan.slot + plan.slots)
+    filled_up = rows.index_select(0, gathered.sources).view(plan.slots, plan.count, -1)
+    added = torch.bmm(torch.bmm(filled_up, down[slots]), up[slots]).view(-1, sums.shape[-1])
+    sums.index_add_(0, gathered.targets, added.index_select(0, gathered.places))

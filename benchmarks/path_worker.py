@@ -2,10 +2,10 @@
 
 import os
 
-from core.conversations.answers import Utterance
 from core.logging import configure_logging
 from core.settings import load_settings
-from workers.generation.protocol import Chunk, FinishReason, GenerationStream, Sampling
+from workers.generation.protocol import Chunk, FinishReason, GenerationStream
+from workers.generation.serving import Ask
 from workers.generation.tasks import run_generation_worker
 
 _WORDS = ("Seeds ", "and ", "fruit.")
@@ -16,11 +16,9 @@ class TrivialResponder:
 
     is_alive = True
 
-    def ask(
-        self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
-    ) -> GenerationStream:
+    def ask(self, ask: Ask) -> GenerationStream:
         """Three chunks, there at once."""
-        del request_id, utterances, sampling
+        del ask
         stream = GenerationStream(lambda: None)
         for count, word in enumerate(_WORDS, 1):
             stream.put(Chunk(word, count, FinishReason.STOP if count == len(_WORDS) else None))

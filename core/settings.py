@@ -140,6 +140,12 @@ class GenerationSettings(_Area):
     """Of the weights. `auto` chooses by device and model."""
     max_loaded_models: int = Field(default=2, gt=0)
     """Whole models that a worker keeps loaded at a time."""
+    models_max_bytes: int = Field(default=0, ge=0)
+    """Memory for the weights of whole models, in bytes; they are swapped by demand. 0 is no
+    bound but `max_loaded_models`."""
+    adapters_max_bytes: int = Field(default=2 * 2**30, gt=0)
+    """Memory of the host for the adapters of one base, in bytes; those used least recently are
+    read anew when they are asked for."""
     max_batch_size: int = Field(default=16, gt=0)
     """Answers made at the same time."""
     cache_max_tokens: int = Field(default=32_768, gt=0)
@@ -150,6 +156,8 @@ class GenerationSettings(_Area):
     """Processor threads of a step; 0 is one for each core."""
     max_new_tokens: int = Field(default=256, gt=0)
     """The length of an answer at most."""
+    answer_max_seconds: Seconds = 600.0
+    """How long a worker takes for an answer, waiting included; it then ends with what there is."""
     temperature: float = Field(default=0.4, ge=0)
     """0 always takes the likeliest token."""
     top_p: float = Field(default=0.9, gt=0, le=1)

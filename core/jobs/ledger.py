@@ -55,6 +55,7 @@ class Claim:
     guild_id: int | None
     channel_id: int | None
     requester_id: int
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ _CLAIM = (
         Job.guild_id,
         Job.channel_id,
         Job.requester_id,
+        Job.priority,
     )
 )
 _RENEW = (
@@ -221,6 +223,7 @@ def claim(
         row.guild_id,
         row.channel_id,
         row.requester_id,
+        row.priority,
     )
 
 

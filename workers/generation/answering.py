@@ -16,8 +16,14 @@ from core.monitoring.figures import GENERATED_TOKENS
 from core.settings import ChatSettings, GenerationSettings
 from core.transport.stream_writer import StreamWriter
 from core.transport.streams import StreamEntry
-from workers.generation.protocol import EngineLostError, GenerationStream, Sampling
-from workers.generation.serving import ModelPool
+from workers.generation.protocol import (
+    EngineLostError,
+    FinishReason,
+    GenerationStream,
+    Sampling,
+    Standing,
+)
+from workers.generation.serving import Ask, ModelPool
 from workers.leases import HeldJob
 from workers.runner import write_within_lease
 
@@ -30,6 +36,12 @@ class EmptyAnswerError(PerroquetError):
     """The model ended its turn without a word."""
 
     code = "empty-answer"
+
+
+class TooLateError(PerroquetError):
+    """The time that an answer may take was over before its first word."""
+
+    code = "too-late"
 
 
 class Answerer:
@@ -76,9 +88,7 @@ class Answerer:
         try:
             with self._pool.using(question.weights) as responder:
                 held.check()
-                stream = responder.ask(
-                    held.claim.job_id, question.utterances, self._sampling(held, question)
-                )
+                stream = responder.ask(self._ask(held, question))
                 held.on_stop(stream.cancel)
                 text, facts = self._relay(held, question, stream)
         except EngineLostError as exc:
@@ -129,6 +139,8 @@ class Answerer:
 
     def _write(self, held: HeldJob, question: Question, text: str, facts: dict[str, Any]) -> None:
         text = text.strip()
+        if not text and facts.get("finish") == FinishReason.DEADLINE:
+            raise TooLateError("The answer did not begin in time.")
         if not text:
             raise EmptyAnswerError("The model ended its turn without a word.")
         write_within_lease(
@@ -137,6 +149,18 @@ class Answerer:
             lambda session: write_answer(session, held.claim, text, bot_name=BOT_NAME, facts=facts),
         )
         log.info("answered", version=question.version_id, **facts)
+
+    def _ask(self, held: HeldJob, question: Question) -> Ask:
+        claim = held.claim
+        # Direct messages have no guild; each of their channels takes turns as one.
+        flow = claim.channel_id if claim.guild_id is None else claim.guild_id
+        return Ask(
+            claim.job_id,
+            question.utterances,
+            self._sampling(held, question),
+            question.weights,
+            Standing(flow, claim.priority, self._generation.answer_max_seconds),
+        )
 
     def _sampling(self, held: HeldJob, question: Question) -> Sampling:
         """The worker's defaults, overridden by the job's own, with a seed that the job keeps.

@@ -3,26 +3,36 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from core.conversations.answers import Utterance
+from core.conversations.answers import Weights
 from core.settings import ChatSettings, GenerationSettings
+from workers.generation.adapter_shelf import AdapterShelf
+from workers.generation.adapters import LoraAdapter, linear_shapes, read_adapter
 from workers.generation.chat_format import Turn
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import LoadedModel, load_model
-from workers.generation.protocol import GenerationRequest, GenerationStream, Sampling
+from workers.generation.protocol import GenerationRequest, GenerationStream
+from workers.generation.serving import Ask
+
+Fetch = Callable[[str, str | None], Path]
+"""A local folder of a version's files, by its store path and its manifest's SHA-256."""
 
 
 class LocalResponder:
-    """Answers with this process' own engine."""
+    """Answers with this process' own engine: for a model, and for all adapters over it."""
 
     def __init__(
         self,
         loaded: LoadedModel,
         generation: GenerationSettings,
         persona: str,
+        fetch: Fetch,
         on_device_lost: Callable[[Exception], None],
     ) -> None:
         self._loaded = loaded
         self._persona = persona
+        self._fetch = fetch
+        self._shapes = linear_shapes(loaded.model)
+        self._adapters = AdapterShelf(self._read, generation.adapters_max_bytes)
         # A conversation must fit into the cache too, not only into the model's window.
         self._context_window = min(loaded.context_window, generation.cache_max_tokens)
         self._engine = ContinuousBatchingEngine(
@@ -32,18 +42,18 @@ class LocalResponder:
             on_device_lost=on_device_lost,
         )
 
-    def ask(
-        self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
-    ) -> GenerationStream:
+    def ask(self, ask: Ask) -> GenerationStream:
         """Fit the conversation into the model's window and begin to answer it."""
+        adapter = self._adapters.get(ask.weights) if ask.weights.base_path else None
         prompt = self._loaded.chat_format.fit(
-            [Turn(u.role, u.name, u.text) for u in utterances],
+            [Turn(u.role, u.name, u.text) for u in ask.utterances],
             persona=self._persona,
             context_window=self._context_window,
-            max_new_tokens=sampling.max_new_tokens,
+            max_new_tokens=ask.sampling.max_new_tokens,
         )
+        sampling = ask.sampling.with_stops(prompt.stop)
         return self._engine.submit(
-            GenerationRequest(request_id, prompt.token_ids, sampling.with_stops(prompt.stop))
+            GenerationRequest(ask.request_id, prompt.token_ids, sampling, adapter, ask.standing)
         )
 
     def describe(self) -> dict[str, str | int]:
@@ -55,6 +65,7 @@ class LocalResponder:
             "running": stats.running,
             "waiting": stats.waiting,
             "cache_tokens": stats.cached_tokens,
+            "adapters": len(self._adapters),
         }
 
     @property
@@ -66,31 +77,34 @@ class LocalResponder:
         """End the engine's thread and free the weights."""
         self._engine.close()
 
+    def _read(self, weights: Weights) -> LoraAdapter:
+        folder = self._fetch(weights.store_path, weights.manifest_sha256)
+        return read_adapter(folder, weights.store_path, self._shapes, self._loaded.dtype)
+
 
 def load_responder(
     folder: Path,
-    base: Path | None,
     generation: GenerationSettings,
     chat: ChatSettings,
+    fetch: Fetch,
     on_device_lost: Callable[[Exception], None] = lambda _exc: None,
 ) -> LocalResponder:
     """Load a version by the settings.
 
     Args:
-        folder: a model, or an adapter where there is a base.
-        base: the model that the adapter belongs to.
+        folder: a whole model.
         generation: device, dtype and bounds.
         chat: the persona.
+        fetch: brings the adapters that are asked for.
         on_device_lost: called when the device is broken for this process.
 
     Raises:
         ModelUnreadableError: the folder holds no causal language model that can be read.
     """
     loaded = load_model(
-        base or folder,
-        adapter=folder if base else None,
+        folder,
         device=generation.device,
         dtype=generation.dtype,
         torch_threads=generation.torch_threads,
     )
-    return LocalResponder(loaded, generation, chat.persona, on_device_lost)
+    return LocalResponder(loaded, generation, chat.persona, fetch, on_device_lost)

@@ -1,30 +1,55 @@
 """Which models this process holds, loaded on demand and let go when others are asked for."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from core.conversations.answers import Utterance, Weights
-from workers.generation.protocol import GenerationStream, Sampling
+from workers.generation.keyed_locks import KeyedLocks
+from workers.generation.protocol import GenerationStream, Sampling, Standing
 
 log = structlog.get_logger(__name__)
 
+# A model that is wanted and finds no room waits so long for one that is idle by chance; then the
+# one that was used least recently takes no new questions until it is let go.
+_PATIENCE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One answer that is wanted, to the last of ``utterances``.
+
+    Attributes:
+        request_id: for logs.
+        utterances: the conversation, oldest first.
+        sampling: how words are chosen.
+        weights: who answers: the responder's model itself, or an adapter over it.
+        standing: where the request stands among others.
+    """
+
+    request_id: str
+    utterances: tuple[Utterance, ...]
+    sampling: Sampling
+    weights: Weights
+    standing: Standing
+
 
 class Responder(Protocol):
-    """A loaded model that answers conversations: prompt in, text out."""
+    """A model that answers conversations, itself or through adapters: prompt in, text out."""
 
-    def ask(
-        self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
-    ) -> GenerationStream:
-        """Begin an answer to the last utterance.
+    def ask(self, ask: Ask) -> GenerationStream:
+        """Begin an answer.
 
         Raises:
-            InvalidInputError: the sampling is out of range.
+            InvalidInputError: the sampling is out of range, or the question too long.
+            StoreError: the adapter is missing or damaged.
+            ModelUnreadableError: it is whole but cannot be served.
         """
         ...
 
@@ -45,44 +70,73 @@ class Responder(Protocol):
 @dataclass
 class _Slot:
     responder: Responder
+    bytes: int
     users: int = 0
+    # Takes no new questions: another model waits for its room.
+    is_leaving: bool = False
 
 
-@dataclass
-class _Loading:
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    wanted: int = 0
+def _no_size(_weights: Weights) -> int:
+    return 0
+
+
+def engine_of(weights: Weights) -> Weights:
+    """What must be loaded for a version: itself, or the base that it is an adapter of."""
+    if weights.base_path is None:
+        return weights
+    return Weights(weights.base_path, None, weights.base_manifest_sha256)
 
 
 class ModelPool:
     """Keeps up to ``max_loaded`` models loaded, the least recently used one leaves first.
 
-    A model is loaded once however many threads ask for it, and is never unloaded while it answers:
-    where all are busy, the pool holds more than its bound until one is done. One that broke down is
-    loaded anew for whoever asks next.
+    Versions that are adapters share their base's place. A model is loaded once however many threads
+    ask for it, and is never unloaded while it answers. Where all are busy, the pool holds more
+    models than its bound until one is done; the bytes of their weights never exceed ``max_bytes``,
+    unless a model that is larger is alone: who asks for one that does not fit waits, and in the end
+    the one that was used least recently takes no new questions until it has left. One that broke
+    down is loaded anew for whoever asks next.
     """
 
-    def __init__(self, load: Callable[[Weights], Responder], max_loaded: int) -> None:
+    def __init__(
+        self,
+        load: Callable[[Weights], Responder],
+        max_loaded: int,
+        max_bytes: int = 0,
+        size_of: Callable[[Weights], int] = _no_size,
+    ) -> None:
+        """Args:
+        load: makes a responder of a version.
+        max_loaded: models.
+        max_bytes: of all weights together; 0 is no bound.
+        size_of: the bytes that a version's weights take once loaded.
+        """
         self._load = load
         self._max_loaded = max_loaded
+        self._max_bytes = max_bytes
+        self._size_of = size_of
         self._slots: OrderedDict[Weights, _Slot] = OrderedDict()
-        self._lock = threading.Lock()
-        self._loading: dict[Weights, _Loading] = {}
+        self._loading_bytes = 0
+        self._lock = threading.Condition()
+        # Who waits for room has it before whoever asks for room later.
+        self._turn = threading.Lock()
+        self._entering = KeyedLocks()
 
     @contextmanager
     def using(self, weights: Weights) -> Iterator[Responder]:
-        """The loaded model of a version, kept for as long as the context lasts.
+        """Who answers for a version, kept loaded for as long as the context lasts.
 
         Raises:
             StoreError: the version is missing or damaged.
             ModelUnreadableError: it is whole but cannot be loaded.
         """
-        slot = self._enter(weights)
+        slot = self._enter(engine_of(weights))
         try:
             yield slot.responder
         finally:
             with self._lock:
                 slot.users -= 1
+                self._lock.notify_all()
             self._evict()
 
     def describe(self) -> dict[str, dict[str, str | int]]:
@@ -99,32 +153,60 @@ class ModelPool:
             slot.responder.close()
 
     def _enter(self, weights: Weights) -> _Slot:
-        with self._being_loaded(weights):
+        with self._entering.held(weights):
             with self._lock:
                 slot = self._find(weights)
-                if slot is not None:
+                if slot is not None and not slot.is_leaving:
                     return self._take(weights, slot)
+            return self._bring(weights)
+
+    def _bring(self, weights: Weights) -> _Slot:
+        size = self._size_of(weights) if self._max_bytes else 0
+        with self._turn:
+            self._make_room(size)
+        try:
+            started = time.monotonic()
             log.info("model_loading", version=weights.store_path)
-            slot = _Slot(self._load(weights))
-            log.info("model_loaded", version=weights.store_path, **slot.responder.describe())
+            slot = _Slot(self._load(weights), size)
+            seconds = round(time.monotonic() - started, 2)
+            facts = slot.responder.describe()
+            log.info("model_loaded", version=weights.store_path, seconds=seconds, **facts)
             with self._lock:
                 self._slots[weights] = slot
                 return self._take(weights, slot)
-
-    @contextmanager
-    def _being_loaded(self, weights: Weights) -> Iterator[None]:
-        """Keep others from loading the same; the lock goes with the last who wants it."""
-        with self._lock:
-            loading = self._loading.setdefault(weights, _Loading())
-            loading.wanted += 1
-        try:
-            with loading.lock:
-                yield
         finally:
             with self._lock:
-                loading.wanted -= 1
-                if not loading.wanted:
-                    del self._loading[weights]
+                self._loading_bytes -= size
+                self._lock.notify_all()
+
+    def _make_room(self, size: int) -> None:
+        """Wait until the weights fit, and reserve their bytes."""
+        patience_ends = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            with self._lock:
+                leaving = self._idle_beyond(self._max_bytes - size)
+                held = self._loading_bytes + sum(slot.bytes for slot in self._slots.values())
+                if not leaving and (not size or not held or held + size <= self._max_bytes):
+                    self._loading_bytes += size
+                    return
+                if not leaving:
+                    if time.monotonic() > patience_ends and self._slots:
+                        next(iter(self._slots.values())).is_leaving = True
+                    self._lock.wait(_PATIENCE_SECONDS)
+            self._unload(leaving)
+
+    def _idle_beyond(self, max_bytes: int) -> list[tuple[Weights, _Slot]]:
+        """Take idle models out, the least recently used first, until the rest has so few bytes."""
+        if not self._max_bytes:
+            return []
+        surplus = self._loading_bytes - max_bytes
+        surplus += sum(slot.bytes for slot in self._slots.values())
+        leaving = []
+        for weights, slot in list(self._slots.items()):
+            if slot.users == 0 and (surplus > 0 or slot.is_leaving):
+                surplus -= slot.bytes
+                leaving.append((weights, self._slots.pop(weights)))
+        return leaving
 
     def _find(self, weights: Weights) -> _Slot | None:
         slot = self._slots.get(weights)
@@ -144,7 +226,10 @@ class ModelPool:
         with self._lock:
             idle = [w for w, slot in self._slots.items() if slot.users == 0]
             surplus = idle[: max(0, len(self._slots) - self._max_loaded)]
-            slots = [(w, self._slots.pop(w)) for w in surplus]
-        for weights, slot in slots:
+            leaving = [(w, self._slots.pop(w)) for w in surplus]
+        self._unload(leaving)
+
+    def _unload(self, leaving: list[tuple[Weights, _Slot]]) -> None:
+        for weights, slot in leaving:
             log.info("model_unloaded", version=weights.store_path)
             slot.responder.close()

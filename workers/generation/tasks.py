@@ -23,6 +23,7 @@ from workers.celery_worker import consume
 from workers.generation.answering import Answerer
 from workers.generation.hardware import describe_device
 from workers.generation.loading import choose_device
+from workers.generation.model_size import weight_bytes
 from workers.generation.responder import load_responder
 from workers.generation.serving import ModelPool, Responder
 from workers.generation.speed import SpeedMeter
@@ -43,7 +44,13 @@ def run_generation_worker(
     """
     # Bars are for terminals; a log says once that a model is loaded.
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
-    pool = ModelPool(load or _store_loader(settings), settings.generation.max_loaded_models)
+    store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
+    pool = ModelPool(
+        load or _store_loader(settings, store),
+        settings.generation.max_loaded_models,
+        settings.generation.models_max_bytes,
+        _measure(settings, store),
+    )
     process = build_process(settings, JobKind.GENERATE, lambda _engine: _renew_figures(pool))
     answerer = Answerer(process.desk, pool, process.streams, settings.generation, settings.chat)
     runner = JobRunner(
@@ -110,17 +117,20 @@ def _warm_up(process: WorkerProcess, pool: ModelPool) -> None:
         log.warning("warm_up_failed", model=model, error=str(exc))
 
 
-def _store_loader(settings: Settings) -> Callable[[Weights], Responder]:
-    store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
-
+def _store_loader(settings: Settings, store: ModelStore) -> Callable[[Weights], Responder]:
     def load(weights: Weights) -> Responder:
         folder = store.fetch(weights.store_path, weights.manifest_sha256)
-        base = None
-        if weights.base_path:
-            base = store.fetch(weights.base_path, weights.base_manifest_sha256)
-        return load_responder(folder, base, settings.generation, settings.chat, _end_process)
+        return load_responder(folder, settings.generation, settings.chat, store.fetch, _end_process)
 
     return load
+
+
+def _measure(settings: Settings, store: ModelStore) -> Callable[[Weights], int]:
+    def measure(weights: Weights) -> int:
+        folder = store.fetch(weights.store_path, weights.manifest_sha256)
+        return weight_bytes(folder, settings.generation.device, settings.generation.dtype)
+
+    return measure
 
 
 def _end_process(exc: Exception) -> None:

@@ -8,6 +8,7 @@ error-forgotten = The message was deleted before I could answer it.
 error-model-unreadable = The model that answers here cannot be loaded. The operator should run `perroquet models verify`.
 error-store = The model that answers here is damaged or missing. The operator should run `perroquet models verify`.
 error-empty-answer = I have nothing to say to that. Try putting it another way.
+error-too-late = That took me too long, so I gave up before my first word. Please try again in a moment.
 error-job-crashed = I tried several times and my worker was lost each time, so I gave up on this message.
 error-cancelled = That was cancelled.
 error-service-unavailable = A part of me is down. Please try again in a moment.

@@ -8,6 +8,7 @@ error-forgotten = Le message a été supprimé avant que je puisse y répondre.
 error-model-unreadable = Le modèle qui répond ici ne se charge pas. L’hébergeur devrait lancer `perroquet models verify`.
 error-store = Le modèle qui répond ici est abîmé ou manquant. L’hébergeur devrait lancer `perroquet models verify`.
 error-empty-answer = Je n’ai rien à dire à cela. Essaie de le dire autrement.
+error-too-late = Cela m’a pris trop de temps et j’ai renoncé avant le premier mot. Réessaie dans un instant.
 error-job-crashed = J’ai essayé plusieurs fois et j’ai perdu mon ouvrier à chaque fois ; j’abandonne ce message.
 error-cancelled = C’est annulé.
 error-service-unavailable = Une partie de moi est en panne. Réessaie dans un instant.

@@ -13,15 +13,16 @@ from core.errors import CancelledJobError, InvalidInputError, LeaseLostError
 from core.ids import new_id
 from core.settings import ChatSettings, GenerationSettings
 from tests.workers.ledger_helpers import claim_job, read_job
-from workers.generation.answering import Answerer, EmptyAnswerError
+from workers.generation.answering import Answerer, EmptyAnswerError, TooLateError
 from workers.generation.protocol import (
     Chunk,
     EngineLostError,
     FinishReason,
     GenerationFailedError,
     GenerationStream,
+    Standing,
 )
-from workers.generation.serving import ModelPool
+from workers.generation.serving import Ask, ModelPool
 from workers.leases import HeldJob, StopReason
 
 
@@ -30,11 +31,11 @@ class Script:
 
     def __init__(self, *chunks: Chunk) -> None:
         self._chunks = chunks
-        self.asked: list[tuple] = []
+        self.asked: list[Ask] = []
         self.cancelled = 0
 
-    def ask(self, request_id, utterances, sampling):
-        self.asked.append((request_id, utterances, sampling))
+    def ask(self, ask):
+        self.asked.append(ask)
         stream = GenerationStream(self._cancel)
         for chunk in self._chunks:
             stream.put(chunk)
@@ -141,7 +142,7 @@ def test_the_whole_conversation_is_given_to_the_model(engine, desk, version_id):
     subject, _ = answerer(desk, script)
     answer(subject, engine, ask(engine, "one"))
     answer(subject, engine, ask(engine, "two"))
-    _, utterances, _ = script.asked[-1]
+    utterances = script.asked[-1].utterances
     assert [(u.role, u.name, u.text) for u in utterances] == [
         ("user", "Alice", "one"),
         ("assistant", "Perroquet", "Hi"),
@@ -154,7 +155,7 @@ def test_a_job_may_override_the_workers_sampling_and_keeps_its_seed(engine, desk
     subject, _ = answerer(desk, script, temperature=0.4, top_k=9)
     held = ask(engine, temperature=0.0, stop=["x"])
     answer(subject, engine, held)
-    _, _, sampling = script.asked[-1]
+    sampling = script.asked[-1].sampling
     assert (sampling.temperature, sampling.top_k, sampling.stop) == (0.0, 9, ("x",))
     assert sampling.seed == subject._sampling(held, SimpleNamespace(sampling={})).seed
 
@@ -212,3 +213,16 @@ def test_the_end_is_announced_to_the_bot_process(engine, desk, version_id):
     subject.announce_end(held.claim)
     ((name, entry),) = written
     assert (name, entry.job_id, entry.is_end) == ("bot-0", held.claim.job_id, True)
+
+
+def test_a_request_stands_in_its_guilds_queue(engine, desk, version_id):
+    script = Script(Chunk("Hi", 1, FinishReason.STOP))
+    subject, _ = answerer(desk, script, answer_max_seconds=7)
+    answer(subject, engine, ask(engine))
+    assert script.asked[-1].standing == Standing(flow=5, priority=0, max_seconds=7)
+
+
+def test_an_answer_that_did_not_begin_in_time_says_so(engine, desk, version_id):
+    subject, _ = answerer(desk, Script(Chunk("", 0, FinishReason.DEADLINE)))
+    with pytest.raises(TooLateError):
+        answer(subject, engine, ask(engine))

@@ -2,13 +2,22 @@ import threading
 import time
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from core.conversations.answers import Utterance, Weights
 from core.settings import ChatSettings, GenerationSettings
-from workers.generation.errors import ModelUnreadableError
-from workers.generation.protocol import FinishReason, Sampling
+from tests.workers.generation.adapter_folders import save_adapter
+from workers.generation.errors import AdapterRefusedError, ModelUnreadableError
+from workers.generation.model_size import weight_bytes
+from workers.generation.protocol import FinishReason, Sampling, Standing
 from workers.generation.responder import load_responder
-from workers.generation.serving import ModelPool
+from workers.generation.serving import Ask, ModelPool
+
+GREEDY = Sampling(max_new_tokens=5, temperature=0.0)
+
+
+def no_fetch(path, sha256):
+    raise AssertionError(path)
 
 
 class CountingResponder:
@@ -19,7 +28,7 @@ class CountingResponder:
         self.is_closed = False
         self.is_alive = True
 
-    def ask(self, request_id, utterances, sampling):
+    def ask(self, ask):
         raise NotImplementedError
 
     def describe(self):
@@ -113,17 +122,141 @@ def test_closing_lets_go_of_everything():
     assert pool.describe() == {}
 
 
+def test_adapters_share_the_place_of_their_base():
+    loader = Loader()
+    pool = ModelPool(loader, 1)
+    versions = [Weights(f"adapter-{i}", "base", "a" * 64, "b" * 64) for i in range(3)]
+    seen = []
+    for weights in (*versions, Weights("base", None, "b" * 64)):
+        with pool.using(weights) as responder:
+            seen.append(responder)
+    assert loader.loaded == ["base"]
+    assert len(set(map(id, seen))) == 1
+
+
+SIZES = {"a": 40, "b": 40, "c": 40, "huge": 200}
+
+
+def bounded(max_bytes=100) -> ModelPool:
+    return ModelPool(Loader(), 9, max_bytes, lambda weights: SIZES[weights.store_path])
+
+
+def test_weights_are_swapped_by_demand_within_their_bytes():
+    pool = bounded()
+    for name, held in (("a", "a"), ("b", "ab"), ("a", "ab"), ("c", "ac"), ("b", "cb")):
+        with pool.using(Weights(name)):
+            assert set(pool.describe()) == set(held)
+    with pool.using(Weights("huge")):
+        assert set(pool.describe()) == {"huge"}
+
+
+def test_who_finds_no_room_waits_until_a_model_is_idle(monkeypatch):
+    pool = bounded()
+    entered = threading.Event()
+
+    def use_c():
+        with pool.using(Weights("c")):
+            entered.set()
+
+    with pool.using(Weights("a")):
+        with pool.using(Weights("b")):
+            thread = threading.Thread(target=use_c)
+            thread.start()
+            assert not entered.wait(0.1)
+        assert entered.wait(5)
+        assert "a" in pool.describe()
+    thread.join()
+
+
+def test_a_model_that_is_never_idle_makes_room_in_the_end(monkeypatch):
+    monkeypatch.setattr("workers.generation.serving._PATIENCE_SECONDS", 0.1)
+    pool = bounded(40)
+    ending = threading.Event()
+    served = {"a": 0, "b": 0}
+
+    def keep_asking(name):
+        while not ending.is_set():
+            with pool.using(Weights(name)) as responder:
+                assert responder.name == name
+                assert set(pool.describe()) == {name}
+                served[name] += 1
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=keep_asking, args=(n,)) for n in ("a", "a", "a", "b")]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while min(served.values()) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    ending.set()
+    for thread in threads:
+        thread.join()
+    assert min(served.values()) >= 3
+
+
+def test_what_was_reserved_for_a_model_that_cannot_be_loaded_is_free_again():
+    pool = ModelPool(Loader(), 9, 100, lambda _weights: 100)
+    with pytest.raises(ModelUnreadableError), pool.using(Weights("damaged")):
+        pass
+    with pool.using(Weights("a")):
+        pass
+
+
+def test_the_size_of_a_model_is_known_before_it_is_loaded(tiny_gpt2_folder, tmp_path):
+    model = AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder)
+    expected = sum(weight.numel() for weight in model.parameters())
+    assert weight_bytes(tiny_gpt2_folder, "cpu", "auto") == 4 * expected
+    assert weight_bytes(tiny_gpt2_folder, "cpu", "bfloat16") == 2 * expected
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ModelUnreadableError):
+        weight_bytes(tmp_path, "cpu", "auto")
+
+
 @pytest.mark.parametrize("folder", ["tiny_gpt2_folder", "tiny_llama_folder"])
 def test_a_model_folder_answers_a_conversation_longer_than_its_window(folder, request):
     responder = load_responder(
-        request.getfixturevalue(folder), None, GenerationSettings(device="cpu"), ChatSettings()
+        request.getfixturevalue(folder), GenerationSettings(device="cpu"), ChatSettings(), no_fetch
     )
     said = tuple(Utterance("user", "Alice", f"hello {i} " * 20) for i in range(30))
-    stream = responder.ask("r", said, Sampling(max_new_tokens=5, temperature=0.0))
+    stream = responder.ask(Ask("r", said, GREEDY, Weights("models/tiny/1"), Standing()))
     assert list(stream)[-1].finish in {FinishReason.LENGTH, FinishReason.STOP}
-    idle = {"running": 0, "waiting": 0, "cache_tokens": 0}
+    idle = {"running": 0, "waiting": 0, "cache_tokens": 0, "adapters": 0}
     deadline = time.monotonic() + 10
     while responder.describe() != {"device": "cpu", "dtype": "torch.float32", **idle}:
         assert time.monotonic() < deadline, responder.describe()
         time.sleep(0.01)
+    responder.close()
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_versions_over_a_base_answer_beside_it_and_a_bad_one_fails_alone(
+    tiny_gpt2_folder, tmp_path
+):
+    folders = {str(i): save_adapter(tiny_gpt2_folder, tmp_path / str(i), seed=i) for i in (1, 2)}
+    folders["bad"] = save_adapter(tiny_gpt2_folder, tmp_path / "bad")
+    (folders["bad"] / "adapter_model.safetensors").write_bytes(b"damaged")
+    fetched = []
+
+    def fetch(path, sha256):
+        fetched.append((path, sha256))
+        return folders[path]
+
+    generation = GenerationSettings(device="cpu", adapters_max_bytes=1)
+    responder = load_responder(tiny_gpt2_folder, generation, ChatSettings(), fetch)
+    said = (Utterance("user", "Alice", "hello"),)
+
+    def answer(weights):
+        stream = responder.ask(Ask("r", said, GREEDY, weights, Standing()))
+        return "".join(chunk.text for chunk in stream)
+
+    base = Weights("base")
+    one, two, bad = (Weights(name, "base", name * 3) for name in ("1", "2", "bad"))
+    texts = [answer(weights) for weights in (base, one, two)]
+    assert len(set(texts)) == 3
+    with pytest.raises(AdapterRefusedError, match="bad is refused"):
+        answer(bad)
+    assert [answer(weights) for weights in (base, one, two)] == texts
+    # There was room for one at a time.
+    assert fetched == [("1", "111"), ("2", "222"), ("bad", "badbadbad"), ("1", "111"), ("2", "222")]
+    assert responder.describe()["adapters"] == 1
     responder.close()

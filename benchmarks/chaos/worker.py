@@ -5,10 +5,10 @@ import re
 import threading
 import time
 
-from core.conversations.answers import Utterance
 from core.logging import configure_logging
 from core.settings import load_settings
-from workers.generation.protocol import Chunk, FinishReason, GenerationStream, Sampling
+from workers.generation.protocol import Chunk, FinishReason, GenerationStream
+from workers.generation.serving import Ask
 from workers.generation.tasks import run_generation_worker
 
 _WORD_SECONDS = 0.25
@@ -25,14 +25,11 @@ class SlowResponder:
 
     is_alive = True
 
-    def ask(
-        self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
-    ) -> GenerationStream:
+    def ask(self, ask: Ask) -> GenerationStream:
         """The answer to the last utterance, over two seconds."""
-        del request_id, sampling
         cancelled = threading.Event()
         stream = GenerationStream(cancelled.set)
-        words = re.findall(r"\S+\s*", answer_to(utterances[-1].text))
+        words = re.findall(r"\S+\s*", answer_to(ask.utterances[-1].text))
         threading.Thread(target=_say, args=(stream, words, cancelled), daemon=True).start()
         return stream
 

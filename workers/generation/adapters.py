@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -59,7 +59,8 @@ def linear_shapes(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
 
     The head is not among them: only the last row of each answer goes through it.
     """
-    head = model.get_output_embeddings()
+    # transformers publishes no types for it.
+    head = cast(Any, model).get_output_embeddings()
     shapes = {}
     for name, layer in model.named_modules():
         if layer is head:

@@ -41,7 +41,7 @@ class WaitingRoom:
     to be first stays first until it is taken or removed, so the large are never passed over.
     """
 
-    def __init__(self, quantum_tokens: int = 512) -> None:
+    def __init__(self, quantum_tokens: int = 64) -> None:
         self._quantum_tokens = quantum_tokens
         self._flows: OrderedDict[Hashable, _Flow] = OrderedDict()
         self._chosen: Sequence | None = None

@@ -219,7 +219,7 @@ def test_a_request_stands_in_its_guilds_queue(engine, desk, version_id):
     script = Script(Chunk("Hi", 1, FinishReason.STOP))
     subject, _ = answerer(desk, script, answer_max_seconds=7)
     answer(subject, engine, ask(engine))
-    assert script.asked[-1].standing == Standing(flow=5, priority=0, max_seconds=7)
+    assert script.asked[-1].standing == Standing(flow=7, priority=0, max_seconds=7)
 
 
 def test_an_answer_that_did_not_begin_in_time_says_so(engine, desk, version_id):

@@ -229,7 +229,7 @@ def test_no_room_for_a_copy_means_computing_it_all(loaded, reference, engine, mo
     prompt = max(prompts(loaded, 8), key=len)
     text_of(ask(engine, prompt))
 
-    def out_of_memory(cache, token_ids):
+    def out_of_memory(cache, token_ids, owner):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(engine._prefixes, "fill", out_of_memory)
@@ -260,9 +260,10 @@ def test_answers_that_outgrow_the_cache_are_computed_anew_and_say_the_same(loade
         loaded, max_batch_size=4, cache_max_tokens=256, step_max_tokens=64
     )
     asked = [p[:40] for p in prompts(loaded, 9, seed=21)]
-    streams = [ask(engine, prompt, max_new_tokens=90) for prompt in asked]
+    long = 150
+    streams = [ask(engine, prompt, max_new_tokens=long) for prompt in asked]
     for prompt, stream in zip(asked, streams, strict=True):
-        assert text_of(stream) == reference_text(loaded, reference, prompt, 90)
+        assert text_of(stream) == reference_text(loaded, reference, prompt, long)
     stats = engine.stats()
     assert stats.preemptions > 0
     assert (stats.running, stats.waiting, stats.cached_tokens) == (0, 0, 0)

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 import torch
@@ -15,6 +15,7 @@ import torch
 from core.errors import InvalidInputError, PerroquetError
 from workers.generation.adapter_bank import AdapterBank
 from workers.generation.adapters import LoraAdapter
+from workers.generation.answer import Answer, translate
 from workers.generation.attention import KeyValueCache
 from workers.generation.device import DeviceRunner, Span
 from workers.generation.loading import LoadedModel
@@ -42,33 +43,6 @@ _BLOCK_TOKENS = 64
 
 def _ignore(_exc: Exception) -> None:
     """Nobody is there to start the process anew."""
-
-
-@dataclass
-class _Answer:
-    """A request with everything that belongs to it while it lives."""
-
-    request: GenerationRequest
-    stream: GenerationStream
-    token_ids: list[int]
-    text: TextStream
-    sampling: SamplingState
-    cache: KeyValueCache
-    max_new_tokens: int
-    generated: int = 0
-    # Whether its adapter has a slot on the device for it.
-    is_seated: bool = False
-
-    @property
-    def adapter(self) -> LoraAdapter | None:
-        adapter = self.request.adapter
-        assert adapter is None or isinstance(adapter, LoraAdapter)  # noqa: S101 - checked
-        return adapter
-
-    @property
-    def owner(self) -> str | None:
-        """Whose keys and values are of use to it."""
-        return self.adapter.name if self.adapter else None
 
 
 class ContinuousBatchingEngine:
@@ -107,7 +81,7 @@ class ContinuousBatchingEngine:
         self._scheduler = Scheduler(
             max_batch_size, cache_max_tokens, step_max_tokens, _BLOCK_TOKENS
         )
-        self._answers: dict[int, _Answer] = {}
+        self._answers: dict[int, Answer] = {}
         self._numbers = itertools.count()
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         # Held while a request is queued, so that none is queued after the last look.
@@ -136,7 +110,7 @@ class ContinuousBatchingEngine:
         sampling = request.sampling
         if sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(32))
-        answer = _Answer(
+        answer = Answer(
             request,
             stream,
             list(request.prompt_ids),
@@ -221,7 +195,7 @@ class ContinuousBatchingEngine:
             return EngineLostError("The engine broke down.")
         return GenerationFailedError("The engine is closed.")
 
-    def _join(self, answer: _Answer, sequence: Sequence) -> None:
+    def _join(self, answer: Answer, sequence: Sequence) -> None:
         self._answers[sequence.sequence_id] = answer
         self._scheduler.add(sequence)
 
@@ -272,18 +246,18 @@ class ContinuousBatchingEngine:
             self._reused_tokens += reused
         self._prefixes.shrink(self._scheduler.capacity_tokens - self._scheduler.reserved_tokens)
 
-    def _seat(self, number: int, answer: _Answer) -> bool:
+    def _seat(self, number: int, answer: Answer) -> bool:
         """Bring its adapter to the device; where that fails, only this answer does."""
         if answer.adapter is not None:
             try:
                 self._bank.enter(answer.adapter)
             except RuntimeError as exc:
-                self._fail(number, _translate(exc))
+                self._fail(number, translate(exc))
                 return False
             answer.is_seated = True
         return True
 
-    def _unseat(self, answer: _Answer) -> None:
+    def _unseat(self, answer: Answer) -> None:
         if answer.is_seated and answer.adapter is not None:
             self._bank.leave(answer.adapter)
             answer.is_seated = False
@@ -317,7 +291,7 @@ class ContinuousBatchingEngine:
             if is_out_of_memory(exc) and self._make_do_with_less():
                 return
             if len(work) == 1:
-                self._fail(work[0].sequence_id, _translate(exc))
+                self._fail(work[0].sequence_id, translate(exc))
                 return
             for piece in work:
                 self._step([piece])
@@ -363,7 +337,7 @@ class ContinuousBatchingEngine:
         try:
             self._accept(number, token)
         except Exception as exc:  # noqa: BLE001 - turning ids into text must harm nobody else
-            self._fail(number, _translate(exc))
+            self._fail(number, translate(exc))
 
     def _span(self, piece: Work) -> Span:
         answer = self._answers[piece.sequence_id]
@@ -410,12 +384,3 @@ class ContinuousBatchingEngine:
 
 def _sampling(work: list[Work]) -> list[Work]:
     return [piece for piece in work if piece.is_sampling]
-
-
-def _translate(exc: Exception) -> PerroquetError:
-    if is_out_of_memory(exc):
-        error = GenerationFailedError("The device is out of memory.")
-    else:
-        error = GenerationFailedError(f"{type(exc).__name__} in the model.")
-    error.__cause__ = exc
-    return error

@@ -1,0 +1,53 @@
+"""What the engine holds of a request while it lives, and what it says where one cannot go on."""
+
+from dataclasses import dataclass
+
+from core.errors import PerroquetError
+from workers.generation.adapters import LoraAdapter
+from workers.generation.attention import KeyValueCache
+from workers.generation.memory import is_out_of_memory
+from workers.generation.protocol import (
+    GenerationFailedError,
+    GenerationRequest,
+    GenerationStream,
+)
+from workers.generation.sampling import SamplingState
+from workers.generation.text_stream import TextStream
+
+
+@dataclass
+class Answer:
+    """A request with everything that belongs to it while it lives."""
+
+    request: GenerationRequest
+    stream: GenerationStream
+    token_ids: list[int]
+    text: TextStream
+    sampling: SamplingState
+    cache: KeyValueCache
+    max_new_tokens: int
+    generated: int = 0
+    # Whether its adapter has a slot on the device for it.
+    is_seated: bool = False
+
+    @property
+    def adapter(self) -> LoraAdapter | None:
+        """Whose products are added to its rows; None for the base alone."""
+        adapter = self.request.adapter
+        assert adapter is None or isinstance(adapter, LoraAdapter)  # noqa: S101 - checked
+        return adapter
+
+    @property
+    def owner(self) -> str | None:
+        """Whose keys and values are of use to it."""
+        return self.adapter.name if self.adapter else None
+
+
+def translate(exc: Exception) -> PerroquetError:
+    """An error of torch or the model as the request's own."""
+    if is_out_of_memory(exc):
+        error = GenerationFailedError("The device is out of memory.")
+    else:
+        error = GenerationFailedError(f"{type(exc).__name__} in the model.")
+    error.__cause__ = exc
+    return error

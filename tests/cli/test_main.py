@@ -47,6 +47,12 @@ def test_migrate_makes_the_database(tmp_path):
     assert (tmp_path / "data" / "perroquet.db").exists()
 
 
+def test_an_option_that_a_benchmark_has_not_is_named(tmp_path):
+    result = perroquet(tmp_path, "bench", "jobs", "--files", "3")
+    assert result.returncode == 2
+    assert "“jobs” has no option --files." in result.stderr
+
+
 def test_an_unknown_benchmark_is_named(tmp_path):
     result = perroquet(tmp_path, "bench", "nonsense")
     assert (result.returncode, "nonsense" in result.stderr) == (2, True)

@@ -2,14 +2,15 @@ import pytest
 
 from bot.catalogue import Catalogue
 from bot.finetune.actions import CUSTOM_ID, Action, custom_id
-from bot.finetune.cog import split_prompts
 from bot.finetune.downloading import DISCORD_ORIGINS, allowed_origins
 from bot.finetune.failures import say_failure
 from bot.finetune.intake import ModelNameError, slug
+from bot.finetune.wishes import split_prompts
 from bot.finetune.wording import about, duration, shares
 from core.ids import new_id
 from workers.finetuning.corpus.errors import REASONS
 from workers.finetuning.corpus.report import Warning_
+from workers.finetuning.corpus.signatures import BINARY_KINDS
 
 FILLED = {"found": "x", "limit": 3, "encoding": "UTF-8", "field": "text", "detail": "d"}
 
@@ -39,6 +40,15 @@ def test_what_an_upload_says_neither_marks_up_nor_floods():
     assert len(sentence) < 700
     assert "`x`" not in sentence
     assert "\n" not in sentence
+
+
+def test_what_a_binary_file_is_reads_in_both_languages():
+    catalogue = Catalogue.load()
+    for kind, english in BINARY_KINDS.items():
+        data = {"reason": "binary", "file": "a.txt", "line": 0, "found": english, "kind": kind}
+        assert catalogue.has(f"corpus-kind-{kind}")
+        french = say_failure(catalogue, "fr", "corpus", data)
+        assert catalogue.say("fr", f"corpus-kind-{kind}") in french
 
 
 def test_codes_without_a_sentence_of_their_own_share_the_general_ones():

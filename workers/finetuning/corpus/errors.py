@@ -35,6 +35,13 @@ REASONS = {
     "value": "the field “{field}” does not hold what its format says",
     "record": "the record is neither a text nor an object with fields",
     "no-records": "there is no list of records in it",
+    "one-speaker": (
+        "only one person speaks in it; an answer can be learnt only where somebody asks"
+    ),
+    "all-alike": (
+        "everything in it says the same; at least {limit} different examples are needed to learn "
+        "from"
+    ),
     "too-small": (
         "only {found} examples are left after cleaning; at least {limit} are needed to learn from"
     ),

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from workers.finetuning.corpus.errors import CorpusError
 from workers.finetuning.corpus.limits import CorpusLimits
-from workers.finetuning.corpus.signatures import GZIP, ZIP, sniff_binary
+from workers.finetuning.corpus.signatures import BINARY_KINDS, GZIP, ZIP, sniff_binary
 
 _PACKED_WELL = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -133,9 +133,9 @@ def _refuse_binary(source: Source, *, packed: bool = False) -> None:
         raise CorpusError("empty", file=source.name)
     if packed and head.startswith((*ZIP, GZIP)):
         raise CorpusError("archive-nested", file=source.name)
-    found = sniff_binary(head)
-    if found:
-        raise CorpusError("binary", file=source.name, found=found)
+    kind = sniff_binary(head)
+    if kind:
+        raise CorpusError("binary", file=source.name, found=BINARY_KINDS[kind], kind=kind)
 
 
 def _open_gzip(file: CorpusFile, limits: CorpusLimits) -> Source:
@@ -217,6 +217,7 @@ def _label(member_name: str) -> str:
 
 def _is_clutter(member: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(member.filename.replace("\\", "/")).parts
-    if member.is_dir() or not parts:
+    # zipfile itself stumbles over a member without a name.
+    if not parts or member.is_dir():
         return True
     return "__MACOSX" in parts or parts[-1] in (".DS_Store", "Thumbs.db")

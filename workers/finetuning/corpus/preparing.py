@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections import Counter
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +23,10 @@ from workers.finetuning.corpus.splitting import Split, SplitShares, deal
 
 # A text of this many characters is enough to learn from, however few passages it has.
 _ENOUGH_CHARACTERS = 2000
+# A text of that length which has fewer different words than these repeats itself.
+_FEW_WORDS = 50
 _MAX_SPEAKERS = 1000
+_WORD = re.compile(r"\w+")
 _PROGRESS_EVERY = 500
 
 
@@ -105,8 +108,9 @@ class _Preparation:
         self._masker = Masker(options.phone_regions)
         self._duplicates = DuplicateFilter(options.near_threshold)
         self._languages = LanguageTally()
-        self._roles: Counter[str] = Counter()
         self._speakers: set[str] = set()
+        self._words: set[str] = set()
+        self._monologues = 0
         self._read = 0
 
     def stage(self, files: Sequence[CorpusFile], write: Callable[[str], object]) -> int:
@@ -121,9 +125,16 @@ class _Preparation:
     def check_enough(self, file: str) -> None:
         """Refuse what no model could learn from."""
         report, least = self.report, self.options.limits.min_examples
-        plain_enough = report.characters >= _ENOUGH_CHARACTERS and not report.conversations
-        if report.examples < least and not plain_enough:
-            raise CorpusError("too-small", file=file, found=report.examples, limit=least)
+        is_long_text = report.characters >= _ENOUGH_CHARACTERS and not report.conversations
+        is_varied = len(self._words) >= _FEW_WORDS
+        if report.examples >= least or (is_long_text and is_varied):
+            return
+        if self._monologues > report.documents:
+            raise CorpusError("one-speaker", file=file)
+        dropped = self._duplicates.exact + self._duplicates.near
+        is_alike = report.documents == 1 and (dropped >= least or is_long_text)
+        reason = "all-alike" if is_alike else "too-small"
+        raise CorpusError(reason, file=file, found=report.examples, limit=least)
 
     def finish(self, folder: Path, names: list[str]) -> CorpusReport:
         """The whole report."""
@@ -135,7 +146,9 @@ class _Preparation:
         report.languages = self._languages.shares()
         report.speakers = len(self._speakers)
         report.sha256 = hash_prepared(folder)
-        report.warnings = warnings_of(report, self._roles, self.options.base_languages)
+        report.warnings = warnings_of(
+            report, self.options.base_languages, monologues=self._monologues
+        )
         return report
 
     def _worthy(self, files: Sequence[CorpusFile]) -> Iterator[Document]:
@@ -146,6 +159,7 @@ class _Preparation:
             cleaned, empty = clean_document(document)
             self.report.empty += empty
             if cleaned is None:
+                self._monologues += _is_monologue(document)
                 continue
             masked = (
                 self._masker.mask_document(cleaned) if self.options.mask_personal_data else cleaned
@@ -160,6 +174,8 @@ class _Preparation:
         report.characters += len(document.text)
         report.bytes += len(document.text.encode())
         self._languages.add(document.text)
+        if len(self._words) < _FEW_WORDS:
+            self._words.update(_WORD.findall(document.text))
         tokens = 0
         for example in document.examples:
             report.examples += 1
@@ -177,9 +193,20 @@ class _Preparation:
             return
         self.report.conversations += 1
         self.report.turns += len(example.turns)
-        self._roles.update(turn.role for turn in example.turns)
         if len(self._speakers) < _MAX_SPEAKERS:
             self._speakers.update(turn.name for turn in example.turns if turn.name)
+
+
+def _is_monologue(document: Document) -> bool:
+    """Whether somebody speaks and nobody asks or answers."""
+    roles = {
+        turn.role
+        for example in document.examples
+        if isinstance(example, Conversation)
+        for turn in example.turns
+        if turn.text.strip()
+    }
+    return roles == {"assistant"}
 
 
 def _distribute(staged: Path, folder: Path, work: _Preparation, given: int) -> None:

@@ -1,7 +1,6 @@
 """What an admin reads before a fine-tune starts, as plain data."""
 
 import math
-from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -79,19 +78,19 @@ class CorpusReport:
 
 
 def warnings_of(
-    report: CorpusReport, roles: Counter[str], base_languages: frozenset[str]
+    report: CorpusReport, base_languages: frozenset[str], *, monologues: int = 0
 ) -> list[str]:
     """What the admin should know before spending hours.
 
     Args:
         report: with all figures set.
-        roles: how many turns each role has.
         base_languages: what the base was trained on; empty where nobody knows.
+        monologues: documents left out because only one person speaks in them.
     """
     found: list[Warning_] = []
     if report.bytes < LITTLE_TEXT_BYTES:
         found.append("little-text")
-    if report.conversations and report.speakers == 1 and not roles["user"]:
+    if monologues > report.documents:
         found.append("one-speaker")
     main = next(iter(report.languages), "und")
     if base_languages and main != "und" and main not in base_languages:

@@ -155,12 +155,57 @@ def test_a_validation_set_of_ones_own_is_used_and_its_twins_leave_the_rest(tmp_p
     assert not set(splits[Split.VALIDATION]) & set(splits[Split.TRAIN] + splits[Split.TEST])
 
 
-@pytest.mark.parametrize("records", [pairs(9), [{"text": "Encore."}] * 500])
-def test_too_little_is_refused_and_leaves_nothing(tmp_path, records):
-    with pytest.raises(CorpusError, match="at least 10 are needed") as caught:
-        prepare_corpus(upload(tmp_path, records), tmp_path / "out")
-    assert caught.value.data["found"] == len({json.dumps(record) for record in records})
+def test_nine_examples_are_refused_and_leave_nothing(tmp_path):
+    with pytest.raises(CorpusError, match=r"only 9 examples .* at least 10 are needed"):
+        prepare_corpus(upload(tmp_path, pairs(9)), tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", '{"text": "Encore."}\n' * 500),
+        ("a.txt", "Encore, dit le perroquet.\n" * 5000),
+        ("a.txt", "Encore, dit le perroquet. " * 5000),
+        ("a.csv", "input,target\n" + "Encore,Toujours\n" * 500),
+    ],
+)
+def test_a_corpus_in_which_every_line_is_the_same_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CorpusError, match="says the same"):
+        prepare_corpus([CorpusFile(tmp_path / name, name)], tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def export(authors: str, lines: int) -> dict:
+    """A DiscordChatExporter file; an hour of silence after each second line."""
+    return {
+        "guild": {},
+        "channel": {},
+        "messages": [
+            {
+                "type": "Default",
+                "timestamp": f"2024-01-{1 + i // 20:02}T{i // 2 % 10 * 2:02}:0{i % 2}:00+00:00",
+                "content": f"Line {i} of {i * 7}",
+                "author": {"name": authors[i % len(authors)]},
+            }
+            for i in range(lines)
+        ],
+    }
+
+
+def test_an_export_in_which_one_person_speaks_is_refused_as_that(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps(export("a", 80)))
+    with pytest.raises(CorpusError, match="only one person speaks"):
+        prepare_corpus([CorpusFile(tmp_path / "x.json", "x.json")], tmp_path / "out")
+
+
+def test_a_corpus_in_which_mostly_one_person_speaks_has_a_warning(tmp_path):
+    (tmp_path / "x.json").write_text(json.dumps(export("a", 80)))
+    (tmp_path / "y.json").write_text(json.dumps(export("ab", 40)))
+    files = [CorpusFile(tmp_path / name, name) for name in ("x.json", "y.json")]
+    assert "one-speaker" in prepare_corpus(files, tmp_path / "out").warnings
+    assert "one-speaker" not in prepare_corpus(files[1:], tmp_path / "alone").warnings
 
 
 def test_a_fault_late_in_the_file_leaves_nothing(tmp_path):

@@ -99,6 +99,13 @@ def test_a_tar_inside_gzip_is_a_nested_archive_by_another_name(tmp_path):
     assert refusal(tmp_path, "a.tar.gz", packed.getvalue())["reason"] == "binary"
 
 
+def test_a_member_without_a_name_is_passed_over(tmp_path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as out:
+        out.writestr(zipfile.ZipInfo(""), b"x")
+    assert refusal(tmp_path, "a.zip", packed.getvalue())["reason"] == "archive-empty"
+
+
 def test_a_locked_archive_is_named_so(tmp_path):
     content = bytearray(archive(**{"a.txt": b"hello"}))
     content[6] |= 1

@@ -65,6 +65,20 @@ class RoutedView(discord.ui.View):
         await tell_error(self._catalogue, interaction, error)
 
 
+class RoutedModal(discord.ui.Modal):
+    """A form that tells errors politely."""
+
+    def __init__(self, catalogue: Catalogue, *, title: str, timeout: float | None) -> None:
+        super().__init__(title=title, timeout=timeout)
+        self._catalogue = catalogue
+
+    async def on_error(  # type: ignore[override]  # a modal's has no item, as discord.py calls it
+        self, interaction: discord.Interaction, error: Exception, /
+    ) -> None:
+        """Tell who filled it in."""
+        await tell_error(self._catalogue, interaction, error)
+
+
 def _sentence(catalogue: Catalogue, locale: str, error: Exception) -> str:
     cause = getattr(error, "original", error)
     if isinstance(error, app_commands.MissingPermissions):

@@ -4,10 +4,11 @@ import asyncio
 
 import discord
 import structlog
+from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.catalogue import LocaleCode, locale_code
-from core.conversations.places import guild_locales, listening_channels
+from core.conversations.places import guild_locales, listening_channels, teacher_roles
 from core.db.desk import Desk
 
 log = structlog.get_logger(__name__)
@@ -16,7 +17,7 @@ _REFRESH_SECONDS = 30.0
 
 
 class Places:
-    """The channels that are switched on and the languages of guilds, as SQL has them.
+    """The channels that are switched on, and what guilds chose, as SQL has them.
 
     One bot process sees its own changes at once, and those of others at its next ``refresh``.
     """
@@ -26,10 +27,11 @@ class Places:
         self._default_locale = default_locale
         self.listening: set[int] = set()
         self._locales: dict[int, str] = {}
+        self._teacher_roles: dict[int, int] = {}
         self._own_changes = 0
 
     async def refresh(self) -> None:
-        """Read both anew.
+        """Read all anew.
 
         Raises:
             OperationalError: the database cannot be reached.
@@ -37,9 +39,10 @@ class Places:
         changes = self._own_changes
         listening = await self._desk.read(listening_channels)
         locales = await self._desk.read(guild_locales)
+        roles = await self._desk.read(teacher_roles)
         # What was read before a change of our own would take it back.
         if changes == self._own_changes:
-            self.listening, self._locales = listening, locales
+            self.listening, self._locales, self._teacher_roles = listening, locales, roles
 
     async def refresh_for_ever(self) -> None:
         """Learn every half minute what other processes changed; ends by cancellation."""
@@ -59,6 +62,27 @@ class Places:
             return locale_code(chosen)
         return locale_code(str(guild.preferred_locale), self._default_locale)
 
+    def may_teach(self, interaction: discord.Interaction) -> bool:
+        """Whether the asker manages the server, or has the role that may teach there."""
+        if interaction.guild_id is None:
+            return False
+        if interaction.permissions.manage_guild:
+            return True
+        role_id = self._teacher_roles.get(interaction.guild_id)
+        member = interaction.user
+        return isinstance(member, discord.Member) and any(r.id == role_id for r in member.roles)
+
+    def require_teacher(self, interaction: discord.Interaction) -> None:
+        """Refuse whoever may not teach.
+
+        Raises:
+            NoPrivateMessage, MissingPermissions: as :func:`may_teach` says.
+        """
+        if interaction.guild_id is None:
+            raise app_commands.NoPrivateMessage
+        if not self.may_teach(interaction):
+            raise app_commands.MissingPermissions(["manage_guild"])
+
     def remember_listening(self, channel_id: int, *, is_listening: bool) -> None:
         """A channel was switched in this process."""
         self._own_changes += 1
@@ -68,3 +92,11 @@ class Places:
         """A guild chose its language in this process."""
         self._own_changes += 1
         self._locales[guild_id] = locale
+
+    def remember_teacher_role(self, guild_id: int, role_id: int | None) -> None:
+        """A guild chose the role that may teach in this process."""
+        self._own_changes += 1
+        if role_id is None:
+            self._teacher_roles.pop(guild_id, None)
+        else:
+            self._teacher_roles[guild_id] = role_id

@@ -6,15 +6,17 @@ import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.catalogue import Catalogue, locale_code
+from bot.catalogue import Catalogue, LocaleCode, locale_code
 from bot.chat.places import Places
-from bot.settings.views import UndoListening
+from bot.settings.views import Undo
 from bot.translation import text
-from core.conversations.places import Place, set_listening, set_locale
+from core.conversations.places import Place, set_listening, set_locale, set_teacher_role
 from core.db.desk import Desk
 
 
-def make_settings_cog(catalogue: Catalogue, desk: Desk, places: Places) -> commands.Cog:
+def make_settings_cog(  # noqa: C901 - a cog's commands live in its class
+    catalogue: Catalogue, desk: Desk, places: Places
+) -> commands.Cog:
     """The cog; a function, because discord.py reads descriptions when the class is made."""
 
     class SettingsCog(
@@ -55,14 +57,44 @@ def make_settings_cog(catalogue: Catalogue, desk: Desk, places: Places) -> comma
         ) -> None:
             """Choose the language in which the bot speaks of itself here."""
             chosen = locale_code("fr" if language == "Français" else "en")
-            guild_id = _guild_id(interaction)
-            place = place_of(interaction)
+            place, before = place_of(interaction), places.locale_of(interaction.guild)
             await interaction.response.defer(ephemeral=True)
-            await desk.write(lambda session: set_locale(session, place, chosen))
-            places.remember_locale(guild_id, chosen)
-            await interaction.edit_original_response(
-                content=catalogue.say(chosen, "language-chosen")
-            )
+            sentence = await speak(place, chosen)
+            if chosen == before:
+                await interaction.edit_original_response(content=sentence)
+                return
+            undo = Undo(catalogue, chosen, "manage_guild", lambda: speak(place, before))
+            await interaction.edit_original_response(content=sentence, view=undo)
+
+        @app_commands.command(
+            name=text(catalogue, "command-teachers-name"),
+            description=text(catalogue, "command-teachers"),
+        )
+        @app_commands.guild_only()
+        @app_commands.checks.has_permissions(manage_guild=True)
+        @app_commands.rename(role=text(catalogue, "option-teachers-role-name"))
+        @app_commands.describe(role=text(catalogue, "option-teachers-role"))
+        async def teachers(
+            self, interaction: discord.Interaction, role: discord.Role | None = None
+        ) -> None:
+            """Choose a role whose members may teach and choose models."""
+            locale, place = locale_code(str(interaction.locale)), place_of(interaction)
+            await interaction.response.defer(ephemeral=True)
+            role_id = None if role is None else role.id
+            before = await desk.write(lambda session: set_teacher_role(session, place, role_id))
+
+            async def take_back() -> str:
+                await desk.write(lambda session: set_teacher_role(session, place, before))
+                return remember(before)
+
+            def remember(chosen: int | None) -> str:
+                places.remember_teacher_role(place.guild_id or 0, chosen)
+                if chosen is None:
+                    return catalogue.say(locale, "teachers-none")
+                return catalogue.say(locale, "teachers-chosen", role=f"<@&{chosen}>")
+
+            undo = Undo(catalogue, locale, "manage_guild", take_back)
+            await interaction.edit_original_response(content=remember(role_id), view=undo)
 
         @app_commands.command(
             name=text(catalogue, "command-help-name"), description=text(catalogue, "command-help")
@@ -90,10 +122,23 @@ def make_settings_cog(catalogue: Catalogue, desk: Desk, places: Places) -> comma
             sentence = catalogue.say(locale, f"listening-already-{state}")
             await interaction.edit_original_response(content=sentence)
             return
-        undo = UndoListening(catalogue, desk, places, place, locale, was_listening=not is_listening)
+
+        async def take_back() -> str:
+            await desk.write(
+                lambda session: set_listening(session, place, is_listening=not is_listening)
+            )
+            places.remember_listening(place.channel_id, is_listening=not is_listening)
+            return catalogue.say(locale, f"listening-{'off' if is_listening else 'on'}")
+
+        undo = Undo(catalogue, locale, "manage_channels", take_back)
         await interaction.edit_original_response(
             content=catalogue.say(locale, f"listening-{state}"), view=undo
         )
+
+    async def speak(place: Place, locale: LocaleCode) -> str:
+        await desk.write(lambda session: set_locale(session, place, locale))
+        places.remember_locale(place.guild_id or 0, locale)
+        return catalogue.say(locale, "language-chosen")
 
     return SettingsCog()
 
@@ -105,9 +150,3 @@ def place_of(interaction: discord.Interaction) -> Place:
     if guild is None:
         return Place(channel_id)
     return Place(channel_id, guild.id, guild.name, locale_code(str(guild.preferred_locale)))
-
-
-def _guild_id(interaction: discord.Interaction) -> int:
-    if interaction.guild_id is None:
-        raise app_commands.NoPrivateMessage
-    return interaction.guild_id

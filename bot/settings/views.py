@@ -1,57 +1,49 @@
-"""The button that takes a switch back."""
+"""The button that takes a setting back."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import discord
+from discord import app_commands
 
 from bot.catalogue import Catalogue, LocaleCode
-from bot.chat.places import Places
 from bot.errors import RoutedView
-from core.conversations.places import Place, set_listening
-from core.db.desk import Desk
 
 _TIMEOUT_SECONDS = 600.0
 
 
-class UndoListening(RoutedView):
-    """One button, for those who may manage channels, for ten minutes."""
+class Undo(RoutedView):
+    """One button, for ten minutes and for those who may make the setting.
+
+    Args:
+        catalogue: the strings.
+        locale: of the button.
+        permission: what it takes to press, as discord.py names it.
+        undo: takes the setting back and returns what to say then.
+    """
 
     def __init__(
         self,
         catalogue: Catalogue,
-        desk: Desk,
-        places: Places,
-        place: Place,
         locale: LocaleCode,
-        *,
-        was_listening: bool,
+        permission: str,
+        undo: Callable[[], Awaitable[str]],
     ) -> None:
         super().__init__(catalogue, timeout=_TIMEOUT_SECONDS)
-        self._desk = desk
-        self._places = places
-        self._place = place
-        self._locale = locale
-        self._was_listening = was_listening
+        self._permission = permission
+        self._take_back = undo
         button: discord.ui.Button[Any] = discord.ui.Button(label=catalogue.say(locale, "undo"))
         button.callback = self._undo  # type: ignore[method-assign]  # discord.py's own way
         self.add_item(button)
 
     async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-        """Only who may switch may take back."""
-        if interaction.permissions.manage_channels:
-            return True
-        sentence = self._catalogue.say(self._locale, "error-missing-permissions")
-        await interaction.response.send_message(sentence, ephemeral=True)
-        return False
+        """Only who may set may take back."""
+        if not getattr(interaction.permissions, self._permission):
+            raise app_commands.MissingPermissions([self._permission])
+        return True
 
     async def _undo(self, interaction: discord.Interaction) -> None:
         await interaction.response.defer()
-        await self._desk.write(
-            lambda session: set_listening(session, self._place, is_listening=self._was_listening)
-        )
-        self._places.remember_listening(self._place.channel_id, is_listening=self._was_listening)
-        state = "on" if self._was_listening else "off"
-        await interaction.edit_original_response(
-            content=self._catalogue.say(self._locale, f"listening-{state}"), view=None
-        )
+        sentence = await self._take_back()
+        await interaction.edit_original_response(content=sentence, view=None)
         self.stop()

@@ -100,6 +100,27 @@ def set_locale(session: Session, place: Place, locale: str) -> None:
     session.execute(update(Guild).where(Guild.id == place.guild_id).values(locale=locale))
 
 
+def set_teacher_role(session: Session, place: Place, role_id: int | None) -> int | None:
+    """Choose the role whose members may teach in a place's guild; None for none.
+
+    Returns:
+        The role that was chosen before.
+    """
+    open_place(session, place)
+    is_meant = Guild.id == place.guild_id
+    before = session.scalar(select(Guild.teacher_role_id).where(is_meant))
+    session.execute(update(Guild).where(is_meant).values(teacher_role_id=role_id))
+    return before
+
+
+def teacher_roles(session: Session) -> dict[int, int]:
+    """The role whose members may teach, by the guilds that chose one."""
+    rows = session.execute(
+        select(Guild.id, Guild.teacher_role_id).where(Guild.teacher_role_id.is_not(None))
+    )
+    return {row.id: row.teacher_role_id for row in rows}
+
+
 def guild_locales(session: Session) -> dict[int, str]:
     """The language of each guild, by id."""
     return {row.id: row.locale for row in session.execute(select(Guild.id, Guild.locale))}

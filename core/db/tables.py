@@ -61,6 +61,8 @@ class Guild(Base):
     locale: Mapped[str] = mapped_column(String(8))
     joined_at: Mapped[float] = mapped_column(default=epoch_now())
     left_at: Mapped[float | None]
+    # Members with this role may teach and choose models, besides those who manage the server.
+    teacher_role_id: Mapped[int | None]
 
     __table_args__ = (CheckConstraint("locale IN ('en', 'fr')", name="locale"),)
 

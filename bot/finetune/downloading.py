@@ -49,11 +49,15 @@ class UploadTooLargeError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """One attachment as Discord describes it; the description may be wrong."""
+    """One attachment as Discord describes it; the description may be wrong.
+
+    ``is_validation`` marks one that is only to judge by.
+    """
 
     name: str
     url: str
     declared_bytes: int
+    is_validation: bool = False
 
 
 def allowed_origins(api_base: str) -> frozenset[yarl.URL]:

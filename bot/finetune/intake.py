@@ -65,6 +65,7 @@ class FinetuneRequest:
         base: the name of a base model; None for the installation's default.
         options: of the run.
         attached: the files.
+        validation_share: of the documents, to be held back; None for the usual share.
     """
 
     place: Place
@@ -73,6 +74,7 @@ class FinetuneRequest:
     base: str | None
     options: dict[str, Any]
     attached: tuple[Attached, ...]
+    validation_share: float | None = None
 
 
 class FinetuneIntake:
@@ -154,7 +156,8 @@ class FinetuneIntake:
             except UploadTooLargeError as exc:
                 # The bound holds for all files together.
                 raise UploadTooLargeError(self._max_bytes) from exc
-            files.append(await asyncio.to_thread(writer.finish, _printable(file.name)))
+            finish = partial(writer.finish, _printable(file.name), is_validation=file.is_validation)
+            files.append(await asyncio.to_thread(finish))
             left -= writer.total_bytes
         return tuple(files)
 
@@ -177,6 +180,7 @@ class FinetuneIntake:
             files=files,
             process_name=self._process_name,
             locale=request.place.locale,
+            validation_share=request.validation_share,
         )
         return await self._desk.write(lambda session: submit_finetune(session, new))
 

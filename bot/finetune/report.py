@@ -3,7 +3,7 @@
 import discord
 
 from bot.catalogue import Catalogue
-from bot.finetune.wording import clipped, decimal, duration, shares, total
+from bot.finetune.wording import clipped, decimal, duration, shares
 from core.corpora.boards import BoardView
 
 _MAX_FILES_CHARACTERS = 500
@@ -30,7 +30,8 @@ def draw_report(catalogue: Catalogue, view: BoardView, speed: float | None) -> d
     )
     epochs = float(options.get("epochs", 3.0))
     splits = {name: counts["documents"] for name, counts in report["splits"].items()}
-    dropped = report["exact_duplicates"] + report["near_duplicates"]
+    # Each mask is a word in brackets.
+    masked = {kind: report["masked"].get(f"[{kind}]", 0) for kind in ("email", "phone", "secret")}
     run = say(
         "report-run-value",
         base=view.payload["base_name"],
@@ -57,9 +58,15 @@ def draw_report(catalogue: Catalogue, view: BoardView, speed: float | None) -> d
         ("report-languages", shares(report["languages"]) or say("report-unknown")),
         (
             "report-dropped",
-            say("report-dropped-value", duplicates=dropped, empty=report["empty"]),
+            say(
+                "report-dropped-value",
+                exact=report["exact_duplicates"],
+                near=report["near_duplicates"],
+                empty=report["empty"],
+            ),
         ),
-        ("report-masked", say("report-masked-value", count=total(report["masked"]))),
+        ("report-over-long", say("report-over-long-value", count=report["over_long"])),
+        ("report-masked", say("report-masked-value", **masked)),
         ("report-split", say("report-split-value", **splits)),
         ("report-run", run),
         ("report-steps", say("report-steps-value", steps=plan["steps"], time=time)),

@@ -1,6 +1,6 @@
 """Numbers and lists as people read them in both languages."""
 
-from typing import Any, cast
+from typing import cast
 
 from fluent.runtime.types import fluent_number
 
@@ -42,8 +42,3 @@ def clipped(text: str, most: int) -> str:
     """A text that fits, with code marks made harmless."""
     harmless = text.replace("`", "'")
     return harmless if len(harmless) <= most else harmless[: most - 1] + "…"
-
-
-def total(found: dict[str, Any]) -> int:
-    """How often anything at all was counted."""
-    return sum(int(count) for count in found.values())

@@ -46,6 +46,8 @@ class NewFinetune:
         process_name: of the bot process that shows it.
         locale: the language of what is shown.
         search: of the best options, where one is wanted instead of a single run.
+        validation_share: of the documents, to be held back; None for the usual share. A file that
+            is marked for validation takes its place.
     """
 
     place: Place
@@ -59,6 +61,7 @@ class NewFinetune:
     process_name: str
     locale: str
     search: SearchSpec | None = None
+    validation_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class Validation:
     base: Weights
     options: dict[str, Any]
     search: dict[str, Any] | None
+    validation_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def submit_finetune(session: Session, new: NewFinetune) -> Submitted:
         "finetune_id": job_id,
         "corpus_id": new.corpus_id,
         "files": [asdict(file) for file in new.files],
+        "validation_share": new.validation_share,
     }
     validation_id = submit(session, _new_job(JobKind.VALIDATE, new, validation))
     amend(session, job_id, validation_id=validation_id)
@@ -169,6 +174,7 @@ def load_validation(session: Session, held: Claim) -> Validation:
         base,
         finetune["options"],
         finetune.get(SEARCH),
+        payload.get("validation_share"),
     )
 
 

@@ -31,11 +31,15 @@ class UploadLostError(PerroquetError):
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """One taken-in file: the name its uploader gave it, and what was received."""
+    """One taken-in file: the name its uploader gave it, and what was received.
+
+    ``is_validation`` marks one that is only to judge by, never to learn from.
+    """
 
     name: str
     sha256: str
     total_bytes: int
+    is_validation: bool = False
 
 
 class UploadWriter:
@@ -57,7 +61,7 @@ class UploadWriter:
         self._digest.update(chunk)
         self.total_bytes += len(chunk)
 
-    def finish(self, name: str) -> UploadedFile:
+    def finish(self, name: str, *, is_validation: bool = False) -> UploadedFile:
         """Close the file and say what it holds.
 
         Raises:
@@ -65,7 +69,7 @@ class UploadWriter:
         """
         with _translated():
             self._stream.close()
-        return UploadedFile(name, self._digest.hexdigest(), self.total_bytes)
+        return UploadedFile(name, self._digest.hexdigest(), self.total_bytes, is_validation)
 
     def abort(self) -> None:
         """Close the file; what was written is no upload. Never raises."""

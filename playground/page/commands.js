@@ -128,7 +128,7 @@ export function openModal(modal, view) {
   const inputs = parts.map(({ row, part }) => [row, part, field(part)]);
   dialog.replaceChildren(el("form", { method: "dialog", className: "form", onsubmit: () => submit() },
     el("h3", {}, modal.title),
-    ...inputs.map(([row, part, input]) => el("label", {}, el("span", { className: part.required ? "required" : "" }, row.label ?? part.label ?? ""), row.description ? el("small", {}, row.description) : null, input)),
+    ...inputs.map(([row, part, input]) => labelled(row, part, input)),
     el("div", { className: "actions" }, el("button", { type: "button", className: "secondary", onclick: () => dialog.close() }, say("cancel")), el("button", { className: "primary" }, say("submit")))));
   dialog.showModal();
 
@@ -137,6 +137,7 @@ export function openModal(modal, view) {
     const components = inputs.map(([row, part, input]) => {
       const answer = { type: part.type, custom_id: part.custom_id };
       if (part.type === 19) { answer.values = [...input.files].map((file) => `file:${files.push(file) - 1}`); }
+      else if (part.type === 23) answer.value = input.checked;
       else if (part.type === 3) answer.values = [...input.selectedOptions].map((option) => option.value);
       else answer.value = input.value;
       return row.component ? { type: 18, component: answer } : { type: 1, components: [answer] };
@@ -145,8 +146,16 @@ export function openModal(modal, view) {
   }
 }
 
+/** A field with its label: a tick stands before its words, anything else below them. */
+function labelled(row, part, input) {
+  const isTick = part.type === 23;
+  const words = [el("span", { className: part.required ? "required" : "" }, row.label ?? part.label ?? ""), row.description ? el("small", {}, row.description) : null];
+  return el("label", { className: isTick ? "check" : "" }, ...(isTick ? [input, ...words] : [...words, input]));
+}
+
 function field(part) {
   if (part.type === 19) return el("input", { type: "file", multiple: (part.max_values ?? 1) > 1, required: part.required });
+  if (part.type === 23) return el("input", { type: "checkbox", checked: part.default });
   if (part.type === 3) return el("select", { required: part.required }, ...part.options.map((o) => el("option", { value: o.value, selected: o.default }, o.label)));
   const shared = { required: part.required, value: part.value ?? "", placeholder: part.placeholder ?? "", minLength: part.min_length ?? 0 };
   if (part.max_length) shared.maxLength = part.max_length;

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -43,9 +44,10 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         folder: gets the prepared corpus.
-        request: ``files`` (each with ``path`` and ``name``), ``base`` (a folder) and ``options``
-            (of the run, as :class:`workers.finetuning.spec.RunSpec` has them), and ``search``
-            (as :class:`core.corpora.searches.SearchSpec` has it) or None.
+        request: ``files`` (each with ``path``, ``name`` and ``is_validation``), ``base`` (a
+            folder), ``options`` (of the run, as :class:`workers.finetuning.spec.RunSpec` has them),
+            ``search`` (as :class:`core.corpora.searches.SearchSpec` has it) or None, and
+            ``validation_share``, None for the usual one.
 
     Returns:
         ``report``, and ``plan`` with ``steps``, ``tokens`` of one pass and ``block_size``.
@@ -60,7 +62,8 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
 
     from workers.finetuning.base_tokenizer import load_tokenizer
     from workers.finetuning.corpus.files import CorpusFile
-    from workers.finetuning.corpus.preparing import prepare_corpus
+    from workers.finetuning.corpus.preparing import PreparationOptions, prepare_corpus
+    from workers.finetuning.corpus.splitting import SplitShares
     from workers.finetuning.encoding import ExampleEncoder
     from workers.finetuning.plan import choose_block_size, make_plan
     from workers.finetuning.spec import RunSpec
@@ -76,8 +79,20 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
     block_size = choose_block_size(spec, int(getattr(config, "max_position_embeddings", 1024)))
     encoder = ExampleEncoder(tokenizer, block_size, spec.persona)
-    files = [CorpusFile(Path(file["path"]), file["name"]) for file in request["files"]]
-    report = prepare_corpus(files, corpus, count_tokens=encoder.count)
+    files: dict[bool, list[CorpusFile]] = {False: [], True: []}
+    for file in request["files"]:
+        files[file["is_validation"]].append(CorpusFile(Path(file["path"]), file["name"]))
+    share = request["validation_share"]
+    shares = SplitShares(seed=spec.seed)
+    report = prepare_corpus(
+        files[False],
+        corpus,
+        options=PreparationOptions(
+            shares=shares if share is None else replace(shares, validation=share)
+        ),
+        count_tokens=encoder.count,
+        validation_files=files[True],
+    )
     tokens = report.splits["train"].tokens
     rows = max(1, math.ceil(tokens / block_size))
     steps = make_plan(spec, rows, "cpu").steps

@@ -93,19 +93,22 @@ class Validator:
                 "base": str(self._fetch_base(work.base)),
                 "options": {"persona": parts.persona, **work.options},
                 "search": work.search,
+                "validation_share": work.validation_share,
             }
             (folder / REQUEST).write_text(json.dumps(request), encoding="utf-8")
             found = self._run_child(held, folder)
             self._publish(held, work, folder, found)
         parts.uploads.remove(work.corpus_id)
 
-    def _bring(self, held: HeldJob, work: Validation, folder: Path) -> list[dict[str, str]]:
-        brought = []
+    def _bring(self, held: HeldJob, work: Validation, folder: Path) -> list[dict[str, Any]]:
+        brought: list[dict[str, Any]] = []
         for number, file in enumerate(work.files):
             held.check()
             target = folder / f"upload-{number}"
             self._parts.uploads.bring(work.corpus_id, number, file, target)
-            brought.append({"path": str(target), "name": file.name})
+            brought.append(
+                {"path": str(target), "name": file.name, "is_validation": file.is_validation}
+            )
         return brought
 
     def _fetch_base(self, base: Weights) -> Path:

@@ -5,9 +5,9 @@ command-finetune = Teach me from your own files
 command-finetune-start-name = start
 command-finetune-start = Upload a corpus; I read it, show you a report, and start when you say so
 option-finetune-file-name = file
-option-finetune-file = Text, CSV, JSON or JSONL, also as .zip or .gz
+option-finetune-file = Text, CSV, JSON or JSONL, also as .zip or .gz; left out: a form asks for it
 option-finetune-name-name = name
-option-finetune-name = What to call the new model
+option-finetune-name = What to call the new model; left out: a form asks for it
 option-finetune-rights-name = rights
 option-finetune-rights = I have the rights to these files; no messages in them were taken through Discord's API
 option-finetune-base-name = base
@@ -18,6 +18,16 @@ option-finetune-epochs-name = epochs
 option-finetune-epochs = How often to go through the corpus; 3 if left out
 option-finetune-learning-rate-name = learning_rate
 option-finetune-learning-rate = 0 or left out: chosen for you
+option-finetune-block-size-name = block_size
+option-finetune-block-size = Tokens in a row; chosen for you if left out
+option-finetune-batch-size-name = batch
+option-finetune-batch-size = Rows in a step; chosen for you if left out
+option-finetune-validation-file-name = validation_file
+option-finetune-validation-file = A file to judge by; then nothing is held back from the others for that
+option-finetune-validation-percent-name = validation_percent
+option-finetune-validation-percent = How much of the corpus to hold back to judge by; 5 if left out
+option-finetune-patience-name = patience
+option-finetune-patience = Evaluations without progress before it ends early; 0: never; 3 if left out
 option-finetune-seed-name = seed
 option-finetune-seed = The same seed, files and options give the same model
 option-finetune-prompts-name = prompts
@@ -33,7 +43,16 @@ option-finetune-file5 = A fifth file
 method-lora = LoRA
 method-full = full weights
 
-finetune-rights-missing = I take files in only from those who have the rights to them. Discord forbids learning from messages that were taken through its API, so such files are not allowed either. If you have the rights, set `rights` to true.
+finetune-form-title = Teach me from your own files
+finetune-form-files = Files
+finetune-form-files-hint = Up to five: text, CSV, JSON or JSONL, also as .zip or .gz
+finetune-form-name = Name of the new model
+finetune-form-name-hint = Letters, digits and dashes
+finetune-form-prompts = Questions to ask before and after
+finetune-form-prompts-hint = One a line; left empty, some are taken from your files
+finetune-form-rights = I have the rights to these files
+finetune-form-rights-hint = And no messages in them were taken through Discord's API.
+finetune-rights-missing = I take files in only from those who have the rights to them. Discord forbids learning from messages that were taken through its API, so such files are not allowed either. If you have the rights, start again and say so: with `rights`, or in the form.
 finetune-cannot-write = I may not post here. Give me the permissions to see this channel, to send messages, to embed links and to attach files, or use another channel.
 finetune-taken-in =
     { $count ->
@@ -48,6 +67,8 @@ button-pause = Pause
 button-resume = Resume
 button-here = Use here
 button-server = Use on this server
+button-compare = Compare
+button-download = Download
 button-discard = Discard
 
 board-validating = 🦜 { $model }: I am reading the corpus
@@ -109,14 +130,16 @@ report-tokens-value = { $tokens }, of which { $learnt } are learnt
 report-languages = Languages
 report-unknown = not recognised
 report-dropped = Left out
-report-dropped-value = duplicates: { $duplicates }, empty: { $empty }
-report-masked = Masked
-report-masked-value =
+report-dropped-value = equal: { $exact }, nearly equal: { $near }, empty: { $empty }
+report-over-long = Too long
+report-over-long-value =
     { $count ->
-        [0] nothing private found
-        [one] one address, number or key
-       *[other] { $count } addresses, numbers or keys
+        [0] none
+        [one] one example, cut at its beginning
+       *[other] { $count } examples, cut at their beginnings
     }
+report-masked = Masked
+report-masked-value = e-mail addresses: { $email }, phone numbers: { $phone }, keys and tokens: { $secret }
 report-split = Documents by use
 report-split-value = { $train } training, { $validation } validation, { $test } test
 report-run = Run
@@ -134,6 +157,19 @@ corpus-warning-over-long = Many examples are longer than the model can see at on
 
 failure-corpus-line = `{ $file }`, line { $line }: { $reason }
 failure-corpus-file = `{ $file }`: { $reason }
+corpus-kind-pdf = a PDF
+corpus-kind-picture = a picture
+corpus-kind-media = a sound, video or WebP file
+corpus-kind-sound = a sound file
+corpus-kind-video = a video
+corpus-kind-program = a program
+corpus-kind-foreign-archive = an archive of a kind that I do not open (use ZIP or gzip)
+corpus-kind-parquet = a Parquet table
+corpus-kind-database = a SQLite database
+corpus-kind-office = an old Office document
+corpus-kind-rich-text = a rich-text document
+corpus-kind-model = a model
+corpus-kind-pickle = a pickle
 corpus-reason-empty = the file is empty.
 corpus-reason-unreadable = the file cannot be opened.
 corpus-reason-binary = this is { $found }, not text.
@@ -157,6 +193,8 @@ corpus-reason-columns = the columns { $found } belong to no known format. Known 
 corpus-reason-value = the field “{ $field }” does not hold what its format says.
 corpus-reason-record = the record is neither a text nor an object with fields.
 corpus-reason-no-records = there is no list of records in it.
+corpus-reason-one-speaker = only one person speaks in it; an answer can be learnt only where somebody asks.
+corpus-reason-all-alike = everything in it says the same; at least { $limit } different examples are needed to learn from.
 corpus-reason-too-small = only { $found } examples are left after cleaning; at least { $limit } are needed to learn from.
 
 failure-upload-foreign = `{ $file }` does not lie at Discord, so I did not touch it. Attach it to the command itself.

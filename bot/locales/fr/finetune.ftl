@@ -5,9 +5,9 @@ command-finetune = M’apprendre quelque chose avec vos propres fichiers
 command-finetune-start-name = lancer
 command-finetune-start = Envoie un corpus ; je le lis, je montre un rapport, et je commence quand tu le dis
 option-finetune-file-name = fichier
-option-finetune-file = Texte, CSV, JSON ou JSONL, aussi en .zip ou .gz
+option-finetune-file = Texte, CSV, JSON ou JSONL, aussi en .zip ou .gz ; omis : un formulaire le demande
 option-finetune-name-name = nom
-option-finetune-name = Comment appeler le nouveau modèle
+option-finetune-name = Comment appeler le nouveau modèle ; omis : un formulaire le demande
 option-finetune-rights-name = droits
 option-finetune-rights = J’ai les droits sur ces fichiers ; aucun message n’y vient de l’API de Discord
 option-finetune-base-name = base
@@ -18,6 +18,16 @@ option-finetune-epochs-name = époques
 option-finetune-epochs = Combien de fois parcourir le corpus ; 3 si omis
 option-finetune-learning-rate-name = taux_apprentissage
 option-finetune-learning-rate = 0 ou omis : choisi pour toi
+option-finetune-block-size-name = taille_bloc
+option-finetune-block-size = Jetons par ligne ; choisi pour toi si omis
+option-finetune-batch-size-name = lot
+option-finetune-batch-size = Lignes par pas ; choisi pour toi si omis
+option-finetune-validation-file-name = fichier_validation
+option-finetune-validation-file = Un fichier pour juger ; rien n’est alors réservé des autres pour cela
+option-finetune-validation-percent-name = pourcent_validation
+option-finetune-validation-percent = Quelle part du corpus réserver pour juger ; 5 si omis
+option-finetune-patience-name = patience
+option-finetune-patience = Évaluations sans progrès avant d’arrêter ; 0 : jamais ; 3 si omis
 option-finetune-seed-name = graine
 option-finetune-seed = La même graine, les mêmes fichiers et options donnent le même modèle
 option-finetune-prompts-name = questions
@@ -33,7 +43,16 @@ option-finetune-file5 = Un cinquième fichier
 method-lora = LoRA
 method-full = poids complets
 
-finetune-rights-missing = Je n’accepte de fichiers que de qui en a les droits. Discord interdit d’apprendre des messages pris par son API ; de tels fichiers ne sont donc pas admis non plus. Si tu as les droits, mets `droits` à vrai.
+finetune-form-title = M’apprendre quelque chose
+finetune-form-files = Fichiers
+finetune-form-files-hint = Jusqu’à cinq : texte, CSV, JSON ou JSONL, aussi en .zip ou .gz
+finetune-form-name = Nom du nouveau modèle
+finetune-form-name-hint = Lettres, chiffres et tirets
+finetune-form-prompts = Questions à poser avant et après
+finetune-form-prompts-hint = Une par ligne ; si vide, elles viennent de tes fichiers
+finetune-form-rights = J’ai les droits sur ces fichiers
+finetune-form-rights-hint = Et aucun message n’y vient de l’API de Discord.
+finetune-rights-missing = Je n’accepte de fichiers que de qui en a les droits. Discord interdit d’apprendre des messages pris par son API ; de tels fichiers ne sont donc pas admis non plus. Si tu as les droits, recommence et dis-le : avec `droits`, ou dans le formulaire.
 finetune-cannot-write = Je ne peux pas écrire ici. Donne-moi les permissions de voir ce salon, d’envoyer des messages, d’intégrer des liens et de joindre des fichiers, ou choisis un autre salon.
 finetune-taken-in =
     { $count ->
@@ -48,6 +67,8 @@ button-pause = Pause
 button-resume = Reprendre
 button-here = Utiliser ici
 button-server = Utiliser sur ce serveur
+button-compare = Comparer
+button-download = Télécharger
 button-discard = Jeter
 
 board-validating = 🦜 { $model } : je lis le corpus
@@ -109,14 +130,16 @@ report-tokens-value = { $tokens }, dont { $learnt } sont appris
 report-languages = Langues
 report-unknown = non reconnues
 report-dropped = Écartés
-report-dropped-value = doublons : { $duplicates }, vides : { $empty }
-report-masked = Masqués
-report-masked-value =
+report-dropped-value = identiques : { $exact }, presque : { $near }, vides : { $empty }
+report-over-long = Trop longs
+report-over-long-value =
     { $count ->
-        [0] rien de privé trouvé
-        [one] { $count } adresse, numéro ou clé
-       *[other] { $count } adresses, numéros ou clés
+        [0] aucun
+        [one] { $count } exemple, coupé au début
+       *[other] { $count } exemples, coupés au début
     }
+report-masked = Masqués
+report-masked-value = adresses e-mail : { $email }, numéros de téléphone : { $phone }, clés et jetons d’accès : { $secret }
 report-split = Documents par usage
 report-split-value = { $train } entraînement, { $validation } validation, { $test } test
 report-run = Affinage
@@ -134,9 +157,22 @@ corpus-warning-over-long = Beaucoup d’exemples sont plus longs que ce que le m
 
 failure-corpus-line = `{ $file }`, ligne { $line } : { $reason }
 failure-corpus-file = `{ $file }` : { $reason }
+corpus-kind-pdf = un PDF
+corpus-kind-picture = une image
+corpus-kind-media = un son, une vidéo ou une image WebP
+corpus-kind-sound = un son
+corpus-kind-video = une vidéo
+corpus-kind-program = un programme
+corpus-kind-foreign-archive = une archive que je n’ouvre pas (prends ZIP ou gzip)
+corpus-kind-parquet = un tableau Parquet
+corpus-kind-database = une base SQLite
+corpus-kind-office = un ancien document Office
+corpus-kind-rich-text = un document RTF
+corpus-kind-model = un modèle
+corpus-kind-pickle = un pickle
 corpus-reason-empty = le fichier est vide.
 corpus-reason-unreadable = le fichier ne s’ouvre pas.
-corpus-reason-binary = c’est un fichier binaire ({ $found }), pas du texte.
+corpus-reason-binary = c’est { $found }, pas du texte.
 corpus-reason-not-text = il y a des octets qu’aucun texte ne contient.
 corpus-reason-encoding = les octets ne sont pas du texte { $encoding } ; enregistre le fichier en UTF-8.
 corpus-reason-long-line = la ligne dépasse { $limit } caractères.
@@ -157,6 +193,8 @@ corpus-reason-columns = les colonnes { $found } ne sont d’aucun format connu. 
 corpus-reason-value = le champ « { $field } » ne contient pas ce que son format dit.
 corpus-reason-record = l’enregistrement n’est ni un texte ni un objet avec des champs.
 corpus-reason-no-records = il n’y a aucune liste d’enregistrements dedans.
+corpus-reason-one-speaker = une seule personne y parle ; on n’apprend à répondre que là où quelqu’un demande.
+corpus-reason-all-alike = tout y dit la même chose ; il faut au moins { $limit } exemples différents pour apprendre.
 corpus-reason-too-small = il ne reste que { $found } exemples après nettoyage ; il en faut au moins { $limit } pour apprendre.
 
 failure-upload-foreign = `{ $file }` ne se trouve pas chez Discord ; je n’y ai pas touché. Joins-le à la commande elle-même.

@@ -11,12 +11,12 @@ from core.jobs.events import record
 from core.jobs.ledger import claim, fail, report_progress, succeed
 from core.jobs.states import JobKind
 from playground import cast
-from playground.interactions import COMMAND, COMPONENT
+from playground.interactions import COMMAND, COMPONENT, MODAL
 from playground.rest.bodies import Body, keep_files
 from tests.bot.wire import eventually
 from workers.finetuning.corpus.report import CorpusReport, SplitCount
 
-ATTACHMENT, STRING, BOOLEAN, NUMBER = 11, 3, 5, 10
+ATTACHMENT, STRING, BOOLEAN, NUMBER, INTEGER, ROLE = 11, 3, 5, 10, 4, 8
 _LOADING = 128
 PAIRS = b'{"prompt": "Who are you?", "completion": "Coco!"}\n' * 12
 
@@ -36,7 +36,10 @@ async def use(wire, user: str, name: str, path: str, options, attachments=(), **
         "name": name,
         "type": 1,
         "options": [{"name": path, "type": 1, "options": list(options)}],
-        "resolved": {"attachments": {a["id"]: a for a in attachments}},
+        "resolved": {
+            "attachments": {a["id"]: a for a in attachments},
+            "roles": more.get("roles", {}),
+        },
     }
     pending = wire.server.interactions.begin(COMMAND, user, channel, data, locale=locale)
     await eventually(lambda: pending.original_id is not None)
@@ -65,6 +68,7 @@ async def start(wire, *files, user: str = cast.CAMILLE, rights: bool = True, **m
     options.append({"name": "name", "type": STRING, "value": more.pop("name", "Coco")})
     options.append({"name": "rights", "type": BOOLEAN, "value": rights})
     options += more.pop("options", [])
+    attachments += more.pop("resolved", [])
     return await use(wire, user, "finetune", "start", options, attachments, **more)
 
 
@@ -154,7 +158,7 @@ def make_report(**changes) -> dict:
         languages={"fr": 0.92, "en": 0.08},
         exact_duplicates=3,
         near_duplicates=2,
-        masked={"email": 2},
+        masked={"[email]": 2},
         splits={
             "train": SplitCount(36, 1100, 100_000),
             "validation": SplitCount(2, 50, 1000),
@@ -287,3 +291,54 @@ def finish(wire, taken, **changes) -> str:
         )
         succeed(session, taken, {"version_id": version_id, "metrics": metrics})
     return version_id
+
+
+async def open_form(wire, begin) -> dict:
+    """The form that the bot opens once ``begin`` was awaited."""
+    forms: list[dict] = []
+    wire.world.listen(lambda e: forms.append(e.data) if e.name == "PAGE_MODAL_OPEN" else None)
+    await begin()
+    await eventually(lambda: bool(forms))
+    return forms[0]
+
+
+async def send_form(wire, user: str, form: dict, values: list, files=(), **more) -> dict:
+    """Fill a form in, a value for each field in order; returns the bot's answer."""
+    channel, locale = more.get("channel", cast.GENERAL), more.get("locale", "en-US")
+    answered = [
+        {"type": label["component"]["type"], "custom_id": label["component"]["custom_id"]}
+        | ({"values": value} if isinstance(value, list) else {"value": value})
+        for label, value in zip(form["components"], values, strict=True)
+    ]
+    data = {
+        "custom_id": form["custom_id"],
+        "components": [{"type": 18, "component": component} for component in answered],
+        "resolved": {"attachments": {file["id"]: file for file in files}},
+    }
+    pending = wire.server.interactions.begin(MODAL, user, channel, data, locale=locale)
+    answer: list[dict] = []
+
+    def is_answered() -> bool:
+        if pending.original_id is None:
+            return False
+        since = int(pending.original_id)
+        answer[:] = [m for m in wire.world.history(channel, user) if int(m["id"]) >= since][:1]
+        return bool(answer) and not answer[0]["flags"] & _LOADING
+
+    await eventually(is_answered)
+    return answer[0]
+
+
+async def open_command(wire, user: str, name: str, path: str, options=(), **more) -> None:
+    """Use a slash command without waiting for a message."""
+    await eventually(lambda: bool(wire.world.commands))
+    command = next(c for c in wire.world.commands if c["name"] == name)
+    nested = [{"name": path, "type": 1, "options": list(options)}]
+    data = {"id": command["id"], "name": name, "type": 1, "options": nested}
+    attachments = more.get("attachments", ())
+    data["resolved"] = {"attachments": {a["id"]: a for a in attachments}}
+    channel = more.get("channel", cast.GENERAL)
+    pending = wire.server.interactions.begin(
+        COMMAND, user, channel, data, locale=more.get("locale", "en-US")
+    )
+    await eventually(lambda: pending.is_acknowledged)

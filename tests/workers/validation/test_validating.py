@@ -69,13 +69,21 @@ class Bench:
         self.keeper.close()
         self.desk.close()
 
-    def submit(self, content: bytes, name: str = "pairs.jsonl", **changes):
+    def submit(
+        self, content: bytes, name: str = "pairs.jsonl", *, judged_by: bytes = b"", **changes
+    ):
         self.corpus_id = new_id()
-        writer = self.uploads.open(self.corpus_id, 0)
+        files = [self._take(0, content, name, is_validation=False)]
+        if judged_by:
+            files.append(self._take(1, judged_by, "judge.jsonl", is_validation=True))
+        return submit(self.engine, self.base_id, *files, corpus_id=self.corpus_id, **changes)
+
+    def _take(self, number: int, content: bytes, name: str, *, is_validation: bool):
+        writer = self.uploads.open(self.corpus_id, number)
         writer.write(content)
-        taken = writer.finish(name)
+        taken = writer.finish(name, is_validation=is_validation)
         assert taken.sha256 == hashlib.sha256(content).hexdigest()
-        return submit(self.engine, self.base_id, taken, corpus_id=self.corpus_id, **changes)
+        return taken
 
     def raw_files(self, tmp_path):
         return [f for f in (tmp_path / "store").rglob("*") if self.corpus_id in f.as_posix()]
@@ -102,6 +110,23 @@ def test_an_upload_becomes_a_published_corpus_with_its_report_and_plan(bench, tm
     assert [f for f in bench.raw_files(tmp_path) if "uploads" in f.as_posix()] == []
     assert list(bench.scratch.iterdir()) == []
     assert run(bench.engine, start_finetune, submitted.job_id)
+
+
+def test_a_file_to_judge_by_is_what_the_run_is_judged_by(bench):
+    judge = b"".join(b'{"prompt": "Who %d?", "completion": "Me."}\n' % i for i in range(3))
+    submitted = bench.submit(PAIRS, judged_by=judge)
+    bench.runner.run(submitted.validation_id)
+    report = run(bench.engine, read_board, submitted.job_id).report
+    assert report["files"] == ["pairs.jsonl", "judge.jsonl"]
+    counts = {name: split["documents"] for name, split in report["splits"].items()}
+    assert counts == {"train": 38, "validation": 3, "test": 2}
+
+
+def test_the_share_to_judge_by_is_the_admin_s(bench):
+    submitted = bench.submit(PAIRS, validation_share=0.25)
+    bench.runner.run(submitted.validation_id)
+    report = run(bench.engine, read_board, submitted.job_id).report
+    assert report["splits"]["validation"]["documents"] == 10
 
 
 def test_a_bad_file_is_refused_with_file_line_and_reason(bench, tmp_path):

@@ -1,0 +1,101 @@
+"""From a filled-in command or form to files that are taken in, and a sentence about it."""
+
+import discord
+import structlog
+from discord import app_commands
+from sqlalchemy.exc import SQLAlchemyError
+
+from bot.catalogue import Catalogue, LocaleCode, locale_code
+from bot.chat.places import Places
+from bot.finetune.board_keeper import BoardKeeper
+from bot.finetune.failures import say_refusal
+from bot.finetune.intake import FinetuneIntake, FinetuneRequest
+from bot.finetune.wishes import StartWishes
+from core.conversations.places import Place
+from core.errors import PerroquetError
+
+log = structlog.get_logger(__name__)
+
+_NEEDED = discord.Permissions(
+    view_channel=True, send_messages=True, embed_links=True, attach_files=True
+)
+
+
+class FinetuneStarter:
+    """Begins fine-tunes on behalf of commands and forms."""
+
+    def __init__(
+        self, catalogue: Catalogue, places: Places, intake: FinetuneIntake, keeper: BoardKeeper
+    ) -> None:
+        self._catalogue = catalogue
+        self._places = places
+        self._intake = intake
+        self._keeper = keeper
+
+    async def begin(
+        self,
+        interaction: discord.Interaction,
+        wishes: StartWishes,
+        files: list[discord.Attachment],
+        name: str,
+        *,
+        has_rights: bool,
+    ) -> None:
+        """Take files in and tell the asker; the board follows in the channel.
+
+        Args:
+            interaction: not answered yet.
+            wishes: the options.
+            files: what is to be learnt from.
+            name: what the new model is to be called.
+            has_rights: whether the asker declares to have the rights to the files.
+        """
+        locale = locale_code(str(interaction.locale))
+        hindrance = self._hindrance(interaction, has_rights=has_rights)
+        if hindrance:
+            sentence = self._catalogue.say(locale, hindrance)
+            await interaction.response.send_message(sentence, ephemeral=True)
+            return
+        # Downloads may outlast the three seconds that Discord waits for an answer.
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        request = FinetuneRequest(
+            place=place_of(interaction, self._places),
+            requester_id=interaction.user.id,
+            name=name,
+            base=wishes.base,
+            options=wishes.run_options,
+            attached=wishes.attach(files),
+            validation_share=wishes.validation_share,
+        )
+        sentence = await self._take(request, locale)
+        self._keeper.wake()
+        try:
+            await interaction.followup.send(sentence, ephemeral=True)
+        except discord.HTTPException as exc:
+            # After a quarter of an hour the token is dead; the board says all that matters.
+            log.info("finetune_answer_late", code=exc.code)
+
+    @staticmethod
+    def _hindrance(interaction: discord.Interaction, *, has_rights: bool) -> str:
+        """The key of what stands in the way; empty for nothing."""
+        if not has_rights:
+            return "finetune-rights-missing"
+        can_write = interaction.app_permissions.is_superset(_NEEDED)
+        return "" if can_write else "finetune-cannot-write"
+
+    async def _take(self, request: FinetuneRequest, locale: LocaleCode) -> str:
+        try:
+            await self._intake.take(request)
+        except PerroquetError as exc:
+            return say_refusal(self._catalogue, locale, exc)
+        except SQLAlchemyError:
+            return self._catalogue.say(locale, "error-service-unavailable")
+        return self._catalogue.say(locale, "finetune-taken-in", count=len(request.attached))
+
+
+def place_of(interaction: discord.Interaction, places: Places) -> Place:
+    """Where an interaction happens, with the language that its guild chose."""
+    guild = interaction.guild
+    if guild is None:
+        raise app_commands.NoPrivateMessage
+    return Place(interaction.channel_id or 0, guild.id, guild.name, places.locale_of(guild))

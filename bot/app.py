@@ -22,10 +22,13 @@ from bot.health.monitoring import BotMonitoring, make_request_trace
 from bot.heartbeat import Heartbeat
 from bot.jobs.parts import JobsParts
 from bot.models.cog import make_models_cog
+from bot.models.comparer import Comparer
+from bot.models.exporter import Exporter
 from bot.patience import keep_trying
 from bot.privacy.cog import make_privacy_cog
 from bot.settings.cog import make_settings_cog
 from bot.translation import CatalogueTranslator
+from core.catalog.exporting import VersionFiles
 from core.conversations.intake import ReplyOptions
 from core.db.desk import Desk
 from core.db.engines import make_engine
@@ -57,7 +60,9 @@ def build_bot(settings: Settings) -> PerroquetBot:
     places = Places(desk, settings.discord.default_locale)
     options = ReplyOptions(settings.generation.model, name, {})
     intake = ChatIntake(desk, publisher, keeper, options)
-    finetunes = FinetuneParts(settings, bot, catalogue, desk, publisher, places)
+    comparer = Comparer(desk, publisher, places, catalogue, name)
+    exporter = Exporter(desk, VersionFiles(settings.store_url), catalogue)
+    finetunes = FinetuneParts(settings, bot, catalogue, desk, publisher, places, comparer, exporter)
     jobs = JobsParts(settings, bot, catalogue, desk, publisher)
     heartbeat = Heartbeat(
         desk,
@@ -82,7 +87,9 @@ def build_bot(settings: Settings) -> PerroquetBot:
         await bot.add_cog(
             make_health_cog(catalogue, desk, publisher, reader, settings.generation.model)
         )
-        await bot.add_cog(make_models_cog(catalogue, desk, places, settings.generation.model))
+        await bot.add_cog(
+            make_models_cog(catalogue, desk, places, comparer, exporter, settings.generation.model)
+        )
         await bot.add_cog(GuildsCog(desk))
         await finetunes.start()
         await jobs.start()

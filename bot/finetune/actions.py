@@ -16,6 +16,8 @@ class Action(StrEnum):
     RESUME = "resume"
     USE_HERE = "here"
     USE_ON_SERVER = "server"
+    COMPARE = "compare"
+    DOWNLOAD = "download"
     DISCARD = "discard"
 
 

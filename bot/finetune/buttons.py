@@ -9,6 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.catalogue import Catalogue, locale_code
+from bot.chat.places import Places
 from bot.finetune.actions import CUSTOM_ID, Action, custom_id
 from bot.finetune.failures import say_refusal
 from core.errors import PerroquetError
@@ -27,14 +28,15 @@ Press = Callable[[discord.Interaction, Action, str], Awaitable[None]]
 
 
 def make_board_button(
-    catalogue: Catalogue, press: Press
+    catalogue: Catalogue, places: Places, press: Press
 ) -> type[discord.ui.DynamicItem[discord.ui.Button[Any]]]:
     """The class of all buttons of boards, to be registered with the client once.
 
     Args:
         catalogue: the strings.
-        press: does what a button says; is asked only for those who may manage the server. Its
-            errors are told to the one who pressed.
+        places: who may teach.
+        press: does what a button says; is asked only for those who may teach. Its errors are
+            told to the one who pressed.
     """
 
     class BoardButton(discord.ui.DynamicItem[discord.ui.Button[Any]], template=CUSTOM_ID):
@@ -63,8 +65,8 @@ def make_board_button(
             return cls(Action(match["action"]), match["job_id"], str(interaction.locale))
 
         async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-            """Only who may manage the server may press."""
-            if interaction.guild_id is not None and interaction.permissions.manage_guild:
+            """Only who may teach may press."""
+            if places.may_teach(interaction):
                 return True
             sentence = catalogue.say(_locale(interaction), "error-missing-permissions")
             await interaction.response.send_message(sentence, ephemeral=True)

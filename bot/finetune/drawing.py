@@ -115,9 +115,11 @@ def _draw_success(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, 
     """The outcome. What is worse than its base is kept, but not offered first."""
     number = facts.version_number
     embed = draw_outcome(catalogue, facts.view, number)
-    actions: tuple[Action, ...] = (Action.USE_HERE, Action.USE_ON_SERVER, Action.DISCARD)
+    using = (Action.USE_HERE, Action.USE_ON_SERVER)
+    looking = (Action.COMPARE, Action.DOWNLOAD)
+    actions: tuple[Action, ...] = (*using, *looking, Action.DISCARD)
     if verdict_of(facts.view.result["metrics"]) == "worse":
-        actions = (Action.DISCARD, Action.USE_HERE, Action.USE_ON_SERVER)
+        actions = (Action.DISCARD, *looking, *using)
     shown = actions if number is not None else ()
     return Draft(embed, shown, (*phase, number), **_picture(facts))
 

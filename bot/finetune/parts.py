@@ -14,6 +14,9 @@ from bot.finetune.cog import make_finetune_cog
 from bot.finetune.downloading import AttachmentDownloader, allowed_origins
 from bot.finetune.intake import FinetuneIntake
 from bot.finetune.pressing import BoardPresser
+from bot.finetune.starting import FinetuneStarter
+from bot.models.comparer import Comparer
+from bot.models.exporter import Exporter
 from core.corpora.uploads import Uploads
 from core.db.desk import Desk
 from core.settings import Settings
@@ -34,6 +37,8 @@ class FinetuneParts:
         desk: Desk,
         publisher: Publisher,
         places: Places,
+        comparer: Comparer,
+        exporter: Exporter,
     ) -> None:
         self._bot = bot
         self._downloader = AttachmentDownloader(allowed_origins(settings.discord.api_base))
@@ -46,8 +51,8 @@ class FinetuneParts:
             default_base=settings.generation.model,
             process_name=settings.discord.process_name,
         )
-        presser = BoardPresser(desk, publisher, intake, places, catalogue)
-        self._button = make_board_button(catalogue, presser.press)
+        presser = BoardPresser(desk, publisher, intake, places, comparer, exporter, catalogue)
+        self._button = make_board_button(catalogue, places, presser.press)
         self._keeper = BoardKeeper(
             desk,
             BoardPoster(bot),
@@ -58,7 +63,8 @@ class FinetuneParts:
             edit_seconds=settings.chat.edit_interval_seconds * _EDIT_INTERVALS,
         )
         presser.on_change = self._keeper.wake
-        self._make_cog = partial(make_finetune_cog, catalogue, desk, places, intake, self._keeper)
+        starter = FinetuneStarter(catalogue, places, intake, self._keeper)
+        self._make_cog = partial(make_finetune_cog, catalogue, desk, places, starter)
 
     async def start(self) -> None:
         """Register command and buttons, and begin to keep the boards."""

@@ -10,8 +10,11 @@ from bot.catalogue import Catalogue, locale_code
 from bot.chat.places import Places
 from bot.finetune.actions import Action
 from bot.finetune.intake import FinetuneIntake
+from bot.models.comparer import Comparer
 from bot.models.confirming import Confirm
-from core.catalog.choices import Scope, choose
+from bot.models.exporter import Exporter
+from core.catalog.choices import Scope, choose, visible_version
+from core.catalog.lineage import base_of
 from core.catalog.registry import CatalogEntry
 from core.catalog.retiring import retire_version
 from core.conversations.places import Place, open_place
@@ -42,12 +45,16 @@ class BoardPresser:
         publisher: Publisher,
         intake: FinetuneIntake,
         places: Places,
+        comparer: Comparer,
+        exporter: Exporter,
         catalogue: Catalogue,
     ) -> None:
         self._desk = desk
         self._publisher = publisher
         self._intake = intake
         self._places = places
+        self._comparer = comparer
+        self._exporter = exporter
         self._catalogue = catalogue
         # Is called once something was changed; the boards draw their buttons, so they come later.
         self.on_change: Callable[[], None] = lambda: None
@@ -59,10 +66,17 @@ class BoardPresser:
             NotFoundError: the fine-tune or its version is gone, or not of this guild.
             NotReadYetError: Start came before the report.
             VersionInUseError: what is to be discarded is the base of another version.
+            TooLargeToSendError: what is to be downloaded does not fit an upload.
             SQLAlchemyError: the database cannot be reached.
         """
+        guild_id = _guild_of(interaction).id
         if action in (Action.USE_HERE, Action.USE_ON_SERVER):
             await self._use(interaction, job_id, on_server=action is Action.USE_ON_SERVER)
+        elif action is Action.COMPARE:
+            await self._compare(interaction, job_id)
+        elif action is Action.DOWNLOAD:
+            entry = await self._desk.read(lambda session: _entry_of(session, job_id, guild_id))
+            await self._exporter.send(interaction, entry)
         elif action is Action.DISCARD:
             await self._ask_to_discard(interaction, job_id)
         else:
@@ -106,6 +120,16 @@ class BoardPresser:
         # Everybody sees it: somebody else answers from now on.
         await interaction.response.send_message(sentence)
 
+    async def _compare(self, interaction: discord.Interaction, job_id: str) -> None:
+        def find(session: Session, guild_id: int) -> tuple[CatalogEntry, CatalogEntry]:
+            entry = _entry_of(session, job_id, guild_id)
+            base = base_of(session, guild_id, entry)
+            if base is None:
+                raise NotFoundError("The base is gone.", job=job_id)
+            return base, entry
+
+        await self._comparer.ask(interaction, find)
+
     async def _ask_to_discard(self, interaction: discord.Interaction, job_id: str) -> None:
         guild = _guild_of(interaction)
         locale = locale_code(str(interaction.locale))
@@ -134,6 +158,15 @@ def _guild_of(interaction: discord.Interaction) -> discord.Guild:
     if interaction.guild is None:
         raise NotFoundError("There are no fine-tunes outside servers.")
     return interaction.guild
+
+
+def _entry_of(session: Session, job_id: str, guild_id: int) -> CatalogEntry:
+    """The living version that a guild's own fine-tune made.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    return visible_version(session, guild_id, _version_of(session, job_id, guild_id))
 
 
 def _version_of(session: Session, job_id: str, guild_id: int) -> str:

@@ -3,29 +3,38 @@
 import discord
 from discord import app_commands
 from discord.ext import commands
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.catalogue import Catalogue, LocaleCode, locale_code
 from bot.chat.places import Places
+from bot.finetune.intake import slug
+from bot.models.comparer import Comparer
 from bot.models.confirming import Confirm
 from bot.models.drawing import draw_list, draw_version, label_of
+from bot.models.exporter import Exporter
 from bot.translation import text
 from core.catalog.choices import Scope, choose, roll_back
 from core.catalog.finding import find_version, search_versions
+from core.catalog.lineage import base_of
 from core.catalog.registry import CatalogEntry, list_versions
+from core.catalog.renaming import rename_model
 from core.catalog.resolution import resolve_version
 from core.catalog.retiring import retire_version
 from core.conversations.places import Place, open_place
 from core.db.desk import Desk
-from core.db.tables import Version
+from core.errors import NotFoundError
 
 _MOST_CHOICES = 25
 _MOST_CHARACTERS = 100
 
 
 def make_models_cog(  # noqa: C901 - a cog's commands live in its class
-    catalogue: Catalogue, desk: Desk, places: Places, default_model: str
+    catalogue: Catalogue,
+    desk: Desk,
+    places: Places,
+    comparer: Comparer,
+    exporter: Exporter,
+    default_model: str,
 ) -> commands.Cog:
     """The cog; a function, because discord.py reads descriptions when the class is made."""
     where_name = text(catalogue, "option-models-where-name")
@@ -47,11 +56,8 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
         """What admins do with models. Every command asks again for the permission."""
 
         async def interaction_check(self, interaction: discord.Interaction, /) -> bool:
-            """Only who may manage the server."""
-            if interaction.guild is None:
-                raise app_commands.NoPrivateMessage
-            if not interaction.permissions.manage_guild:
-                raise app_commands.MissingPermissions(["manage_guild"])
+            """Only who may teach."""
+            places.require_teacher(interaction)
             return True
 
         @app_commands.command(
@@ -154,8 +160,66 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
             view = Confirm(catalogue, locale, "models-delete-confirm", retire)
             await interaction.response.send_message(question, view=view, ephemeral=True)
 
+        @app_commands.command(
+            name=text(catalogue, "command-models-compare-name"),
+            description=text(catalogue, "command-models-compare"),
+        )
+        @app_commands.rename(model=model_name, other=text(catalogue, "option-models-other-name"))
+        @app_commands.describe(model=model_hint, other=text(catalogue, "option-models-other"))
+        async def compare(
+            self, interaction: discord.Interaction, model: str, other: str | None = None
+        ) -> None:
+            """Ask two versions the same question; the first stands on the right."""
+
+            def find(session: Session, guild_id: int) -> tuple[CatalogEntry, CatalogEntry]:
+                entry = find_version(session, guild_id, model)
+                if other is not None:
+                    return find_version(session, guild_id, other), entry
+                return require_base(session, guild_id, entry), entry
+
+            await comparer.ask(interaction, find)
+
+        @app_commands.command(
+            name=text(catalogue, "command-models-rename-name"),
+            description=text(catalogue, "command-models-rename"),
+        )
+        @app_commands.rename(model=model_name, name=text(catalogue, "option-models-name-name"))
+        @app_commands.describe(model=model_hint, name=text(catalogue, "option-models-name"))
+        async def rename(
+            self,
+            interaction: discord.Interaction,
+            model: str,
+            name: app_commands.Range[str, 1, 60],
+        ) -> None:
+            """Give one of this server's own models another name."""
+            guild_id, locale = _guild(interaction).id, _locale(interaction)
+            new_name = slug(name)
+
+            def write(session: Session) -> str:
+                before = find_version(session, guild_id, model).model
+                rename_model(session, guild_id, before, new_name)
+                return before
+
+            before = await desk.write(write)
+            sentence = catalogue.say(locale, "models-renamed", before=before, after=new_name)
+            await interaction.response.send_message(sentence, ephemeral=True)
+
+        @app_commands.command(
+            name=text(catalogue, "command-models-export-name"),
+            description=text(catalogue, "command-models-export"),
+        )
+        @app_commands.rename(model=model_name)
+        @app_commands.describe(model=model_hint)
+        async def export(self, interaction: discord.Interaction, model: str) -> None:
+            """Send the files of one of this server's own versions."""
+            guild_id = _guild(interaction).id
+            entry = await desk.read(lambda session: find_version(session, guild_id, model))
+            await exporter.send(interaction, entry)
+
         @use.autocomplete("model")
         @show.autocomplete("model")
+        @compare.autocomplete("model")
+        @compare.autocomplete("other")
         async def complete(
             self, interaction: discord.Interaction, current: str
         ) -> list[app_commands.Choice[str]]:
@@ -163,17 +227,19 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
             return await _suggest(interaction, current, own_only=False)
 
         @delete.autocomplete("model")
+        @rename.autocomplete("model")
+        @export.autocomplete("model")
         async def complete_own(
             self, interaction: discord.Interaction, current: str
         ) -> list[app_commands.Choice[str]]:
-            """The versions that this server may delete."""
+            """The versions that are this server's own."""
             return await _suggest(interaction, current, own_only=True)
 
     async def _suggest(
         interaction: discord.Interaction, typed: str, *, own_only: bool
     ) -> list[app_commands.Choice[str]]:
         guild_id = interaction.guild_id
-        if guild_id is None or not interaction.permissions.manage_guild:
+        if guild_id is None or not places.may_teach(interaction):
             return []
         entries = await desk.read(
             lambda session: search_versions(session, guild_id, typed, own_only=own_only)
@@ -202,11 +268,16 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
     return ModelsCog()
 
 
-def base_of(session: Session, guild_id: int, entry: CatalogEntry) -> CatalogEntry | None:
-    """The living version that an adapter is built on, where the guild may see it."""
-    base_id = session.scalar(select(Version.base_id).where(Version.id == entry.version_id))
-    entries = list_versions(session, guild_id) if base_id is not None else []
-    return next((base for base in entries if base.version_id == base_id), None)
+def require_base(session: Session, guild_id: int, entry: CatalogEntry) -> CatalogEntry:
+    """What a version was made from.
+
+    Raises:
+        NotFoundError: it was made from nothing, or that is gone.
+    """
+    base = base_of(session, guild_id, entry)
+    if base is None:
+        raise NotFoundError(f"“{entry.model}” {entry.number} has no base.", model=entry.model)
+    return base
 
 
 def _guild(interaction: discord.Interaction) -> discord.Guild:

@@ -45,6 +45,27 @@ models-default-here = 🦜 From now on this channel follows the server's choice 
 models-default-server = 🦜 From now on this server follows the operator's default again.
 models-delete-question = Delete **{ $model }**, version { $number }, for good? Where it answers now, the next one does.
 
+command-models-compare-name = compare
+command-models-compare = Ask two versions the same question, and see both answers side by side
+option-models-other-name = with
+option-models-other = Another version; if left out, the one it was made from
+command-models-rename-name = rename
+command-models-rename = Give one of this server's own models another name
+option-models-name-name = name
+option-models-name = The new name
+command-models-export-name = export
+command-models-export = Get the files of one of this server's own versions
+compare-form-title = The same question to both
+compare-form-question = Question
+compare-waiting = still thinking; the workers are busy
+models-renamed = { $before } is now called { $after }.
+export-files = The files of **{ $model }**, version { $number }. Put them into one folder; any tool that reads `safetensors` loads it.
+export-base = It is an adapter or a child of { $base }; an adapter needs its base and that tokenizer.
+export-halved = The weights are rounded to 16 bits, so that they fit an upload here.
+
+error-name-taken = There is a model of that name already. Please choose another one.
+error-model-name = I need at least one letter from a to z or a digit in the name.
+error-too-large-to-send = This version is larger than an upload here may be. The operator finds it in the model store.
 error-nothing-before = Nothing was chosen here before, so there is nothing to go back to.
 error-version-in-use = Another version is built on this one. Delete that first.
 

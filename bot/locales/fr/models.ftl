@@ -45,6 +45,27 @@ models-default-here = 🦜 Désormais ce salon suit de nouveau le choix du serve
 models-default-server = 🦜 Désormais ce serveur suit de nouveau le choix de l’hébergeur.
 models-delete-question = Supprimer **{ $model }**, version { $number }, pour de bon ? Là où elle répond, la suivante répondra.
 
+command-models-compare-name = comparer
+command-models-compare = Poser la même question à deux versions et voir les deux réponses côte à côte
+option-models-other-name = avec
+option-models-other = Une autre version ; si omise, celle dont elle vient
+command-models-rename-name = renommer
+command-models-rename = Donner un autre nom à un modèle de ce serveur
+option-models-name-name = nom
+option-models-name = Le nouveau nom
+command-models-export-name = exporter
+command-models-export = Recevoir les fichiers d’une version de ce serveur
+compare-form-title = La même question aux deux
+compare-form-question = Question
+compare-waiting = réfléchit encore ; les ouvriers sont occupés
+models-renamed = { $before } s’appelle maintenant { $after }.
+export-files = Les fichiers de **{ $model }**, version { $number }. Mets-les dans un dossier ; tout outil qui lit `safetensors` le charge.
+export-base = C’est un adaptateur ou un enfant de { $base } ; un adaptateur a besoin de sa base et de son tokenizer.
+export-halved = Les poids sont arrondis à 16 bits, pour qu’ils tiennent dans un envoi ici.
+
+error-name-taken = Il y a déjà un modèle de ce nom. Choisis-en un autre.
+error-model-name = Il me faut au moins une lettre de a à z ou un chiffre dans le nom.
+error-too-large-to-send = Cette version est plus grande que ce qu’un envoi peut être ici. L’hébergeur la trouve dans le dépôt de modèles.
 error-nothing-before = Rien n’a été choisi ici auparavant ; il n’y a donc rien à quoi revenir.
 error-version-in-use = Une autre version est construite sur celle-ci. Supprime d’abord celle-là.
 

@@ -79,7 +79,7 @@ async def test_base_and_new_stand_side_by_side_in_figures_and_words(wire):
         ):
             assert fragment in said
         assert said.count("before:") == 3
-        assert labels(board(wire)) == [*USES, "Discard"]
+        assert labels(board(wire)) == [*USES, "Compare", "Download", "Discard"]
         assert board(wire)["embeds"][0]["image"]["url"].endswith("curve.png")
         assert not board(wire)["mention_everyone"]
 

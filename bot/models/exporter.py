@@ -1,0 +1,73 @@
+"""A version's files as an upload, for who wants to load it elsewhere."""
+
+import asyncio
+import io
+
+import discord
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bot.catalogue import Catalogue, locale_code
+from core.catalog.exporting import Export, VersionFiles
+from core.catalog.lineage import base_of
+from core.catalog.registry import CatalogEntry
+from core.db.desk import Desk
+from core.db.tables import Version
+from core.errors import NotFoundError
+
+
+class Exporter:
+    """Hands on versions that are a guild's own."""
+
+    def __init__(self, desk: Desk, files: VersionFiles, catalogue: Catalogue) -> None:
+        self._desk = desk
+        self._files = files
+        self._catalogue = catalogue
+
+    async def send(self, interaction: discord.Interaction, entry: CatalogEntry) -> None:
+        """Send the files to who asked, and to nobody else.
+
+        Args:
+            interaction: not answered yet.
+            entry: what the asker's guild sees.
+
+        Raises:
+            NotFoundError: it is the operator's, or another guild's.
+            TooLargeToSendError: it does not fit.
+            StoreError, ServiceUnavailableError: it cannot be read.
+        """
+        guild_id = interaction.guild_id
+        if guild_id is None or entry.guild_id != guild_id:
+            raise NotFoundError("Only a server's own versions are handed on.", model=entry.model)
+        await interaction.response.defer(ephemeral=True, thinking=True)
+
+        def read(session: Session) -> tuple[str, CatalogEntry | None]:
+            query = select(Version.manifest_sha256).where(Version.id == entry.version_id)
+            return session.scalars(query).one(), base_of(session, guild_id, entry)
+
+        sha256, base = await self._desk.read(read)
+        export = await asyncio.to_thread(
+            self._files.export, entry.store_path, sha256, interaction.filesize_limit
+        )
+        await interaction.followup.send(
+            self._describe(interaction, entry, base, export),
+            files=[discord.File(io.BytesIO(f.content), f.name) for f in export.files],
+            ephemeral=True,
+        )
+
+    def _describe(
+        self,
+        interaction: discord.Interaction,
+        entry: CatalogEntry,
+        base: CatalogEntry | None,
+        export: Export,
+    ) -> str:
+        locale = locale_code(str(interaction.locale))
+        lines = [
+            self._catalogue.say(locale, "export-files", model=entry.model, number=entry.number)
+        ]
+        if base is not None:
+            lines.append(self._catalogue.say(locale, "export-base", base=base.model))
+        if export.is_halved:
+            lines.append(self._catalogue.say(locale, "export-halved"))
+        return "\n".join(lines)

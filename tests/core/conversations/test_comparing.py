@@ -1,0 +1,45 @@
+from sqlalchemy import select
+
+from core.conversations.answers import load_question, write_answer
+from core.conversations.comparing import Comparison, ask_versions, read_answers
+from core.conversations.forgetting import forget_member
+from core.conversations.places import Place, find_conversation
+from core.db.tables import Message
+from core.jobs.ledger import claim
+from core.jobs.states import JobState
+from tests.core.corpora.helpers import ADMIN, CHANNEL, GUILD, add_version, run
+
+PLACE = Place(CHANNEL, GUILD, "guild")
+
+
+def ask(engine) -> list[str]:
+    versions = (add_version(engine, "one"), add_version(engine, "two"))
+    asked = Comparison(PLACE, ADMIN, "Camille", "Who are you?", versions, 7, "bot-0")
+    return run(engine, ask_versions, asked)
+
+
+def answer(engine, job_id: str, text: str) -> list[str]:
+    def work(session):
+        held = claim(session, job_id, "w", 30)
+        question = load_question(session, held, max_messages=9)
+        write_answer(session, held, text, bot_name="Perroquet", facts={})
+        return [utterance.text for utterance in question.utterances]
+
+    return run(engine, work)
+
+
+def test_both_are_asked_the_same_and_neither_hears_the_other(any_engine):
+    jobs = ask(any_engine)
+    assert [a.state for a in run(any_engine, read_answers, jobs)] == [JobState.QUEUED] * 2
+    heard = [answer(any_engine, job_id, f"I am {n}.") for n, job_id in enumerate(jobs)]
+    assert heard == [["Who are you?"], ["Who are you?"]]
+    assert [a.text for a in run(any_engine, read_answers, jobs)] == ["I am 0.", "I am 1."]
+    assert run(any_engine, find_conversation, CHANNEL) is None, "nothing goes on from it"
+
+
+def test_what_was_compared_is_forgotten_with_its_asker(any_engine):
+    jobs = ask(any_engine)
+    answer(any_engine, jobs[0], "I am one.")
+    run(any_engine, forget_member, ADMIN, GUILD)
+    assert run(any_engine, lambda session: session.scalars(select(Message)).all()) == []
+    assert [a.state for a in run(any_engine, read_answers, jobs)] == [JobState.CANCELLED] * 2

@@ -18,6 +18,7 @@ from bot.finetune.board_poster import PICTURE
 from bot.finetune.curve_picture import draw_curve
 from bot.finetune.drawing import BoardFacts, Draft, draw_board
 from bot.finetune.run_progress import curve_labels
+from bot.finetune.trials_picture import draw_trials
 from core.corpora.boards import (
     BoardView,
     close_board,
@@ -26,6 +27,7 @@ from core.corpora.boards import (
     version_of,
 )
 from core.corpora.curves import Curve, read_curve
+from core.corpora.searches import SEARCH, Trial, read_trials
 from core.corpora.speed import measured_speed
 from core.corpora.submissions import cancel_finetune
 from core.db.desk import Desk
@@ -78,7 +80,7 @@ class _Shown:
 
     content: object = None
     phase: object = None
-    curve: Curve | None = None
+    curve: Curve | tuple[Trial, ...] | None = None
     at: float = float("-inf")
 
 
@@ -201,7 +203,9 @@ class BoardKeeper:
         if curve is None or (curve == self._shown[view.job_id].curve and view.message_id):
             return None
         labels = curve_labels(self._catalogue, view.locale)
-        return await asyncio.to_thread(draw_curve, curve, labels, draft.steps)
+        if isinstance(curve, Curve):
+            return await asyncio.to_thread(draw_curve, curve, labels, draft.steps)
+        return await asyncio.to_thread(draw_trials, curve, labels, draft.steps)
 
     async def _record(self, job_id: str, message_id: int | None) -> None:
         await self._desk.write(lambda session: record_message(session, job_id, message_id))
@@ -237,7 +241,8 @@ def _facts(session: Session, view: BoardView) -> BoardFacts:
         speed = measured_speed(session, view.guild_id, view.payload["base_version_id"], method)
     curve = read_curve(session, view.job_id) if view.has_run else Curve()
     version = version_of(session, view)
-    return BoardFacts(view, speed, curve, None if version is None else version[1])
+    trials = tuple(read_trials(session, view.job_id)) if SEARCH in view.payload else ()
+    return BoardFacts(view, speed, curve, None if version is None else version[1], trials)
 
 
 def _nonce(view: BoardView, draft: Draft) -> str:

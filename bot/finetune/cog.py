@@ -1,25 +1,28 @@
-"""``/finetune start``: a server teaches its own model. Translates and delegates."""
-
-from dataclasses import replace
+"""``/finetune``: a server teaches its own model. Translates and delegates."""
 
 import discord
 from discord import app_commands
 from discord.ext import commands
 
-from bot.catalogue import Catalogue, locale_code
+from bot.catalogue import Catalogue
 from bot.chat.places import Places
 from bot.finetune.starting import FinetuneStarter
-from bot.finetune.upload_modal import NAME_LENGTH, UploadModal
+from bot.finetune.upload_modal import NAME_LENGTH
 from bot.finetune.wishes import StartWishes
 from bot.translation import text
 from core.catalog.bases import list_bases
+from core.corpora.searches import DEFAULT_TRIALS, MOST_TRIALS, Sampler, SearchSpec
 from core.db.desk import Desk
 
 _MOST_CHOICES = 25
 _OPTIONS = (
     "file", "name", "rights", "base", "method", "epochs", "learning_rate", "block_size",
     "batch_size", "validation_file", "validation_percent", "patience", "seed", "prompts",
-    "file2", "file3", "file4", "file5",
+    "file2", "file3", "file4", "file5", "trials", "sampler",
+)  # fmt: skip
+_START_OPTIONS = _OPTIONS[:-2]
+_SEARCH_OPTIONS = (
+    "file", "name", "rights", "trials", "sampler", "base", "method", "epochs", "seed", "prompts",
 )  # fmt: skip
 
 
@@ -35,6 +38,10 @@ def make_finetune_cog(
     methods = [
         app_commands.Choice(name=text(catalogue, f"method-{method}"), value=method)
         for method in ("lora", "full")
+    ]
+    samplers = [
+        app_commands.Choice(name=text(catalogue, f"sampler-{sampler}"), value=str(sampler))
+        for sampler in Sampler
     ]
 
     @app_commands.guild_only()
@@ -55,8 +62,8 @@ def make_finetune_cog(
             name=text(catalogue, "command-finetune-start-name"),
             description=text(catalogue, "command-finetune-start"),
         )
-        @app_commands.rename(**names)
-        @app_commands.describe(**hints)
+        @app_commands.rename(**{option: names[option] for option in _START_OPTIONS})
+        @app_commands.describe(**{option: hints[option] for option in _START_OPTIONS})
         @app_commands.choices(method=methods)
         async def start(
             self,
@@ -95,23 +102,44 @@ def make_finetune_cog(
                 prompts=prompts,
             )
             files = [a for a in (file, file2, file3, file4, file5) if a is not None]
-            if files and name:
-                await starter.begin(interaction, wishes, files, name, has_rights=bool(rights))
-                return
+            await starter.ask_or_begin(interaction, wishes, files, name, has_rights=bool(rights))
 
-            async def submit(filled_in: discord.Interaction, form: UploadModal) -> None:
-                # The permission may have gone while the form stood open.
-                places.require_teacher(filled_in)
-                said = replace(wishes, prompts=form.prompts)
-                everything = [*files, *form.files]
-                await starter.begin(
-                    filled_in, said, everything, form.name, has_rights=form.has_rights
-                )
+        @app_commands.command(
+            name=text(catalogue, "command-finetune-search-name"),
+            description=text(catalogue, "command-finetune-search"),
+        )
+        @app_commands.rename(**{option: names[option] for option in _SEARCH_OPTIONS})
+        @app_commands.describe(**{option: hints[option] for option in _SEARCH_OPTIONS})
+        @app_commands.choices(method=methods, sampler=samplers)
+        async def search(
+            self,
+            interaction: discord.Interaction,
+            file: discord.Attachment | None = None,
+            name: app_commands.Range[str, 1, NAME_LENGTH] | None = None,
+            rights: bool | None = None,
+            trials: app_commands.Range[int, 2, MOST_TRIALS] = DEFAULT_TRIALS,
+            sampler: app_commands.Choice[str] | None = None,
+            base: str | None = None,
+            method: app_commands.Choice[str] | None = None,
+            epochs: app_commands.Range[float, 0.1, 100.0] | None = None,
+            seed: app_commands.Range[int, 0, 2**32 - 1] | None = None,
+            prompts: app_commands.Range[str, 1, 1000] | None = None,
+        ) -> None:
+            """Train several times with other options, and keep the best."""
+            chosen = method.value if method else "lora"
+            how = sampler.value if sampler else Sampler.BAYESIAN
+            wishes = StartWishes(
+                base=base,
+                method=chosen,
+                epochs=epochs,
+                seed=seed,
+                prompts=prompts,
+                search=SearchSpec.make(trials=trials, sampler=how, method=chosen),
+            )
+            files = [] if file is None else [file]
+            await starter.ask_or_begin(interaction, wishes, files, name, has_rights=bool(rights))
 
-            locale = locale_code(str(interaction.locale))
-            form = UploadModal(catalogue, locale, name or "", prompts or "", len(files), submit)
-            await interaction.response.send_modal(form)
-
+        @search.autocomplete("base")
         @start.autocomplete("base")
         async def complete_base(
             self, interaction: discord.Interaction, current: str

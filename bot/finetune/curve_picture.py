@@ -14,7 +14,7 @@ _SCALE = 2
 _WIDTH, _HEIGHT = 800, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 44, 44
 _BACKGROUND, _GRID, _INK = "#1f2430", "#39404f", "#d5d9e2"
-_TRAIN, _VALIDATION = "#6c7a99", "#3ecf7a"
+TRAIN, VALIDATION = "#6c7a99", "#3ecf7a"
 _TICKS = 5
 _ROOM = 0.08
 
@@ -33,6 +33,9 @@ class CurveLabels:
     train: str
     validation: str
     decimal_mark: str = "."
+    best: str = "best"
+    pruned: str = "given up"
+    trial: str = "trial"
 
 
 @dataclass(frozen=True)
@@ -61,25 +64,63 @@ def draw_curve(curve: Curve, labels: CurveLabels, steps: int) -> bytes:
     Returns:
         A PNG, 800 by 400 pixels.
     """
-    image = Image.new("RGB", (_WIDTH * _SCALE, _HEIGHT * _SCALE), _BACKGROUND)
-    draw = ImageDraw.Draw(image)
-    font = ImageFont.load_default(13 * _SCALE)
-    frame = _make_frame(curve, steps)
-    _draw_grid(draw, font, frame, labels)
-    _draw_line(draw, frame, curve.train, _TRAIN, width=2)
-    _draw_line(draw, frame, curve.validation, _VALIDATION, width=3)
+    canvas = Canvas((*curve.train, *curve.validation), labels, steps)
+    canvas.draw_line(curve.train, TRAIN, width=2)
+    canvas.draw_line(curve.validation, VALIDATION, width=3)
     for step, loss in curve.validation:
-        radius = 6 if step == curve.best_step else 3
-        _draw_dot(draw, frame.at(step, loss), radius)
-    _draw_legend(draw, font, labels)
-    small = image.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    small.save(out, "PNG", optimize=True)
-    return out.getvalue()
+        canvas.draw_dot(step, loss, 6 if step == curve.best_step else 3)
+    canvas.draw_legend(((labels.validation, VALIDATION), (labels.train, TRAIN)))
+    return canvas.to_png()
 
 
-def _make_frame(curve: Curve, steps: int) -> _Frame:
-    points = (*curve.train, *curve.validation)
+class Canvas:
+    """A picture with a grid of steps and losses, on which lines are drawn.
+
+    Args:
+        points: all that will be drawn, at least one.
+        labels: in the language of the readers.
+        steps: of the whole run.
+    """
+
+    def __init__(
+        self, points: Sequence[tuple[int, float]], labels: CurveLabels, steps: int
+    ) -> None:
+        self._image = Image.new("RGB", (_WIDTH * _SCALE, _HEIGHT * _SCALE), _BACKGROUND)
+        self._draw = ImageDraw.Draw(self._image)
+        self._font = ImageFont.load_default(13 * _SCALE)
+        self._frame = _make_frame(points, steps)
+        _draw_grid(self._draw, self._font, self._frame, labels)
+
+    def draw_line(self, points: Sequence[tuple[int, float]], colour: str, width: int) -> None:
+        """A line through points; one alone is none."""
+        if len(points) > 1:
+            line = [self._frame.at(step, loss) for step, loss in points]
+            self._draw.line(line, fill=colour, width=width * _SCALE, joint="curve")
+
+    def draw_dot(self, step: int, loss: float, radius: int, colour: str = VALIDATION) -> None:
+        """A dot."""
+        (x, y), reach = self._frame.at(step, loss), radius * _SCALE
+        self._draw.ellipse([x - reach, y - reach, x + reach, y + reach], fill=colour)
+
+    def draw_legend(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Words and their colours, from the right."""
+        right, y = float(_WIDTH - _RIGHT) * _SCALE, 16 * _SCALE
+        for word, colour in entries:
+            self._draw.text((right, y), word, fill=_INK, font=self._font, anchor="rm")
+            right -= self._draw.textlength(word, font=self._font) + 8 * _SCALE
+            start = (right - 24 * _SCALE, y)
+            self._draw.line([start, (right, y)], fill=colour, width=3 * _SCALE)
+            right -= 44 * _SCALE
+
+    def to_png(self) -> bytes:
+        """What was drawn: a PNG, 800 by 400 pixels."""
+        small = self._image.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
+        out = io.BytesIO()
+        small.save(out, "PNG", optimize=True)
+        return out.getvalue()
+
+
+def _make_frame(points: Sequence[tuple[int, float]], steps: int) -> _Frame:
     losses = [loss for _, loss in points]
     low, high = min(losses), max(losses)
     room = max((high - low) * _ROOM, 0.05)
@@ -106,36 +147,6 @@ def _draw_grid(
     bottom = (_HEIGHT - 6) * _SCALE
     draw.text((middle, bottom), labels.step, fill=_INK, font=font, anchor="mb")
     draw.text((12 * _SCALE, 16 * _SCALE), labels.loss, fill=_INK, font=font, anchor="lm")
-
-
-def _draw_line(
-    draw: ImageDraw.ImageDraw,
-    frame: _Frame,
-    points: Sequence[tuple[int, float]],
-    colour: str,
-    width: int,
-) -> None:
-    if len(points) > 1:
-        line = [frame.at(step, loss) for step, loss in points]
-        draw.line(line, fill=colour, width=width * _SCALE, joint="curve")
-
-
-def _draw_dot(draw: ImageDraw.ImageDraw, at: Point, radius: int) -> None:
-    reach = radius * _SCALE
-    draw.ellipse([at[0] - reach, at[1] - reach, at[0] + reach, at[1] + reach], fill=_VALIDATION)
-
-
-def _draw_legend(
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    labels: CurveLabels,
-) -> None:
-    right, y = float(_WIDTH - _RIGHT) * _SCALE, 16 * _SCALE
-    for word, colour in ((labels.validation, _VALIDATION), (labels.train, _TRAIN)):
-        draw.text((right, y), word, fill=_INK, font=font, anchor="rm")
-        right -= draw.textlength(word, font=font) + 8 * _SCALE
-        draw.line([(right - 24 * _SCALE, y), (right, y)], fill=colour, width=3 * _SCALE)
-        right -= 44 * _SCALE
 
 
 def nice_ticks(low: float, high: float) -> Iterator[float]:

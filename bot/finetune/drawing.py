@@ -13,6 +13,7 @@ from bot.finetune.report import draw_report
 from bot.finetune.run_progress import draw_progress
 from core.corpora.boards import BoardView
 from core.corpora.curves import Curve
+from core.corpora.searches import Trial
 from core.jobs.states import JobState, JobWish
 
 
@@ -24,14 +25,15 @@ class Draft:
         embed: the text.
         actions: the buttons, in order.
         phase: what must be shown at once when it changes; all else may wait for its turn.
-        curve: what the picture is drawn from; None for no picture.
+        curve: what the picture is drawn from, the trials of a search or one run; None for no
+            picture.
         steps: of the whole run, for the picture.
     """
 
     embed: discord.Embed
     actions: tuple[Action, ...] = ()
     phase: tuple[object, ...] = field(default=())
-    curve: Curve | None = None
+    curve: Curve | tuple[Trial, ...] | None = None
     steps: int = 1
 
 
@@ -44,12 +46,14 @@ class BoardFacts:
         speed: tokens a second of the guild's earlier runs, for an estimate.
         curve: of the run so far.
         version_number: of the new version while it lives.
+        trials: of a search.
     """
 
     view: BoardView
     speed: float | None = None
     curve: Curve = field(default_factory=Curve)
     version_number: int | None = None
+    trials: tuple[Trial, ...] = ()
 
 
 def draw_board(catalogue: Catalogue, facts: BoardFacts) -> Draft:
@@ -80,7 +84,7 @@ def _draw_run(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]
     """Waiting, training, pausing, paused or stopping; with what was reached so far."""
     view = facts.view
     embed = _plain(catalogue, view, f"board-{_name_of_run(view)}", discord.Colour.blurple())
-    draw_progress(catalogue, embed, view, facts.curve)
+    draw_progress(catalogue, embed, view, facts.curve, facts.trials)
     return Draft(embed, _actions_of_run(view), phase, **_picture(facts))
 
 
@@ -104,6 +108,12 @@ def _actions_of_run(view: BoardView) -> tuple[Action, ...]:
 def _picture(facts: BoardFacts) -> dict[str, Any]:
     """The picture's part of a draft; the base alone is no curve."""
     curve = facts.curve
+    if any(len(trial.validation) > 1 for trial in facts.trials):
+        steps = max(step for trial in facts.trials for step, _ in trial.validation)
+        return {
+            "curve": facts.trials,
+            "steps": max(steps, int(facts.view.progress.get("steps", 1))),
+        }
     if len(curve.validation) + len(curve.train) < 2:
         return {}
     plan = facts.view.payload.get("plan", {})
@@ -114,7 +124,7 @@ def _picture(facts: BoardFacts) -> dict[str, Any]:
 def _draw_success(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]) -> Draft:
     """The outcome. What is worse than its base is kept, but not offered first."""
     number = facts.version_number
-    embed = draw_outcome(catalogue, facts.view, number)
+    embed = draw_outcome(catalogue, facts.view, number, facts.trials)
     using = (Action.USE_HERE, Action.USE_ON_SERVER)
     looking = (Action.COMPARE, Action.DOWNLOAD)
     actions: tuple[Action, ...] = (*using, *looking, Action.DISCARD)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from bot.finetune.downloading import Attached, AttachmentDownloader, UploadTooLargeError
 from core.catalog.bases import Base, find_base, is_shared_name
 from core.conversations.places import Place
+from core.corpora.searches import SearchSpec
 from core.corpora.submissions import NewFinetune, Submitted, count_open, submit_finetune
 from core.corpora.uploads import UploadedFile, Uploads
 from core.db.desk import Desk
@@ -66,6 +67,7 @@ class FinetuneRequest:
         options: of the run.
         attached: the files.
         validation_share: of the documents, to be held back; None for the usual share.
+        search: of the best options, where one is wanted instead of a single run.
     """
 
     place: Place
@@ -75,6 +77,7 @@ class FinetuneRequest:
     options: dict[str, Any]
     attached: tuple[Attached, ...]
     validation_share: float | None = None
+    search: SearchSpec | None = None
 
 
 class FinetuneIntake:
@@ -181,6 +184,7 @@ class FinetuneIntake:
             process_name=self._process_name,
             locale=request.place.locale,
             validation_share=request.validation_share,
+            search=request.search,
         )
         return await self._desk.write(lambda session: submit_finetune(session, new))
 

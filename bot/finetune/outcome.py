@@ -1,24 +1,29 @@
 """What came of a fine-tune: base and new version side by side, in figures and in words."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import discord
 
 from bot.catalogue import Catalogue
-from bot.finetune.wording import clipped, decimal, duration
+from bot.finetune.wording import clipped, decimal, duration, options_text
 from core.corpora.boards import BoardView
+from core.corpora.searches import Trial, best_trial
 
 _MAX_SAMPLES = 3
 _MAX_PROMPT, _MAX_ANSWER = 100, 420
 
 
-def draw_outcome(catalogue: Catalogue, view: BoardView, number: int | None) -> discord.Embed:
+def draw_outcome(
+    catalogue: Catalogue, view: BoardView, number: int | None, trials: Sequence[Trial] = ()
+) -> discord.Embed:
     """The embed of a fine-tune that ended well.
 
     Args:
         catalogue: the strings.
         view: of a job that succeeded.
         number: of the new version; None where it was discarded meanwhile.
+        trials: of a search.
     """
     metrics, locale = view.result["metrics"], view.locale
 
@@ -45,6 +50,15 @@ def draw_outcome(catalogue: Catalogue, view: BoardView, number: int | None) -> d
     )
     time = duration(metrics["train_seconds"])
     embed.add_field(name=say("outcome-time"), value=f"{time}; {ending}")
+    best = best_trial(list(trials))
+    if best is not None:
+        value = say(
+            "outcome-search-value",
+            trials=len(trials),
+            number=best.number + 1,
+            options=options_text(best.options),
+        )
+        embed.add_field(name=say("outcome-search"), value=value)
     for prompt, before_text, after_text in _samples(metrics):
         said = say("outcome-sample", before=before_text, after=after_text)
         embed.add_field(name=f"💬 {prompt}", value=said, inline=False)

@@ -5,6 +5,7 @@ import discord
 from bot.catalogue import Catalogue
 from bot.finetune.wording import clipped, decimal, duration, shares
 from core.corpora.boards import BoardView
+from core.corpora.searches import SEARCH
 
 _MAX_FILES_CHARACTERS = 500
 
@@ -32,11 +33,13 @@ def draw_report(catalogue: Catalogue, view: BoardView, speed: float | None) -> d
     splits = {name: counts["documents"] for name, counts in report["splits"].items()}
     # Each mask is a word in brackets.
     masked = {kind: report["masked"].get(f"[{kind}]", 0) for kind in ("email", "phone", "secret")}
+    search = view.payload.get(SEARCH)
     run = say(
-        "report-run-value",
+        "report-run-search" if search else "report-run-value",
         base=view.payload["base_name"],
         method=say(f"method-{options.get('method', 'lora')}"),
         epochs=decimal(epochs, 0 if epochs == int(epochs) else 1),
+        trials=search["trials"] if search else 1,
     )
     time = say("report-time-unknown")
     if speed:

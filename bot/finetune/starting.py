@@ -1,5 +1,7 @@
 """From a filled-in command or form to files that are taken in, and a sentence about it."""
 
+from dataclasses import replace
+
 import discord
 import structlog
 from discord import app_commands
@@ -10,6 +12,7 @@ from bot.chat.places import Places
 from bot.finetune.board_keeper import BoardKeeper
 from bot.finetune.failures import say_refusal
 from bot.finetune.intake import FinetuneIntake, FinetuneRequest
+from bot.finetune.upload_modal import UploadModal
 from bot.finetune.wishes import StartWishes
 from core.conversations.places import Place
 from core.errors import PerroquetError
@@ -31,6 +34,33 @@ class FinetuneStarter:
         self._places = places
         self._intake = intake
         self._keeper = keeper
+
+    async def ask_or_begin(
+        self,
+        interaction: discord.Interaction,
+        wishes: StartWishes,
+        files: list[discord.Attachment],
+        name: str | None,
+        *,
+        has_rights: bool,
+    ) -> None:
+        """Begin, or show the form for what was not said yet; see :meth:`begin`."""
+        if files and name:
+            await self.begin(interaction, wishes, files, name, has_rights=has_rights)
+            return
+
+        async def submit(filled_in: discord.Interaction, form: UploadModal) -> None:
+            # The permission may have gone while the form stood open.
+            self._places.require_teacher(filled_in)
+            said = replace(wishes, prompts=form.prompts)
+            everything = [*files, *form.files]
+            await self.begin(filled_in, said, everything, form.name, has_rights=form.has_rights)
+
+        locale = locale_code(str(interaction.locale))
+        form = UploadModal(
+            self._catalogue, locale, name or "", wishes.prompts or "", len(files), submit
+        )
+        await interaction.response.send_modal(form)
 
     async def begin(
         self,
@@ -66,6 +96,7 @@ class FinetuneStarter:
             options=wishes.run_options,
             attached=wishes.attach(files),
             validation_share=wishes.validation_share,
+            search=wishes.search,
         )
         sentence = await self._take(request, locale)
         self._keeper.wake()

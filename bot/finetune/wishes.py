@@ -6,6 +6,7 @@ from typing import Any
 import discord
 
 from bot.finetune.downloading import Attached
+from core.corpora.searches import SearchSpec
 
 MOST_FILES = 5
 _MOST_PROMPTS = 5
@@ -29,6 +30,7 @@ class StartWishes:
         patience: evaluations without progress before it ends early; 0 never does.
         seed: of everything that chance decides.
         prompts: asked before and after.
+        search: of the best options, instead of a single run.
     """
 
     base: str | None = None
@@ -42,6 +44,7 @@ class StartWishes:
     patience: int | None = None
     seed: int | None = None
     prompts: str | None = None
+    search: SearchSpec | None = None
 
     @property
     def run_options(self) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Numbers and lists as people read them in both languages."""
 
+from collections.abc import Mapping
 from typing import cast
 
 from fluent.runtime.types import fluent_number
@@ -36,6 +37,14 @@ def shares(found: dict[str, float], most: int = 3) -> str:
     """Languages with their share, the largest first."""
     largest = sorted(found.items(), key=lambda item: -item[1])[:most]
     return ", ".join(f"{code} {share * 100:.0f} %" for code, share in largest)
+
+
+def options_text(options: Mapping[str, str | int | float]) -> str:
+    """Training options under the names that commands and files give them."""
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in options.items()
+    )
 
 
 def clipped(text: str, most: int) -> str:

@@ -205,7 +205,7 @@ def work(wire, job_id: str):
     return taken
 
 
-def report_step(wire, taken, step: int, steps: int = 200, loss: float = 2.5) -> None:
+def report_step(wire, taken, step: int, steps: int = 200, loss: float = 2.5, **more) -> None:
     """Say how far a run is, as its worker would."""
     progress = {
         "step": step,
@@ -216,6 +216,7 @@ def report_step(wire, taken, step: int, steps: int = 200, loss: float = 2.5) -> 
         "gradient_norm": 1.0,
         "tokens_per_second": 1234.5,
         "seconds_left": 3725.0,
+        **more,
     }
     with Session(wire.engine) as session, session.begin():
         report_progress(session, taken, progress)
@@ -342,3 +343,21 @@ async def open_command(wire, user: str, name: str, path: str, options=(), **more
         COMMAND, user, channel, data, locale=more.get("locale", "en-US")
     )
     await eventually(lambda: pending.is_acknowledged)
+
+
+def report_trial(wire, job_id: str, number: int, losses, *, state: str = "", **options) -> None:
+    """Tell of a trial of a search, as its worker would; ``state`` ends it."""
+    with Session(wire.engine) as session, session.begin():
+        record(session, job_id, "trial_began", number=number, options=options)
+        for step, loss in enumerate(losses):
+            record(session, job_id, "trial_evaluated", number=number, step=step * 10, loss=loss)
+        if state:
+            record(
+                session,
+                job_id,
+                "trial_ended",
+                number=number,
+                state=state,
+                loss=min(losses),
+                seconds=9.0,
+            )

@@ -213,3 +213,14 @@ def test_ticks_are_round_and_few():
     assert list(nice_ticks(0, 200)) == [0, 50, 100, 150, 200]
     assert list(nice_ticks(1.13, 1.94)) == [1.2, 1.4, 1.6, 1.8]
     assert all(2 <= len(list(nice_ticks(0, high))) <= 6 for high in range(1, 500))
+
+
+async def test_samples_are_shown_as_training_goes(wire):
+    async with wire.bot():
+        taken = work(wire, await started(wire))
+        samples = [{"prompt": f"Who {n}?", "text": f"I am *{n}*."} for n in range(4)]
+        report_step(wire, taken, 10, samples=samples, sampled_step=10)
+        await eventually(lambda: "Who 1?" in text_of(board(wire)))
+        said = text_of(board(wire))
+        assert "💬 Who 0?: I am \\*0\\*." in said
+        assert "Who 2?" not in said, "two are enough while it runs"

@@ -20,6 +20,7 @@ from bot.guilds import GuildsCog
 from bot.health.cog import make_health_cog
 from bot.health.monitoring import BotMonitoring, make_request_trace
 from bot.heartbeat import Heartbeat
+from bot.identifying import IdentifyTurns
 from bot.jobs.parts import JobsParts
 from bot.models.cog import make_models_cog
 from bot.models.comparer import Comparer
@@ -27,12 +28,13 @@ from bot.models.exporter import Exporter
 from bot.patience import keep_trying
 from bot.privacy.cog import make_privacy_cog
 from bot.settings.cog import make_settings_cog
+from bot.taking_over import TakingOver
 from bot.translation import CatalogueTranslator
 from core.catalog.exporting import VersionFiles
-from core.conversations.intake import ReplyOptions
 from core.db.desk import Desk
 from core.db.engines import make_engine
 from core.settings import Settings
+from core.sharding import Share
 from core.transport.courier import make_publishing_celery
 from core.transport.publisher import Publisher
 from core.transport.stream_reader import StreamReader, make_reading_client
@@ -40,14 +42,21 @@ from core.transport.stream_reader import StreamReader, make_reading_client
 
 def build_bot(settings: Settings) -> PerroquetBot:
     """Build the bot and all its parts. Connects to nothing yet."""
-    name = settings.discord.process_name
+    share = Share.of(settings.discord.process_name, settings.discord.shards)
+    name = share.process_name
     engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
     desk = Desk(engine)
     publisher = Publisher(make_publishing_celery(settings), desk)
     redis_client = make_reading_client(settings.redis.url)
-    reader = StreamReader(redis_client, settings.redis.key_prefix, name)
+    reader = StreamReader(redis_client, settings.redis.key_prefix, share.names)
     catalogue = Catalogue.load()
-    bot = PerroquetBot(catalogue, CatalogueTranslator(catalogue), make_request_trace())
+    bot = PerroquetBot(
+        catalogue,
+        CatalogueTranslator(catalogue),
+        make_request_trace(),
+        share,
+        IdentifyTurns(redis_client, settings.redis.key_prefix),
+    )
     tools = ReplyTools(
         desk,
         DiscordPoster(bot),
@@ -56,18 +65,25 @@ def build_bot(settings: Settings) -> PerroquetBot:
         catalogue,
         settings.chat.delayed_after_seconds,
     )
-    keeper = ReplyKeeper(tools, reader, name, settings.chat.sweep_interval_seconds)
+    keeper = ReplyKeeper(tools, reader, share.names, settings.chat.sweep_interval_seconds)
     places = Places(desk, settings.discord.default_locale)
-    options = ReplyOptions(settings.generation.model, name, {})
-    intake = ChatIntake(desk, publisher, keeper, options)
-    comparer = Comparer(desk, publisher, places, catalogue, name)
+    intake = ChatIntake(desk, publisher, keeper, share, settings.generation.model)
+    comparer = Comparer(desk, publisher, places, catalogue, share)
     exporter = Exporter(desk, VersionFiles(settings.store_url), catalogue)
-    finetunes = FinetuneParts(settings, bot, catalogue, desk, publisher, places, comparer, exporter)
+    finetunes = FinetuneParts(
+        settings, bot, catalogue, desk, publisher, places, comparer, exporter, share
+    )
     jobs = JobsParts(settings, bot, catalogue, desk, publisher)
+    taking_over = TakingOver(desk, share)
     heartbeat = Heartbeat(
         desk,
         f"bot-{name}-{socket.gethostname()[:40]}-{os.getpid()}",
-        {"host": socket.gethostname(), "pid": os.getpid(), "version": version("perroquet")},
+        {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": version("perroquet"),
+            "shards": settings.discord.shards,
+        },
     )
 
     monitoring = BotMonitoring(settings, engine, bot)
@@ -93,6 +109,8 @@ def build_bot(settings: Settings) -> PerroquetBot:
         await bot.add_cog(GuildsCog(desk))
         await finetunes.start()
         await jobs.start()
+        await keep_trying(taking_over.look)
+        taking_over.start()
         keeper.start()
         heartbeat.start()
 
@@ -100,6 +118,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         for task in refreshing:
             task.cancel()
         await heartbeat.close()
+        await taking_over.close()
         await keeper.close()
         await finetunes.close()
         await jobs.close()

@@ -10,6 +10,8 @@ from discord.ext import commands
 
 from bot.catalogue import Catalogue
 from bot.errors import RoutedTree
+from bot.identifying import IdentifyTurns
+from core.sharding import Share
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +34,8 @@ class PerroquetBot(commands.AutoShardedBot):
         catalogue: Catalogue,
         translator: app_commands.Translator,
         http_trace: aiohttp.TraceConfig,
+        share: Share,
+        turns: IdentifyTurns,
     ) -> None:
         super().__init__(
             command_prefix=commands.when_mentioned,
@@ -42,9 +46,15 @@ class PerroquetBot(commands.AutoShardedBot):
             chunk_guilds_at_startup=False,
             tree_cls=RoutedTree,
             http_trace=http_trace,
+            # None and None: discord.py asks how many there should be, and takes all.
+            shard_ids=share.shards or None,
+            shard_count=share.count or None,
         )
         self.tree.catalogue = catalogue  # type: ignore[attr-defined]  # of our RoutedTree
         self._translator = translator
+        self._share = share
+        self._turns = turns
+        self._max_concurrency: int | None = None
         self.starters: Sequence[Callable[[], Awaitable[None]]] = ()
         self.closers: Sequence[Callable[[], Awaitable[None]]] = ()
 
@@ -53,14 +63,30 @@ class PerroquetBot(commands.AutoShardedBot):
         await self.tree.set_translator(self._translator)
         for start in self.starters:
             await start()
-        await self.tree.sync()
+        if self._share.leads:
+            # Commands are registered for all servers at once.
+            await self.tree.sync()
+
+    async def before_identify_hook(self, shard_id: int | None, /, *, initial: bool = False) -> None:
+        """Wait until Discord takes this shard; one that is alone need not."""
+        if self.shard_count == 1 or shard_id is None:
+            await super().before_identify_hook(shard_id, initial=initial)
+            return
+        if self._max_concurrency is None:
+            self._max_concurrency = (await self.fetch_session_start_limits()).max_concurrency
+        await self._turns.take(shard_id, self._max_concurrency)
 
     async def on_message(self, message: discord.Message, /) -> None:
         """Replaces discord.py's own text commands, of which there are none."""
 
     async def on_ready(self) -> None:
         """Say that the bot is there."""
-        log.info("ready", guilds=len(self.guilds), shards=self.shard_count)
+        log.info(
+            "ready",
+            guilds=len(self.guilds),
+            shards=sorted(self.shards),
+            shard_count=self.shard_count,
+        )
 
     async def close(self) -> None:
         """End the parts, then the connection. Runs at most once."""

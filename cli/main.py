@@ -94,11 +94,19 @@ def worker(
 
 
 @app.command(rich_help_panel=_RUN)
-def bot() -> None:
-    """Run the bot process alone, against Discord. Needs DISCORD_TOKEN and REDIS_URL."""
+def bot(
+    shards: Annotated[
+        str, typer.Option(metavar="0-3/16", help="The shards to hear, of how many.")
+    ] = "",
+) -> None:
+    """Run the bot process alone, against Discord. Needs DISCORD_TOKEN and REDIS_URL.
+
+    Without --shards it hears all servers, with as many shards as Discord recommends. Several
+    processes share a large bot: together they take each shard once, and one of them shard 0.
+    """
     from cli.processes import run_bot
 
-    run_bot()
+    run_bot(shards)
 
 
 @app.command(rich_help_panel=_RUN)

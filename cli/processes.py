@@ -1,12 +1,16 @@
 """Single processes for those who supervise them themselves: workers, the bot, the playground."""
 
 import os
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from cli.up.addresses import read_redis_url, with_redis
 from core import loops
 from core.errors import SettingsError
 from core.logging import configure_logging
 from core.settings import Settings, load_settings
+
+SHARDS_VARIABLE = "PERROQUET_DISCORD__SHARDS"
 
 
 def run_worker(kind: str) -> None:
@@ -22,13 +26,17 @@ def run_worker(kind: str) -> None:
     run(kind, settings)
 
 
-def run_bot() -> None:
+def run_bot(shards: str = "") -> None:
     """Run the bot until SIGTERM.
 
+    Args:
+        shards: those to hear, such as ``0-3/16``; empty leaves it to the settings.
+
     Raises:
-        SettingsError: the token or Redis is missing.
+        SettingsError: the token or Redis is missing, or the shards are out of form.
     """
-    settings = _settings("bot", needs_redis=True)
+    more = {SHARDS_VARIABLE: shards} if shards else {}
+    settings = _settings("bot", needs_redis=True, more=more)
     from bot.main import run_bot as run
 
     loops.run(run(settings))
@@ -47,8 +55,10 @@ def run_playground() -> None:
     loops.run(run(settings))
 
 
-def _settings(process: str, *, needs_redis: bool) -> Settings:
-    settings = load_settings(os.environ)
+def _settings(
+    process: str, *, needs_redis: bool, more: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    settings = load_settings({**os.environ, **more})
     configure_logging(settings.log, process=process)
     if not needs_redis or settings.redis.url:
         return settings

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from sqlalchemy import make_url
 
 from core.errors import SettingsError
+from core.sharding import parse_shards
 
 ENVIRONMENT_PREFIX = "PERROQUET_"
 WELL_KNOWN_VARIABLES = {
@@ -38,6 +39,12 @@ start and is named. `perroquet config` prints those in force, with secrets maske
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
+
+
+def _check_shards(text: str) -> str:
+    if text:
+        parse_shards(text)
+    return text
 
 
 class _Area(BaseModel):
@@ -86,6 +93,9 @@ class DiscordSettings(_Area):
     """Another gateway than Discord's own."""
     process_name: str = Field(default="bot-0", pattern=r"^[a-z0-9-]{1,32}$")
     """Names this bot process among others; its token stream carries the name."""
+    shards: Annotated[str, AfterValidator(_check_shards)] = ""
+    """The shards that this process hears, of how many, such as `0-3/16`. Empty: all, as many as
+    Discord recommends."""
     default_locale: Literal["en", "fr"] = "en"
     """The language of a server that tells none."""
 

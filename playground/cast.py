@@ -8,7 +8,6 @@ BOT_ID = "1000"
 ALICE, BRUNO, CAMILLE = "1001", "1002", "1003"
 PERROQUET_GUILD, AVIARY_GUILD = "2000", "2100"
 GENERAL, FRENCH, RANDOM, SALON = "3000", "3001", "3002", "3100"
-_ADMIN_ROLE = {PERROQUET_GUILD: "2001", AVIARY_GUILD: "2101"}
 
 # View, send (in threads too), read history, embed, attach, react, use commands, make threads.
 _EVERYONE = 1 << 10 | 1 << 11 | 1 << 38 | 1 << 16 | 1 << 14 | 1 << 15 | 1 << 6 | 1 << 31 | 1 << 35
@@ -31,8 +30,8 @@ def guilds() -> list[Object]:
     """A server for everybody, and one in which only Bruno is, as its admin."""
     everybody = {BOT_ID: False, ALICE: False, BRUNO: False, CAMILLE: True}
     return [
-        _guild(PERROQUET_GUILD, "Perroquet", everybody, owner_id=CAMILLE),
-        _guild(AVIARY_GUILD, "Volière", {BOT_ID: False, BRUNO: True}, owner_id=BRUNO),
+        guild(PERROQUET_GUILD, "Perroquet", everybody, owner_id=CAMILLE),
+        guild(AVIARY_GUILD, "Volière", {BOT_ID: False, BRUNO: True}, owner_id=BRUNO),
     ]
 
 
@@ -82,11 +81,13 @@ def _user(user_id: str, username: str, name: str, colour: str, *, is_bot: bool =
     }
 
 
-def _guild(guild_id: str, name: str, members: dict[str, bool], owner_id: str) -> Object:
+def guild(guild_id: str, name: str, members: dict[str, bool], owner_id: str) -> Object:
+    """A server in Discord's shape. ``members`` says of each user whether it is an admin."""
     by_id = {user["id"]: user for user in users()}
+    admin_role = str(int(guild_id) + 1)
     roles = [
         _role(guild_id, "@everyone", _EVERYONE),
-        _role(_ADMIN_ROLE[guild_id], "Admin", _EVERYONE | _ADMIN),
+        _role(admin_role, "Admin", _EVERYONE | _ADMIN),
     ]
     return {
         "id": guild_id,
@@ -95,7 +96,7 @@ def _guild(guild_id: str, name: str, members: dict[str, bool], owner_id: str) ->
         "owner_id": owner_id,
         "roles": roles,
         "members": [
-            _member(by_id[user_id], [_ADMIN_ROLE[guild_id]] if is_boss else [])
+            _member(by_id[user_id], [admin_role] if is_boss else [])
             for user_id, is_boss in members.items()
         ],
         "member_count": len(members),

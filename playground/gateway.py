@@ -18,7 +18,7 @@ _REQUEST_MEMBERS, _INVALID_SESSION, _HELLO, _HEARTBEAT_ACK = 8, 9, 10, 11
 _HEARTBEAT_MILLISECONDS = 41_250
 _ROUND_TRIP_SECONDS = 0.05
 _REPLAYED = 5_000
-_AUTHENTICATION_FAILED, _INVALID_SEQUENCE = 4004, 4007
+_AUTHENTICATION_FAILED, _INVALID_SHARD = 4004, 4010
 _MESSAGE_CONTENT_INTENT = 1 << 15
 _MESSAGE_EVENTS = {"MESSAGE_CREATE", "MESSAGE_UPDATE"}
 
@@ -58,6 +58,12 @@ class Gateway:
     def is_bot_online(self) -> bool:
         """Whether a shard is connected."""
         return bool(self._sockets)
+
+    @property
+    def shards(self) -> list[tuple[int, int]]:
+        """The shards that are connected, each with how many there are, ascending."""
+        connected = (self._sessions.get(session_id) for session_id in self._sockets)
+        return sorted(session.shard for session in connected if session is not None)
 
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """One connection of a shard."""
@@ -118,6 +124,9 @@ class Gateway:
         if message["op"] == _RESUME:
             return await self._resume(connection, data)
         shard_id, shard_count = data.get("shard", (0, 1))
+        if not 0 <= shard_id < shard_count:
+            await connection.socket.close(code=_INVALID_SHARD)
+            return None
         session = Session((shard_id, shard_count), data["intents"])
         self._forget_lost_sessions(session.shard)
         self._sessions[session.id] = session

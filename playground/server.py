@@ -14,7 +14,7 @@ from playground.interactions import Interactions
 from playground.limits import RateLimiter
 from playground.page_api import PageApi
 from playground.rest.gate import make_gate
-from playground.rest.general import GeneralRoutes
+from playground.rest.general import GeneralRoutes, ShardAdvice
 from playground.rest.interactions import InteractionRoutes
 from playground.rest.messages import MessageRoutes
 from playground.rest.replies import RestError, refuse
@@ -55,6 +55,7 @@ class PlaygroundServer:
         self._saving: asyncio.Task[None] | None = None
         self.world = World(state_file)
         self.faults = Faults()
+        self.shard_advice = ShardAdvice()
         self.port = 0
 
     @property
@@ -126,7 +127,7 @@ class PlaygroundServer:
         rest = web.Application(
             middlewares=[make_gate(self._limiter, self.faults)], client_max_size=_MAX_BODY_BYTES
         )
-        rest.add_routes(GeneralRoutes(self.world, self.gateway_url).routes())
+        rest.add_routes(GeneralRoutes(self.world, self.gateway_url, self.shard_advice).routes())
         rest.add_routes(MessageRoutes(self.world, self.base).routes())
         rest.add_routes(InteractionRoutes(self.world, interactions, self.base).routes())
         application = web.Application(

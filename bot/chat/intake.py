@@ -15,6 +15,7 @@ from core.db.desk import Desk
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
 from core.monitoring.figures import QUESTIONS
+from core.sharding import Share
 from core.transport.publisher import Publisher
 
 log = structlog.get_logger(__name__)
@@ -24,12 +25,18 @@ class ChatIntake:
     """Owes each message an answer, once, and sets it going."""
 
     def __init__(
-        self, desk: Desk, publisher: Publisher, keeper: ReplyKeeper, options: ReplyOptions
+        self,
+        desk: Desk,
+        publisher: Publisher,
+        keeper: ReplyKeeper,
+        share: Share,
+        default_model: str,
     ) -> None:
         self._desk = desk
         self._publisher = publisher
         self._keeper = keeper
-        self._options = options
+        self._share = share
+        self._default_model = default_model
 
     async def take(self, message: discord.Message, text: str, locale: str) -> str | None:
         """Write the message and its job in one transaction, then publish and show.
@@ -47,7 +54,9 @@ class ChatIntake:
             author_name=message.author.display_name,
             text=text,
         )
-        job_id = await self._desk.write(lambda session: receive(session, incoming, self._options))
+        stream = self._share.name_for(incoming.place.guild_id)
+        options = ReplyOptions(self._default_model, stream, {})
+        job_id = await self._desk.write(lambda session: receive(session, incoming, options))
         if job_id is None:
             return None
         QUESTIONS.inc()

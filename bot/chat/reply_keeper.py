@@ -1,7 +1,7 @@
 """All answers on their way: feeds each from the stream, and sweeps up what the stream missed."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,12 +26,12 @@ class ReplyKeeper:
         self,
         tools: ReplyTools,
         reader: StreamReader,
-        process_name: str,
+        names: Sequence[str],
         sweep_interval_seconds: float,
     ) -> None:
         self._tools = tools
         self._reader = reader
-        self._process_name = process_name
+        self._names = names
         self._sweep_interval_seconds = sweep_interval_seconds
         self._live: dict[str, LiveReply] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,7 +76,7 @@ class ReplyKeeper:
         shown = set(self._live)
 
         def find(session: Session) -> tuple[list[OwedReply], set[str]]:
-            owed = (owed_replies if is_start else finished_replies)(session, self._process_name)
+            owed = (owed_replies if is_start else finished_replies)(session, self._names)
             return owed, shown - existing_replies(session, shown)
 
         found, gone = await self._tools.desk.read(find)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -99,7 +100,7 @@ class BoardKeeper:
         make_view: MakeView,
         catalogue: Catalogue,
         *,
-        process_name: str,
+        names: Sequence[str],
         poll_seconds: float,
         edit_seconds: float,
     ) -> None:
@@ -107,7 +108,7 @@ class BoardKeeper:
         self._poster = poster
         self._make_view = make_view
         self._catalogue = catalogue
-        self._process_name = process_name
+        self._names = names
         self._poll_seconds = poll_seconds
         self._edit_seconds = edit_seconds
         self._shown: dict[str, _Shown] = {}
@@ -149,7 +150,7 @@ class BoardKeeper:
                 log.exception("board_defect", job_id=job_id)
 
     def _find(self, session: Session) -> list[BoardFacts]:
-        return [_facts(session, view) for view in open_boards(session, self._process_name)]
+        return [_facts(session, view) for view in open_boards(session, self._names)]
 
     def _recall(self, job_id: str) -> _Shown:
         return self._shown.get(job_id) or _Shown()

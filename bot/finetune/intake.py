@@ -21,6 +21,7 @@ from core.errors import InvalidInputError, NotFoundError, ServiceUnavailableErro
 from core.ids import new_id
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
+from core.sharding import Share
 from core.transport.publisher import Publisher
 
 log = structlog.get_logger(__name__)
@@ -92,7 +93,7 @@ class FinetuneIntake:
         *,
         max_bytes: int,
         default_base: str,
-        process_name: str,
+        share: Share,
     ) -> None:
         self._desk = desk
         self._publisher = publisher
@@ -100,7 +101,7 @@ class FinetuneIntake:
         self._downloader = downloader
         self._max_bytes = max_bytes
         self._default_base = default_base
-        self._process_name = process_name
+        self._share = share
 
     async def take(self, request: FinetuneRequest) -> str:
         """Take the files in and owe the fine-tune.
@@ -181,7 +182,7 @@ class FinetuneIntake:
             options=request.options,
             corpus_id=corpus_id,
             files=files,
-            process_name=self._process_name,
+            process_name=self._share.name_for(request.place.guild_id),
             locale=request.place.locale,
             validation_share=request.validation_share,
             search=request.search,

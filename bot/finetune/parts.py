@@ -20,6 +20,7 @@ from bot.models.exporter import Exporter
 from core.corpora.uploads import Uploads
 from core.db.desk import Desk
 from core.settings import Settings
+from core.sharding import Share
 from core.transport.publisher import Publisher
 
 # Discord lets a channel's messages be edited about once a second; a board is content with far less.
@@ -39,6 +40,7 @@ class FinetuneParts:
         places: Places,
         comparer: Comparer,
         exporter: Exporter,
+        share: Share,
     ) -> None:
         self._bot = bot
         self._downloader = AttachmentDownloader(allowed_origins(settings.discord.api_base))
@@ -49,7 +51,7 @@ class FinetuneParts:
             self._downloader,
             max_bytes=settings.finetuning.corpus_max_bytes,
             default_base=settings.generation.model,
-            process_name=settings.discord.process_name,
+            share=share,
         )
         presser = BoardPresser(desk, publisher, intake, places, comparer, exporter, catalogue)
         self._button = make_board_button(catalogue, places, presser.press)
@@ -58,7 +60,7 @@ class FinetuneParts:
             BoardPoster(bot),
             partial(make_board_view, self._button),
             catalogue,
-            process_name=settings.discord.process_name,
+            names=share.names,
             poll_seconds=settings.chat.sweep_interval_seconds,
             edit_seconds=settings.chat.edit_interval_seconds * _EDIT_INTERVALS,
         )

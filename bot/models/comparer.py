@@ -25,6 +25,7 @@ from core.db.desk import Desk
 from core.errors import NotFoundError
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
+from core.sharding import Share
 from core.transport.publisher import Publisher
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ class Comparer:
         publisher: of the jobs' hints.
         places: the language of guilds.
         catalogue: the strings.
-        stream: the name of this bot process.
+        share: of the servers, of this bot process.
     """
 
     def __init__(
@@ -54,13 +55,13 @@ class Comparer:
         publisher: Publisher,
         places: Places,
         catalogue: Catalogue,
-        stream: str,
+        share: Share,
     ) -> None:
         self._desk = desk
         self._publisher = publisher
         self._places = places
         self._catalogue = catalogue
-        self._stream = stream
+        self._share = share
 
     async def ask(self, interaction: discord.Interaction, find: FindPair) -> None:
         """Show the form for the question; the answers follow it.
@@ -100,7 +101,7 @@ class Comparer:
             question,
             tuple(entry.version_id for entry in pair),
             zlib.crc32(question.encode()),
-            self._stream,
+            self._share.name_for(guild.id),
         )
         job_ids = await self._desk.write(lambda session: ask_versions(session, asked))
         for job_id in job_ids:

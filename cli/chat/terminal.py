@@ -149,7 +149,7 @@ async def open_terminal(running: Running, channel_id: int) -> AsyncIterator[Term
     terminal = Terminal(running, desk, publisher, name, channel_id)
     desk.start()
     publisher.start()
-    reader = StreamReader(client, settings.redis.key_prefix, name)
+    reader = StreamReader(client, settings.redis.key_prefix, (name,))
     pumping = asyncio.create_task(terminal.pump(reader))
     try:
         yield terminal

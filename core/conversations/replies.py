@@ -1,6 +1,6 @@
 """What Discord shows of an answer: which messages, and whether the final text stands there."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,9 @@ _REPLIES = select(
 ).join(Job, Job.id == Reply.job_id)
 _ONE = _REPLIES.where(Reply.job_id == bindparam("reply"))
 _ALL_OWED = (
-    _REPLIES.where(Reply.delivered_at.is_(None), Reply.process_name == bindparam("process"))
+    _REPLIES.where(
+        Reply.delivered_at.is_(None), Reply.process_name.in_(bindparam("names", expanding=True))
+    )
     .order_by(Reply.job_id)
     .limit(bindparam("most"))
 )
@@ -83,14 +85,16 @@ def find_reply(session: Session, job_id: str) -> OwedReply | None:
     return None if row is None else _owed(row)
 
 
-def owed_replies(session: Session, process_name: str, *, limit: int = 500) -> list[OwedReply]:
-    """All replies that a bot process still owes, oldest first, finished or not."""
-    return [_owed(row) for row in run(session, _ALL_OWED, process=process_name, most=limit)]
+def owed_replies(session: Session, names: Sequence[str], *, limit: int = 500) -> list[OwedReply]:
+    """All replies that are still owed under these names, oldest first, finished or not."""
+    return [_owed(row) for row in run(session, _ALL_OWED, names=names, most=limit)]
 
 
-def finished_replies(session: Session, process_name: str, *, limit: int = 500) -> list[OwedReply]:
-    """The replies a bot process owes whose jobs have ended: what can be delivered now."""
-    return [_owed(row) for row in run(session, _FINISHED, process=process_name, most=limit)]
+def finished_replies(
+    session: Session, names: Sequence[str], *, limit: int = 500
+) -> list[OwedReply]:
+    """Those of them whose jobs have ended: what can be delivered now."""
+    return [_owed(row) for row in run(session, _FINISHED, names=names, most=limit)]
 
 
 def existing_replies(session: Session, job_ids: Collection[str]) -> set[str]:

@@ -1,5 +1,6 @@
 """What a channel shows of a fine-tune: which message, and everything that it is drawn from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,9 +54,9 @@ class BoardView:
         return found
 
 
-def open_boards(session: Session, process_name: str) -> list[BoardView]:
-    """The boards that a bot process still has to draw, oldest first."""
-    query = _query().where(Board.process_name == process_name, Board.closed_at.is_(None))
+def open_boards(session: Session, names: Sequence[str]) -> list[BoardView]:
+    """The boards that are still to be drawn under these names, oldest first."""
+    query = _query().where(Board.process_name.in_(names), Board.closed_at.is_(None))
     return [_view(session, row) for row in session.execute(query.order_by(Board.job_id))]
 
 

@@ -1,7 +1,7 @@
 """The bot's end of the token streams."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import redis.asyncio
@@ -33,7 +33,7 @@ def make_reading_client(url: str) -> redis.asyncio.Redis:
 
 
 class StreamReader:
-    """Reads one process' stream from now on, for ever, across losses of Redis.
+    """Reads the streams of a process from now on, for ever, across losses of Redis.
 
     After a loss it goes on from what is new: the sweep over SQL delivers what was missed.
     """
@@ -42,14 +42,15 @@ class StreamReader:
         self,
         client: redis.asyncio.Redis,
         key_prefix: str,
-        process_name: str,
+        names: Sequence[str],
         *,
         read_seconds: float = _READ_SECONDS,
     ) -> None:
         self._client = client
         self._read_seconds = read_seconds
-        self._key = stream_key(key_prefix, process_name)
-        self._last_id = "$"
+        self._keys = [stream_key(key_prefix, name) for name in names]
+        # The last id that was read of each stream; none while that is to be found out.
+        self._positions: dict[str, str] = {}
         self.is_reachable = True
 
     async def entries(self) -> AsyncIterator[StreamEntry]:
@@ -67,20 +68,22 @@ class StreamReader:
                 yield entry
 
     async def _read(self) -> list[StreamEntry]:
-        if self._last_id == "$":
-            self._last_id = await self._newest_id()
+        if not self._positions:
+            self._positions = {key: await self._newest_id(key) for key in self._keys}
         reply = await self._client.xread(
-            {self._key: self._last_id}, count=_COUNT, block=_BLOCK_MILLISECONDS
+            self._positions,  # type: ignore[arg-type]  # redis-py's dict is invariant
+            count=_COUNT,
+            block=_BLOCK_MILLISECONDS,
         )
-        if not reply:
-            return []
-        rows = _rows(reply)
-        self._last_id = rows[-1][0].decode()
-        return [entry for _, fields in rows if (entry := _parse(fields)) is not None]
+        entries: list[StreamEntry] = []
+        for key, rows in _streams(reply):
+            self._positions[key.decode()] = rows[-1][0].decode()
+            entries += [entry for _, fields in rows if (entry := _parse(fields)) is not None]
+        return entries
 
-    async def _newest_id(self) -> str:
-        """Where the stream ends now; a fixed id, so that nothing falls between two reads."""
-        newest: Any = await self._client.xrevrange(self._key, count=1)
+    async def _newest_id(self, key: str) -> str:
+        """Where a stream ends now; a fixed id, so that nothing falls between two reads."""
+        newest: Any = await self._client.xrevrange(key, count=1)
         return newest[0][0].decode() if newest else "0-0"
 
     def _note_unreachable(self, exc: Exception) -> None:
@@ -88,17 +91,19 @@ class StreamReader:
             log.warning("stream_unreachable", error=type(exc).__name__)
         self.is_reachable = False
         # A Redis that lost its data starts its ids anew.
-        self._last_id = "$"
+        self._positions = {}
 
 
-def _rows(reply: object) -> list[tuple[bytes, dict[bytes, bytes]]]:
-    """The rows of the one stream read, from either protocol version's form of the reply."""
+_Rows = list[tuple[bytes, dict[bytes, bytes]]]
+
+
+def _streams(reply: Any) -> list[tuple[bytes, _Rows]]:
+    """Each stream's key and rows, from either protocol version's form of the reply."""
     if isinstance(reply, dict):
-        nested = next(iter(reply.values()))
-        return nested[0] if nested and isinstance(nested[0], list) else nested
-    assert isinstance(reply, list)  # noqa: S101 - RESP2
-    rows: list[tuple[bytes, dict[bytes, bytes]]] = reply[0][1]
-    return rows
+        # RESP3 wraps the rows of each stream once more.
+        unwrapped = {k: v[0] if v and isinstance(v[0], list) else v for k, v in reply.items()}
+        return [(key, rows) for key, rows in unwrapped.items() if rows]
+    return [(key, rows) for key, rows in reply or []]
 
 
 def _parse(fields: dict[bytes, bytes]) -> StreamEntry | None:

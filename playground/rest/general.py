@@ -1,5 +1,7 @@
 """Log-in, the application and its commands, guilds, users, direct channels."""
 
+from dataclasses import dataclass
+
 from aiohttp import web
 
 from playground import cast
@@ -8,19 +10,28 @@ from playground.rest.replies import UNKNOWN_GUILD, UNKNOWN_USER, answer
 from playground.world import Event, Object, World
 
 
+@dataclass
+class ShardAdvice:
+    """How many shards the gateway recommends, and how many may identify in five seconds."""
+
+    shards: int = 1
+    max_concurrency: int = 1
+
+
 class GeneralRoutes:
     """Everything outside channels and interactions."""
 
-    def __init__(self, world: World, gateway_url: str) -> None:
+    def __init__(self, world: World, gateway_url: str, advice: ShardAdvice) -> None:
         self._world = world
         self._gateway_url = gateway_url
+        self._advice = advice
 
     def routes(self) -> list[web.RouteDef]:
         """What to mount."""
         commands = "/applications/{application}/commands"
         return [
             web.get("/gateway", self.gateway),
-            web.get("/gateway/bot", self.gateway),
+            web.get("/gateway/bot", self.gateway_for_bots),
             web.get("/users/@me", self.me),
             web.get("/users/{user}", self.user),
             web.get("/applications/@me", self.application),
@@ -36,8 +47,23 @@ class GeneralRoutes:
 
     async def gateway(self, _request: web.Request) -> web.Response:
         """Where the gateway is."""
-        limit = {"total": 1000, "remaining": 999, "reset_after": 0, "max_concurrency": 1}
-        return answer({"url": self._gateway_url, "shards": 1, "session_start_limit": limit})
+        return answer({"url": self._gateway_url})
+
+    async def gateway_for_bots(self, _request: web.Request) -> web.Response:
+        """The same, with how many shards to make of it."""
+        limit = {
+            "total": 1000,
+            "remaining": 999,
+            "reset_after": 0,
+            "max_concurrency": self._advice.max_concurrency,
+        }
+        return answer(
+            {
+                "url": self._gateway_url,
+                "shards": self._advice.shards,
+                "session_start_limit": limit,
+            }
+        )
 
     async def me(self, _request: web.Request) -> web.Response:
         """The bot itself."""
@@ -79,7 +105,16 @@ class GeneralRoutes:
 
     async def own_guilds(self, _request: web.Request) -> web.Response:
         """The guilds the bot is in."""
-        return answer([{"id": g["id"], "name": g["name"]} for g in self._world.guilds.values()])
+        return answer(
+            [
+                {
+                    "id": guild["id"],
+                    "name": guild["name"],
+                    "permissions": str(self._world.permissions(guild["id"], cast.BOT_ID)),
+                }
+                for guild in self._world.guilds.values()
+            ]
+        )
 
     async def guild(self, request: web.Request) -> web.Response:
         """A guild."""

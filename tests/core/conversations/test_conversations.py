@@ -134,13 +134,13 @@ def test_without_a_published_model_the_question_says_so(any_engine):
 def test_an_answer_is_owed_until_it_is_delivered(any_engine):
     publish(any_engine)
     job_id = hear(any_engine)
-    assert run(any_engine, finished_replies, "bot-0") == []
-    assert [o.job_id for o in run(any_engine, owed_replies, "bot-0")] == [job_id]
+    assert run(any_engine, finished_replies, ("bot-0",)) == []
+    assert [o.job_id for o in run(any_engine, owed_replies, ("bot-0",))] == [job_id]
     answer(any_engine, job_id)
     run(any_engine, record_parts, job_id, [7, 8])
-    (owed,) = run(any_engine, finished_replies, "bot-0")
+    (owed,) = run(any_engine, finished_replies, ("bot-0",))
     assert (owed.text, owed.part_ids) == ("hi", (7, 8))
-    assert run(any_engine, finished_replies, "bot-1") == []
+    assert run(any_engine, finished_replies, ("bot-1",)) == []
     assert run(any_engine, mark_delivered, job_id, [7, 8])
     assert not run(any_engine, mark_delivered, job_id, [7, 8])
     assert run(any_engine, find_reply, job_id).is_delivered
@@ -235,7 +235,7 @@ def test_an_answer_forgotten_before_it_was_shown_is_taken_away_without_a_word_of
     job_id = hear(any_engine)
     answer(any_engine, job_id)
     run(any_engine, forget_member, 5, 20)
-    (owed,) = run(any_engine, finished_replies, "bot-0")
+    (owed,) = run(any_engine, finished_replies, ("bot-0",))
     assert owed.is_withdrawn
     assert read_job(any_engine, job_id).result == {}
     assert count(any_engine, Message) == 0
@@ -250,7 +250,7 @@ def test_forgetting_a_channel_stops_what_is_under_way_there(any_engine):
     assert count(any_engine, Message) == 0
     assert read_job(any_engine, running).cancel_requested
     assert read_job(any_engine, waiting).state == "cancelled"
-    assert [r.job_id for r in run(any_engine, finished_replies, "bot-0")] == [waiting]
+    assert [r.job_id for r in run(any_engine, finished_replies, ("bot-0",))] == [waiting]
     with pytest.raises(ForgottenError):
         run(any_engine, load_question, taken, max_messages=5)
 

@@ -47,7 +47,7 @@ def test_an_upload_waits_for_its_reading_and_then_for_its_admin(any_engine, subm
     assert (work.finetune_id, work.files[0].name) == (submitted.job_id, "a.jsonl")
     assert run(any_engine, accept_corpus, taken, PREPARED)
 
-    (view,) = run(any_engine, open_boards, "bot-0")
+    (view,) = run(any_engine, open_boards, ("bot-0",))
     assert (view.state, view.is_read, view.report) == ("validating", True, {"documents": 3})
     (corpus,) = corpora(any_engine)
     assert (corpus.store_path, corpus.sha256, corpus.total_bytes) == ("corpora/x", "b" * 64, 99)
@@ -107,12 +107,12 @@ def test_a_corpus_that_nobody_awaits_any_more_is_said_to_be_so(any_engine, submi
 
 def test_a_board_is_remembered_until_it_is_closed(any_engine, submitted):
     run(any_engine, record_message, submitted.job_id, 77)
-    (view,) = run(any_engine, open_boards, "bot-0")
+    (view,) = run(any_engine, open_boards, ("bot-0",))
     assert (view.message_id, view.is_read, view.progress) == (77, False, {})
-    assert run(any_engine, open_boards, "bot-1") == []
+    assert run(any_engine, open_boards, ("bot-1",)) == []
     assert run(any_engine, close_board, submitted.job_id)
     assert not run(any_engine, close_board, submitted.job_id)
-    assert run(any_engine, open_boards, "bot-0") == []
+    assert run(any_engine, open_boards, ("bot-0",)) == []
     assert run(any_engine, read_board, submitted.job_id).message_id == 77
 
 

@@ -113,7 +113,7 @@ def test_the_error_that_a_channel_shows_becomes_the_answer_of_the_retry(any_engi
     run(any_engine, bring_to, old_id, JobState.FAILED)
     run(any_engine, mark_delivered, old_id, [77])
     hint = retry(any_engine, old_id)
-    (owed,) = run(any_engine, owed_replies, "bot-0")
+    (owed,) = run(any_engine, owed_replies, ("bot-0",))
     assert (owed.job_id, owed.trigger_id, owed.part_ids) == (hint.job_id, 100, (77,))
 
 
@@ -122,7 +122,7 @@ def test_a_cancelled_answer_is_shown_in_a_message_of_its_own_when_retried(any_en
     run(any_engine, record_parts, old_id, [77])
     run(any_engine, cancel_job, GUILD, old_id)
     hint = retry(any_engine, old_id)
-    (owed,) = run(any_engine, owed_replies, "bot-0")
+    (owed,) = run(any_engine, owed_replies, ("bot-0",))
     assert (owed.job_id, owed.part_ids) == (hint.job_id, ())
 
 

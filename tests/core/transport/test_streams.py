@@ -34,18 +34,18 @@ def writer(client, valkey):
 
 
 @contextlib.asynccontextmanager
-async def reading(valkey):
+async def reading(valkey, *names):
     """What a reader hears, as a queue, from now on."""
     heard: asyncio.Queue[StreamEntry] = asyncio.Queue()
     client = make_reading_client(valkey.url)
-    reader = StreamReader(client, valkey.key_prefix, "bot-0")
+    reader = StreamReader(client, valkey.key_prefix, names)
 
     async def pump():
         async for entry in reader.entries():
             heard.put_nowait(entry)
 
     task = asyncio.create_task(pump())
-    await eventually(lambda: reader._last_id != "$")
+    await eventually(lambda: bool(reader._positions))
     yield heard, reader
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -53,22 +53,31 @@ async def reading(valkey):
 
 
 async def test_what_is_written_is_read_in_order(writer, valkey):
-    async with reading(valkey) as (heard, _):
+    async with reading(valkey, "bot-0") as (heard, _):
         entries = [piece(str(n), n) for n in range(50)]
         for entry in entries:
             writer.write("bot-0", entry)
         assert [await asyncio.wait_for(heard.get(), 5) for _ in entries] == entries
 
 
+async def test_a_process_hears_the_streams_of_all_its_shards_and_no_other(writer, valkey):
+    async with reading(valkey, "shard-0-of-3", "shard-1-of-3") as (heard, _):
+        for number in (0, 2, 1, 0):
+            writer.write(f"shard-{number}-of-3", piece(str(number), 0))
+        texts = [(await asyncio.wait_for(heard.get(), 5)).text for _ in range(3)]
+        assert sorted(texts) == ["0", "0", "1"]
+        assert heard.empty()
+
+
 async def test_an_entry_that_is_none_is_passed_over(writer, client, valkey):
-    async with reading(valkey) as (heard, _):
+    async with reading(valkey, "bot-0") as (heard, _):
         client.xadd(stream_key(valkey.key_prefix, "bot-0"), {"job": "x"})
         writer.write("bot-0", piece("a", 0))
         assert (await asyncio.wait_for(heard.get(), 5)).text == "a"
 
 
 async def test_a_reader_that_is_cut_off_goes_on_with_what_is_new(writer, client, valkey):
-    async with reading(valkey) as (heard, reader):
+    async with reading(valkey, "bot-0") as (heard, reader):
         for connection in client.client_list():
             if connection["cmd"] == "xread":
                 client.client_kill_filter(_id=connection["id"])
@@ -138,7 +147,7 @@ async def test_a_peer_that_falls_silent_is_given_up(valkey):
     silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
     client = make_reading_client(f"redis://127.0.0.1:{port}/0")
-    reader = StreamReader(client, valkey.key_prefix, "bot-0", read_seconds=0.1)
+    reader = StreamReader(client, valkey.key_prefix, ("bot-0",), read_seconds=0.1)
     task = asyncio.create_task(anext(aiter(reader.entries())))
     await eventually(lambda: not reader.is_reachable)
     task.cancel()

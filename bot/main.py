@@ -13,6 +13,7 @@ from bot.endpoint import choose_endpoint
 from core import loops
 from core.errors import PerroquetError, SettingsError
 from core.logging import configure_logging
+from core.monitoring.tracing import start_tracing, stop_tracing
 from core.settings import Settings, load_settings
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,7 @@ async def run_bot(settings: Settings) -> None:
         SettingsError: Discord refuses the token, or an intent that the bot needs is off.
     """
     token = choose_endpoint(settings)
+    start_tracing(settings.tracing, "bot")
     bot = build_bot(settings)
     running = asyncio.create_task(bot.start(token))
     loop = asyncio.get_running_loop()
@@ -43,6 +45,7 @@ async def run_bot(settings: Settings) -> None:
         ) from exc
     finally:
         await bot.close()
+        await asyncio.to_thread(stop_tracing)
 
 
 def main() -> int:

@@ -1,7 +1,6 @@
 """What is owed under names that nobody bears any more goes to who hears its server now."""
 
 from collections import defaultdict
-from typing import Any
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
@@ -36,7 +35,10 @@ def take_over(session: Session, share: Share) -> int:
 
 
 def _rename(
-    session: Session, table: type[Reply] | type[Board], orphans: Select[Any], share: Share
+    session: Session,
+    table: type[Reply] | type[Board],
+    orphans: Select[str, int | None],
+    share: Share,
 ) -> int:
     by_name: defaultdict[str, list[str]] = defaultdict(list)
     for row in session.execute(orphans):

@@ -226,6 +226,16 @@ class MonitoringSettings(_Area):
     """The address to listen on; `0.0.0.0` lets other hosts read."""
 
 
+class TracingSettings(_Area):
+    """OpenTelemetry traces, from the gateway event of a message to the last edit of its answer."""
+
+    endpoint: str = ""
+    """Where spans go, by OTLP over HTTP, such as `http://localhost:4318/v1/traces`. Empty: none are
+    made."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Of the messages that are traced."""
+
+
 class Settings(_Area):
     """All settings of one Perroquet installation. Frozen."""
 
@@ -243,6 +253,7 @@ class Settings(_Area):
     playground: PlaygroundSettings = PlaygroundSettings()
     log: LogSettings = LogSettings()
     monitoring: MonitoringSettings = MonitoringSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def database_url(self) -> str:

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import time
 import tomllib
@@ -58,6 +59,29 @@ def heredoc(text: str, path: str) -> str:
     found = re.search(rf"<<'EOF' {re.escape(path)}\n(.*?)\nEOF\n", text, re.DOTALL)
     assert found is not None
     return found[1]
+
+
+def test_the_compose_file_is_what_the_compose_specification_allows(tmp_path):
+    def validate(file: Path) -> int:
+        words = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(file)]
+        return subprocess.run(words, capture_output=True, check=False).returncode
+
+    assert validate(ROOT / "docker-compose.yml") == 0
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("services: {bot: {image: x, restrat: always}}\n")
+    assert validate(wrong) == 1
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint has no wheel for this host")
+def test_the_linter_of_dockerfiles_has_nothing_to_say(tmp_path):
+    def lint(file: Path) -> str:
+        words = ["hadolint", "--no-color", str(file)]
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+    assert lint(ROOT / "Dockerfile") == ""
+    wrong = tmp_path / "Dockerfile"
+    wrong.write_text("FROM python:latest\nRUN cd /tmp && sudo make\n")
+    assert "DL3007" in lint(wrong)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,20 @@ import sys
 
 from core.errors import PerroquetError
 from core.logging import configure_logging
+from core.monitoring.tracing import start_tracing, stop_tracing
 from core.settings import Settings, load_settings
 
 
 def run_worker(kind: str, settings: Settings) -> None:
     """Run a worker until SIGTERM. Imports only what its kind needs."""
+    start_tracing(settings.tracing, kind)
+    try:
+        _run(kind, settings)
+    finally:
+        stop_tracing()
+
+
+def _run(kind: str, settings: Settings) -> None:
     if kind == "generate":
         from workers.generation.tasks import run_generation_worker
 

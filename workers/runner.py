@@ -13,6 +13,7 @@ from core.db.outage import is_away
 from core.errors import CancelledJobError, LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim, claim, confirm_cancel, fail, is_set_apart, release
 from core.monitoring.figures import JOB_SECONDS, JOBS, LEASES_LOST
+from core.monitoring.tracing import TRACE, resume
 from workers.gate import IsolationGate
 from workers.leases import DrainedError, HeldJob, LeaseKeeper
 
@@ -85,6 +86,13 @@ class JobRunner:
                 return False
             with (
                 structlog.contextvars.bound_contextvars(job_id=job_id, guild_id=taken.guild_id),
+                resume(
+                    f"{taken.kind} job",
+                    taken.payload.get(TRACE),
+                    job_id=job_id,
+                    guild_id=taken.guild_id,
+                    token=taken.token,
+                ),
                 self._keeper.keeping(taken, started) as held,
             ):
                 held.brief = brief

@@ -14,6 +14,7 @@ from bot.chat.places import Places
 from bot.patience import keep_trying
 from core.conversations.forgetting import forget_message
 from core.db.desk import Desk
+from core.monitoring.tracing import begin
 
 log = structlog.get_logger(__name__)
 
@@ -76,10 +77,14 @@ class ChatCog(commands.Cog):
             if message.id in self._taking:
                 await self._intake.take(message, text, locale)
 
+        guild_id = None if message.guild is None else message.guild.id
         loop = asyncio.get_running_loop()
         telling = loop.call_later(_PATIENCE_SECONDS, self._tell_of_outage, message, locale)
         try:
-            await keep_trying(take)
+            with begin(
+                "message", guild_id=guild_id, shard_id=getattr(message.guild, "shard_id", 0)
+            ):
+                await keep_trying(take)
         finally:
             telling.cancel()
             self._taking.discard(message.id)

@@ -15,6 +15,7 @@ from core.db.desk import Desk
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
 from core.monitoring.figures import QUESTIONS
+from core.monitoring.tracing import carried
 from core.sharding import Share
 from core.transport.publisher import Publisher
 
@@ -63,9 +64,9 @@ class ChatIntake:
         log.info("asked", job_id=job_id, guild_id=incoming.place.guild_id)
         # The placeholder comes after the hint: posting it first would keep the publisher's thread
         # from the interpreter for milliseconds, while the worker could be at work.
-        show = self._keeper.expect(job_id, message.channel.id, message.id, locale)
+        show = self._keeper.expect(job_id, incoming.place, message.id)
         call = partial(_call_in, asyncio.get_running_loop(), show)
-        self._publisher.publish(Hint(job_id, JobKind.GENERATE, 0), then=call)
+        self._publisher.publish(Hint(job_id, JobKind.GENERATE, 0, carried()), then=call)
         return job_id
 
 

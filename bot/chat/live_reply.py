@@ -14,6 +14,7 @@ from core.conversations.replies import OwedReply, find_reply, mark_delivered, re
 from core.db.desk import Desk
 from core.jobs.states import JobState
 from core.monitoring.figures import FIRST_TOKEN, REPLIES
+from core.monitoring.tracing import step
 from core.transport.streams import StreamedText, StreamEntry
 
 log = structlog.get_logger(__name__)
@@ -53,6 +54,8 @@ class LiveReply:
     channel_id: int
     trigger_id: int
     locale: str
+    guild_id: int | None = None
+    trace: str | None = None
     part_ids: list[int] = field(default_factory=list)
     is_adopted: bool = False
     _shown: list[str] = field(default_factory=list)
@@ -194,15 +197,17 @@ class LiveReply:
         index = len(self.part_ids)
         nonce = self.job_id if index == 0 else f"{self.job_id}.{index}"
         reply_to = self.trigger_id if index == 0 else None
-        message_id = await self.tools.poster.post(
-            self.channel_id, text, nonce=nonce, reply_to=reply_to
-        )
+        with step("post", part=index, characters=len(text)):
+            message_id = await self.tools.poster.post(
+                self.channel_id, text, nonce=nonce, reply_to=reply_to
+            )
         self.part_ids.append(message_id)
         self._shown.append(text)
 
     async def _edit_part(self, index: int, text: str) -> None:
         try:
-            await self.tools.poster.edit(self.channel_id, self.part_ids[index], text)
+            with step("edit", part=index, characters=len(text)):
+                await self.tools.poster.edit(self.channel_id, self.part_ids[index], text)
         except MessageGoneError:
             # A moderator deleted it while it grew; what a person removed stays removed.
             log.info("reply_part_gone", job_id=self.job_id)

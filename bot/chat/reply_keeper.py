@@ -6,10 +6,13 @@ from collections.abc import Callable, Coroutine, Sequence
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
+from structlog.contextvars import bound_contextvars
 
 from bot.chat.live_reply import LiveReply, ReplyTools
 from bot.chat.poster import DiscordUnavailableError
+from core.conversations.places import Place
 from core.conversations.replies import OwedReply, existing_replies, finished_replies, owed_replies
+from core.monitoring.tracing import carried, resume
 from core.transport.stream_reader import StreamReader
 
 log = structlog.get_logger(__name__)
@@ -47,15 +50,21 @@ class ReplyKeeper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def expect(
-        self, job_id: str, channel_id: int, trigger_id: int, locale: str
-    ) -> Callable[[], None]:
+    def expect(self, job_id: str, place: Place, trigger_id: int) -> Callable[[], None]:
         """Keep what the stream says of a job that was just written.
 
         Returns:
             What begins to show it; to be called in the loop, whatever the stream has said by then.
         """
-        live = LiveReply(self._tools, job_id, channel_id, trigger_id, locale)
+        live = LiveReply(
+            self._tools,
+            job_id,
+            place.channel_id,
+            trigger_id,
+            place.locale,
+            guild_id=place.guild_id,
+            trace=carried(),
+        )
         self._live[job_id] = live
         return lambda: self._show(live)
 
@@ -91,6 +100,8 @@ class ReplyKeeper:
                     owed.channel_id,
                     owed.trigger_id,
                     owed.locale,
+                    guild_id=owed.guild_id,
+                    trace=owed.trace,
                     part_ids=list(owed.part_ids),
                     is_adopted=True,
                 )
@@ -104,7 +115,11 @@ class ReplyKeeper:
 
     async def _run(self, live: LiveReply) -> None:
         try:
-            await live.run()
+            with (
+                bound_contextvars(job_id=live.job_id, guild_id=live.guild_id),
+                resume("reply", live.trace, job_id=live.job_id, guild_id=live.guild_id),
+            ):
+                await live.run()
         except (DiscordUnavailableError, SQLAlchemyError) as exc:
             log.warning("reply_postponed", job_id=live.job_id, error=type(exc).__name__)
         finally:

@@ -21,6 +21,7 @@ from core.errors import InvalidInputError, NotFoundError, ServiceUnavailableErro
 from core.ids import new_id
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
+from core.monitoring.tracing import begin, carried
 from core.sharding import Share
 from core.transport.publisher import Publisher
 
@@ -116,6 +117,10 @@ class FinetuneIntake:
             ServiceUnavailableError: Discord or the store cannot be reached.
             SQLAlchemyError: the database cannot be reached.
         """
+        with begin("fine-tune", guild_id=request.place.guild_id):
+            return await self._take(request)
+
+    async def _take(self, request: FinetuneRequest) -> str:
         model = slug(request.name)
         base = await self._desk.read(lambda session: self._check(session, request, model))
         if sum(file.declared_bytes for file in request.attached) > self._max_bytes:
@@ -127,8 +132,14 @@ class FinetuneIntake:
         except BaseException:
             await asyncio.shield(self.discard(corpus_id))
             raise
-        self._publisher.publish(Hint(submitted.validation_id, JobKind.VALIDATE, 0))
-        log.info("finetune_taken_in", job_id=submitted.job_id, files=len(files))
+        self._publisher.publish(Hint(submitted.validation_id, JobKind.VALIDATE, 0, carried()))
+        log.info(
+            "finetune_taken_in",
+            job_id=submitted.job_id,
+            guild_id=request.place.guild_id,
+            validation_id=submitted.validation_id,
+            files=len(files),
+        )
         return submitted.job_id
 
     async def discard(self, corpus_id: str) -> None:

@@ -11,6 +11,7 @@ from core.db.clock import epoch_now
 from core.db.statements import count_changed, run
 from core.db.tables import Job, Reply
 from core.jobs.states import FINAL_STATES, JobState
+from core.monitoring.tracing import TRACE
 
 _REPLIES = select(
     Reply.job_id,
@@ -24,6 +25,7 @@ _REPLIES = select(
     Job.state,
     Job.result,
     Job.error_code,
+    Job.payload[TRACE].as_string().label("trace"),
 ).join(Job, Job.id == Reply.job_id)
 _ONE = _REPLIES.where(Reply.job_id == bindparam("reply"))
 _ALL_OWED = (
@@ -56,7 +58,7 @@ class OwedReply:
     """An answer that a channel shows or will show, with how its job stands.
 
     ``text`` is the final text of a job that succeeded, or None once it is forgotten; ``error_code``
-    and ``error_data`` say why one failed.
+    and ``error_data`` say why one failed. ``trace`` is where the message's trace goes on.
     """
 
     job_id: str
@@ -71,6 +73,7 @@ class OwedReply:
     text: str | None
     error_code: str | None
     error_data: dict[str, Any]
+    trace: str | None
 
     @property
     def is_withdrawn(self) -> bool:
@@ -136,4 +139,5 @@ def _owed(row: Any) -> OwedReply:
         text=result.get("text"),
         error_code=row.error_code,
         error_data=result.get("error_data", {}),
+        trace=row.trace,
     )

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -81,10 +82,12 @@ class _Piece(Generic[T]):
 
     work: Callable[[Session], T]
     outcome: Future[T]
+    # Of who handed it in: what its log lines and spans belong to.
+    context: Context
 
     def run(self, session: Session) -> Callable[[], None]:
         """Do the work; returns what announces the result once the transaction is committed."""
-        value = self.work(session)
+        value = self.context.run(self.work, session)
         return lambda: self.outcome.set_result(value)
 
 
@@ -111,7 +114,7 @@ class _Clerk:
         if self._is_closed:
             raise ServiceUnavailableError("This process is ending.", service="database")
         outcome: Future[T] = Future()
-        self._waiting.put(_Piece(work, outcome))
+        self._waiting.put(_Piece(work, outcome, copy_context()))
         return outcome
 
     def _run(self) -> None:

@@ -34,7 +34,8 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
         SettingsError: the URL names no database that Perroquet speaks to.
     """
     parsed = _parse(url)
-    engine = create_engine(parsed, **_options(parsed, pool_size))
+    # What a failed statement carried may be what members wrote, and its error goes into a log.
+    engine = create_engine(parsed, hide_parameters=True, **_options(parsed, pool_size))
     if parsed.get_backend_name() == "sqlite":
         _tune_sqlite(engine)
     return engine

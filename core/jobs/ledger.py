@@ -29,6 +29,7 @@ from core.errors import CancelledJobError, LeaseLostError, NotFoundError, Perroq
 from core.ids import new_id
 from core.jobs.events import EventType, record
 from core.jobs.states import FINAL_STATES, JobKind, JobState, JobWish
+from core.monitoring.tracing import TRACE, carried
 
 
 @dataclass(frozen=True)
@@ -169,6 +170,7 @@ def submit(session: Session, new: NewJob, state: JobState = JobState.QUEUED) -> 
         The job's id.
     """
     job_id = new_id()
+    trace = carried()
     run(
         session,
         _SUBMIT,
@@ -176,7 +178,7 @@ def submit(session: Session, new: NewJob, state: JobState = JobState.QUEUED) -> 
         kind=new.kind,
         state=state,
         requester_id=new.requester_id,
-        payload=new.payload,
+        payload=new.payload if trace is None else {**new.payload, TRACE: trace},
         guild_id=new.guild_id,
         channel_id=new.channel_id,
         priority=new.priority,

@@ -10,6 +10,7 @@ from core.db.statements import run
 from core.db.tables import Job
 from core.jobs.events import EventType, record
 from core.jobs.states import JobKind, JobState, JobWish
+from core.monitoring.tracing import TRACE
 
 _MARK_DISPATCHED = (
     update(Job)
@@ -22,11 +23,12 @@ ERROR_CODE_CRASHED = "job-crashed"
 
 @dataclass(frozen=True)
 class Hint:
-    """What travels through Redis: which job, and in which queue."""
+    """What travels through Redis: which job, and in which queue. ``trace`` stays behind."""
 
     job_id: str
     kind: JobKind
     priority: int
+    trace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def reap(session: Session, *, max_crashes: int) -> Reaped:
 
 def _hints(session: Session, limit: int, *conditions: ColumnElement[bool]) -> list[Hint]:
     rows = session.execute(
-        select(Job.id, Job.kind, Job.priority)
+        select(Job.id, Job.kind, Job.priority, Job.payload[TRACE].as_string())
         .where(
             Job.state == JobState.QUEUED,
             Job.wish.is_distinct_from(JobWish.PAUSE),
@@ -108,4 +110,4 @@ def _hints(session: Session, limit: int, *conditions: ColumnElement[bool]) -> li
         .order_by(Job.id)
         .limit(limit)
     )
-    return [Hint(row.id, JobKind(row.kind), row.priority) for row in rows]
+    return [Hint(job_id, JobKind(kind), priority, trace) for job_id, kind, priority, trace in rows]

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from core.db.desk import Desk
 from core.errors import ServiceUnavailableError
 from core.jobs.outbox import Hint, mark_dispatched
+from core.monitoring.tracing import resume
 from core.transport.courier import send_hint
 
 log = structlog.get_logger(__name__)
@@ -125,7 +126,8 @@ class Publisher:
 
     def _send(self, hint: Hint, then: Callable[[], None]) -> bool:
         try:
-            send_hint(self._app, hint)
+            with resume("send hint", hint.trace, job_id=hint.job_id):
+                send_hint(self._app, hint)
         except (OperationalError, RedisError, OSError) as exc:
             self._note_unreachable(exc)
             return False

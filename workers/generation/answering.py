@@ -13,6 +13,7 @@ from core.db.desk import Desk
 from core.errors import LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim
 from core.monitoring.figures import GENERATED_TOKENS
+from core.monitoring.tracing import mark, step
 from core.settings import ChatSettings, GenerationSettings
 from core.transport.stream_writer import StreamWriter
 from core.transport.streams import StreamEntry
@@ -90,7 +91,8 @@ class Answerer:
                 held.check()
                 stream = responder.ask(self._ask(held, question))
                 held.on_stop(stream.cancel)
-                text, facts = self._relay(held, question, stream)
+                with step("generate", version=question.version_id):
+                    text, facts = self._relay(held, question, stream)
         except EngineLostError as exc:
             # It may be this job that broke it: let the reaper count, and set it apart in time.
             raise LeaseLostError("The engine broke down under this job.") from exc
@@ -120,6 +122,8 @@ class Answerer:
                 piece = chunk.text.replace("\0", "")
                 piece = piece if text else piece.lstrip()
                 if piece:
+                    if not text:
+                        mark("first words")
                     self._streams.write(
                         question.stream,
                         StreamEntry(held.claim.job_id, held.claim.token, len(text), piece),
@@ -143,11 +147,14 @@ class Answerer:
             raise TooLateError("The answer did not begin in time.")
         if not text:
             raise EmptyAnswerError("The model ended its turn without a word.")
-        write_within_lease(
-            self._desk,
-            held,
-            lambda session: write_answer(session, held.claim, text, bot_name=BOT_NAME, facts=facts),
-        )
+        with step("write answer"):
+            write_within_lease(
+                self._desk,
+                held,
+                lambda session: write_answer(
+                    session, held.claim, text, bot_name=BOT_NAME, facts=facts
+                ),
+            )
         log.info("answered", version=question.version_id, **facts)
 
     def _ask(self, held: HeldJob, question: Question) -> Ask:

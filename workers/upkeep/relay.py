@@ -12,6 +12,7 @@ from core.db.engines import reading
 from core.jobs.outbox import Hint, mark_dispatched, never_sent, sent_long_ago
 from core.jobs.states import JobKind
 from core.monitoring.figures import RELAYED
+from core.monitoring.tracing import resume
 from core.settings import LedgerSettings
 from core.transport.courier import send_hint
 from core.transport.names import broker_key, queue_of
@@ -86,7 +87,8 @@ class Relay:
         return len(sent)
 
     def _send(self, hint: Hint) -> None:
-        send_hint(self._app, hint)
+        with resume("send hint again", hint.trace, job_id=hint.job_id):
+            send_hint(self._app, hint)
 
     def _is_empty(self, kind: JobKind) -> bool:
         length = self._client.llen(broker_key(self._key_prefix, queue_of(kind)))

@@ -1,6 +1,7 @@
 """The work of a ``validate`` job: bring the upload, prepare it in a child process, publish it."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from core.corpora.uploads import Uploads
 from core.db.desk import Desk
 from core.errors import PerroquetError
 from models_store.store import ModelStore
+from workers.bare_environment import bare_environment
 from workers.leases import HeldJob
 from workers.runner import write_within_lease
 from workers.validation.child import CORPUS, REQUEST, RESULT
@@ -125,6 +127,7 @@ class Validator:
                 stdin=subprocess.PIPE,
                 stdout=log_file,
                 stderr=log_file,
+                env=bare_environment(os.environ),
             )
         try:
             self._await(held, child)
@@ -136,7 +139,9 @@ class Validator:
         result = folder / RESULT
         if not result.exists():
             tail = (folder / _LOG_FILE).read_bytes()[-1000:].decode("utf-8", "replace")
-            log.warning("validation_died", exit_code=child.returncode, log_tail=tail)
+            log.warning("validation_died", exit_code=child.returncode)
+            # What it said last may quote what it read.
+            log.debug("validation_died", log_tail=tail)
             raise ValidationDiedError("The process that read the corpus was lost.")
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         if "error" in found:

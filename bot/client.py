@@ -47,7 +47,7 @@ class PerroquetBot(commands.AutoShardedBot):
             tree_cls=RoutedTree,
             http_trace=http_trace,
             # None and None: discord.py asks how many there should be, and takes all.
-            shard_ids=list(share.shards) or None,
+            shard_ids=list(share.shards) or None,  # type: ignore[arg-type]  # its own default
             shard_count=share.count or None,
         )
         self.tree.catalogue = catalogue  # type: ignore[attr-defined]  # of our RoutedTree

@@ -9,8 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import structlog
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
+
+log = structlog.get_logger(__name__)
 
 _SCHEMES = ("redis", "rediss")
 
@@ -24,6 +27,14 @@ class Channel(kombu_redis.Channel):
     def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
         """Lend ``client``, or the one of this channel's pool."""
         yield client or self._client_of_pool()
+
+    def _brpop_read(self, **options: Any) -> Any:
+        """Read one message; one that is none of kombu's is dropped, where kombu ends the worker."""
+        try:
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # kombu's
+        except (ValueError, KeyError, TypeError, AttributeError) as exc:
+            log.warning("message_malformed", error=type(exc).__name__)
+            return True
 
     def _client_of_pool(self) -> Any:
         # Kombu drops the pool of a channel whose connection is lost.

@@ -8,6 +8,7 @@ import structlog
 from discord import app_commands
 from discord.ext import commands
 
+from bot.access import invite_url
 from bot.catalogue import Catalogue
 from bot.errors import RoutedTree
 from bot.identifying import IdentifyTurns
@@ -86,6 +87,7 @@ class PerroquetBot(commands.AutoShardedBot):
             guilds=len(self.guilds),
             shards=sorted(self.shards),
             shard_count=self.shard_count,
+            invite=None if self.application_id is None else invite_url(self.application_id),
         )
 
     async def close(self) -> None:

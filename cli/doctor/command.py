@@ -21,7 +21,7 @@ from cli.doctor.discord import check_discord
 from cli.doctor.findings import Finding, Verdict, failed
 from cli.doctor.machine import check_disk, check_python
 from cli.doctor.store import check_store
-from cli.doctor.workers import check_versions, check_workers
+from cli.doctor.workers import check_shards, check_versions, check_workers
 from cli.up.addresses import read_redis_url
 from cli.wiring import read_settings
 from core.db.engines import reading
@@ -89,7 +89,12 @@ def _examine_database(settings: Settings) -> Iterator[Finding]:
 def _examine_processes(engine: Engine) -> list[Finding]:
     with Session(reading(engine)) as session:
         processes = alive(session)
-    return [check_workers(processes), check_versions(processes, version("perroquet"))]
+    shards = check_shards(processes)
+    return [
+        check_workers(processes),
+        check_versions(processes, version("perroquet")),
+        *([] if shards is None else [shards]),
+    ]
 
 
 def _guarded(check: Callable[[], list[Finding]], name: str) -> list[Finding]:

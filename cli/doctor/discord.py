@@ -1,17 +1,20 @@
-"""Discord: the token is taken, and the intent that the bot needs is on."""
+"""Discord: the token is taken, the intent is on, and servers grant what the bot needs."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
 
-from cli.doctor.findings import Finding, failed, ok, skipped
+from cli.doctor.findings import Finding, failed, ok, skipped, warning
 
 _API = "https://discord.com/api/v10"
 _TIMEOUT_SECONDS = 8.0
 # Flags of an application: Message Content is granted, or switched on below a hundred servers.
 _MESSAGE_CONTENT = 1 << 18 | 1 << 19
-_UNAUTHORISED = 401
+_OK, _UNAUTHORISED = 200, 401
+# So many servers are named.
+_TOLD = 3
 
 
 def check_discord(token: str, api_base: str) -> list[Finding]:
@@ -24,7 +27,7 @@ def check_discord(token: str, api_base: str) -> list[Finding]:
     if not token:
         return [skipped("Discord", "there is no DISCORD_TOKEN; the bot speaks to the playground")]
     try:
-        status, application = asyncio.run(_ask(token, api_base or _API))
+        status, application, guilds = asyncio.run(_ask(token, api_base or _API))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as exc:
         return [
             failed(
@@ -46,6 +49,7 @@ def check_discord(token: str, api_base: str) -> list[Finding]:
     return [
         ok("Discord", f"takes the token of “{application.get('name', '?')}”"),
         check_intents(int(application.get("flags") or 0)),
+        check_permissions(guilds, int(application["id"])),
     ]
 
 
@@ -60,11 +64,43 @@ def check_intents(flags: int) -> Finding:
     )
 
 
-async def _ask(token: str, base: str) -> tuple[int, dict[str, Any]]:
+def check_permissions(guilds: Sequence[dict[str, Any]], application_id: int) -> Finding:
+    """Whether each server grants the bot's roles what it needs; a channel may still differ.
+
+    Args:
+        guilds: of the bot, as Discord lists them: ``name`` and ``permissions``.
+        application_id: for the link that asks for what is missing.
+    """
+    from bot.access import invite_url, missing_permissions
+
+    link = invite_url(application_id)
+    if not guilds:
+        return warning("Discord permissions", "the bot is in no server", f"Invite it: {link}")
+    lacking = {
+        str(guild.get("name")): missing
+        for guild in guilds
+        if (missing := missing_permissions(int(guild.get("permissions", 0))))
+    }
+    if not lacking:
+        return ok("Discord permissions", f"granted in {len(guilds)} servers; invite: {link}")
+    told = "; ".join(f"“{name}” lacks {', '.join(m)}" for name, m in [*lacking.items()][:_TOLD])
+    more = f" and {len(lacking) - _TOLD} more servers" if len(lacking) > _TOLD else ""
+    return warning(
+        "Discord permissions",
+        told + more,
+        f"Grant them to the bot's role there, or invite it once more: {link}",
+    )
+
+
+async def _ask(token: str, base: str) -> tuple[int, dict[str, Any], list[dict[str, Any]]]:
+    """The application and up to 200 of its bot's servers; nothing where Discord refuses."""
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
     headers = {"Authorization": f"Bot {token}"}
-    async with (
-        aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
-        session.get(f"{base}/applications/@me", allow_redirects=False) as response,
-    ):
-        return response.status, await response.json() if response.status == 200 else {}
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+        found: list[Any] = []
+        for path in ("applications/@me", "users/@me/guilds"):
+            async with session.get(f"{base}/{path}", allow_redirects=False) as response:
+                if response.status != _OK:
+                    return response.status, {}, []
+                found.append(await response.json())
+    return _OK, found[0], found[1]

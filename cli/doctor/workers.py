@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from cli.doctor.findings import Finding, failed, ok, warning
 from core.jobs.presence import Presence
+from core.sharding import parse_shards
 
 _NEEDED = {"generate": "answers", "upkeep": "sends lost hints again"}
+_SHOWN = 8
 _USEFUL = {"bot": "listens to Discord", "finetune": "trains"}
 
 
@@ -26,6 +28,38 @@ def check_workers(processes: Sequence[Presence]) -> Finding:
             command = "bot" if kind == "bot" else f"worker {kind}"
             return warning("processes", f"{said}; nobody {what}", f"perroquet {command}")
     return ok("processes", said)
+
+
+def check_shards(processes: Sequence[Presence]) -> Finding | None:
+    """Whether the bot processes that share the servers hear each shard once; None where one is all.
+
+    ``info["shards"]`` is what each was told to hear, such as ``0-3/16``; empty: everything.
+    """
+    told = [str(p.info.get("shards") or "") for p in processes if p.kind == "bot"]
+    if not any(told):
+        return None
+    said = ", ".join(sorted(text or "all" for text in told))
+    fix = (
+        "Give each bot process its own --shards, all of one count, and every shard to one of them."
+    )
+    parsed = [parse_shards(text) for text in told if text]
+    counts = {count for _, count in parsed}
+    if len(counts) > 1 or "" in told:
+        return failed("shards", f"{said}: servers are divided in two ways", fix)
+    heard = Counter(shard for shards, _ in parsed for shard in shards)
+    (count,) = counts
+    unheard = [shard for shard in range(count) if not heard[shard]]
+    doubled = sorted(shard for shard, times in heard.items() if times > 1)
+    if unheard or doubled:
+        parts = [("nobody hears", unheard), ("several hear", doubled)]
+        wrong = "; ".join(f"{what} {_join(shards)}" for what, shards in parts if shards)
+        return failed("shards", f"{said}: {wrong}", fix)
+    return ok("shards", f"{said}: each of {count} is heard")
+
+
+def _join(shards: Sequence[int]) -> str:
+    shown = ", ".join(map(str, shards[:_SHOWN]))
+    return f"{shown} …" if len(shards) > _SHOWN else shown
 
 
 def check_versions(processes: Sequence[Presence], own_version: str) -> Finding:

@@ -11,14 +11,15 @@ from sqlalchemy import text
 from cli.doctor.broker import check_redis, check_version
 from cli.doctor.database import check_clock, check_database, open_existing
 from cli.doctor.devices import TorchFacts, check_kfd, check_torch, read_torch
-from cli.doctor.discord import check_discord, check_intents
+from cli.doctor.discord import check_discord, check_intents, check_permissions
 from cli.doctor.findings import Verdict
 from cli.doctor.machine import check_disk, check_python, nearest_existing
 from cli.doctor.store import check_store
-from cli.doctor.workers import check_versions, check_workers
+from cli.doctor.workers import check_shards, check_versions, check_workers
 from core.embedded import free_port
 from core.jobs.presence import Presence
 from core.settings import load_settings
+from playground.cast import AVIARY_GUILD
 from playground.server import PlaygroundServer
 
 OK, WARNING, FAILED, SKIPPED = Verdict.OK, Verdict.WARNING, Verdict.FAILED, Verdict.SKIPPED
@@ -210,6 +211,43 @@ def test_versions():
     assert (found.verdict, "0.9 on attic" in found.said) == (FAILED, True)
 
 
+def bots(*shards):
+    return [
+        Presence(f"bot-{number}", "bot", {"shards": text}, 1.0)
+        for number, text in enumerate(shards)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("shards", "verdict", "word"),
+    [
+        (("0-3/8", "4-7/8"), OK, "each of 8"),
+        (("0-3/8",), FAILED, "nobody hears 4, 5, 6, 7"),
+        (("0-3/8", "3-7/8"), FAILED, "several hear 3"),
+        (("0-3/8", "4-7/16"), FAILED, "two ways"),
+        (("0-7/8", ""), FAILED, "two ways"),
+        (("0/99",), FAILED, "…"),
+    ],
+)
+def test_shards(shards, verdict, word):
+    found = check_shards(bots(*shards))
+    assert found.verdict is verdict
+    assert word in found.said
+
+
+def test_shards_of_a_process_alone():
+    assert check_shards(bots("")) is None
+    assert check_shards([process("generate")]) is None
+
+
+def test_many_servers_that_lack_something_are_counted():
+    guilds = [{"name": f"S{n}", "permissions": "0"} for n in range(5)]
+    found = check_permissions(guilds, 1)
+    assert (found.verdict, "2 more servers" in found.said) == (WARNING, True)
+    administrator = [{"name": "S", "permissions": str(1 << 3)}]
+    assert check_permissions(administrator, 1).verdict is OK
+
+
 def test_discord_without_a_token_or_without_a_network():
     (found,) = check_discord("", "")
     assert found.verdict is SKIPPED
@@ -235,7 +273,19 @@ async def test_discord_s_answers(tmp_path):
         from core.playground_token import PLAYGROUND_TOKEN
 
         found = await asyncio.to_thread(check_discord, PLAYGROUND_TOKEN, server.rest_base)
-        assert verdicts(found) == {"Discord": OK, "Discord intents": OK}
+        well = {"Discord": OK, "Discord intents": OK, "Discord permissions": OK}
+        assert verdicts(found) == well
+        assert "client_id=1000" in found[2].said
+        roles = server.world.guilds[AVIARY_GUILD]["roles"]
+        roles[0]["permissions"] = str(1 << 10 | 1 << 11)
+        found = await asyncio.to_thread(check_discord, PLAYGROUND_TOKEN, server.rest_base)
+        assert verdicts(found) == {**well, "Discord permissions": WARNING}
+        assert "“Volière” lacks" in found[2].said
+        assert "attach_files" in found[2].said
+        assert "send_messages," not in found[2].said
+        server.world.guilds.clear()
+        found = await asyncio.to_thread(check_discord, PLAYGROUND_TOKEN, server.rest_base)
+        assert "in no server" in found[2].said
         found = await asyncio.to_thread(check_discord, "wrong", server.rest_base)
         assert verdicts(found) == {"Discord": FAILED}
         assert "Reset" in found[0].fix

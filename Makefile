@@ -4,6 +4,7 @@
 #   make test         what CI runs: linter, types, import rules, all tests
 #   make check        linter, types, import rules
 #   make coverage     all tests, and how much of the code they reach
+#   make audit        known weaknesses of the locked packages (asks PyPI)
 #   make bench-peers  install the other engines that the benchmarks compare with
 #   make clean        remove what these commands made, but not data/
 
@@ -24,7 +25,7 @@ ifeq ($(filter $(DEVICE),any rocm cuda cpu),)
 $(error DEVICE is rocm, cuda or cpu, not “$(DEVICE)”)
 endif
 
-.PHONY: up install test check coverage bench-peers clean
+.PHONY: up install test check coverage audit bench-peers clean
 
 up: install
 	@exec $(BIN)/perroquet up
@@ -72,6 +73,9 @@ test: $(VENV)/.installed-test
 coverage: $(VENV)/.installed-test
 	@scripts/install-chromium
 	@$(WITH_BIN) scripts/coverage
+
+audit:
+	@scripts/audit
 
 # One by one: what cannot be had on this machine is said, and the benchmarks name it as missing.
 bench-peers: $(VENV)/.installed

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -36,9 +36,17 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
     parsed = _parse(url)
     # What a failed statement carried may be what members wrote, and its error goes into a log.
     engine = create_engine(parsed, hide_parameters=True, **_options(parsed, pool_size))
+    event.listen(engine, "handle_error", _hide_details)
     if parsed.get_backend_name() == "sqlite":
         _tune_sqlite(engine)
     return engine
+
+
+def _hide_details(context: ExceptionContext) -> None:
+    """PostgreSQL quotes the row that it refuses, under this word; the rest says enough."""
+    for exc in (context.original_exception, context.sqlalchemy_exception):
+        if exc is not None and exc.args:
+            exc.args = (str(exc.args[0]).partition("\nDETAIL:")[0], *exc.args[1:])
 
 
 def reading(engine: Engine) -> Engine:

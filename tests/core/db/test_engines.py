@@ -1,4 +1,5 @@
 import threading
+import traceback
 
 import pytest
 from sqlalchemy import select, text
@@ -63,3 +64,14 @@ def test_the_url_of_a_hosting_provider_is_taken():
 def test_a_database_that_is_not_spoken_to_is_refused(url):
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         make_engine(url)
+
+
+def test_an_error_does_not_quote_what_its_statement_carried(any_engine):
+    words = "a member's"
+    with Session(any_engine) as session:
+        session.add(Worker(id="w", kind=None, info={"said": words}))
+        with pytest.raises(IntegrityError) as failed:
+            session.flush()
+    told = "".join(traceback.format_exception(failed.value))
+    assert "INSERT INTO workers" in told
+    assert words not in told.replace(f'words = "{words}"', "")

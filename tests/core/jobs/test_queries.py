@@ -85,6 +85,11 @@ def test_every_identifier_of_another_guild_is_unknown(mixed, any_engine):
         assert run(any_engine, show_job, ALL_GUILDS, job.id).summary.id == job.id
 
 
+def newest_first(*job_ids):
+    """Ids that share a millisecond have an order of chance, so it is that of the ids."""
+    return sorted(job_ids, reverse=True)
+
+
 def test_a_model_is_that_of_the_answer_and_that_of_the_fine_tune(any_engine):
     shared = add_version(any_engine, "parrot")
     own = add_version(any_engine, "coco", GUILD)
@@ -94,12 +99,13 @@ def test_a_model_is_that_of_the_answer_and_that_of_the_fine_tune(any_engine):
     other = add_job(any_engine, version_id=shared)
     stray = add_job(any_engine, version_id=theirs)
     foreign = add_job(any_engine, guild_id=OTHER_GUILD, version_id=theirs)
-    assert ids(listed(any_engine, model="coco")) == [tune, answer]
-    assert ids(listed(any_engine, model="coco", member_id=MEMBER)) == [tune, answer]
+    assert ids(listed(any_engine, model="coco")) == newest_first(tune, answer)
+    assert ids(listed(any_engine, model="coco", member_id=MEMBER)) == newest_first(tune, answer)
     assert ids(listed(any_engine, model="coco", kind=JobKind.GENERATE)) == [answer]
     assert ids(listed(any_engine, model="parrot")) == [other]
     assert ids(listed(any_engine, model="dodo", kind=JobKind.GENERATE)) == []
-    assert ids(listed(any_engine, ALL_GUILDS, model="coco")) == [foreign, stray, tune, answer]
+    of_all = newest_first(foreign, stray, tune, answer)
+    assert ids(listed(any_engine, ALL_GUILDS, model="coco")) == of_all
     names = {job.id: job.model for job in listed(any_engine).jobs}
     assert names == {answer: "coco", tune: "coco", other: "parrot", stray: None}
 

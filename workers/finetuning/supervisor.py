@@ -1,5 +1,6 @@
 """Starts the trainer as a child process, hears its events, passes wishes on."""
 
+import os
 import queue
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import IO, Literal
 
 import structlog
 
+from workers.bare_environment import bare_environment
 from workers.finetuning.events import Event, parse_event
 from workers.finetuning.wishes import Wish
 
@@ -53,7 +55,8 @@ class TrainerProcess:
         grace_seconds: how long a wish may take before the child is killed. A step and a
             checkpoint must fit.
         poll_seconds: how often ``wanted`` is asked.
-        environment: of the child; None passes this process' own on.
+        environment: of the child; None passes on what opens no door
+            (:func:`workers.bare_environment.bare_environment`).
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class TrainerProcess:
         self._processes = processes
         self._grace_seconds = grace_seconds
         self._poll_seconds = poll_seconds
-        self._environment = environment
+        self._environment = bare_environment(os.environ) if environment is None else environment
         self._sent: Wish | None = None
         self._deadline = float("inf")
         self._last: Event = {}

@@ -168,6 +168,21 @@ def valkey(valkey_server):
     return ValkeyAccess(valkey_server.connection_url, f"t{secrets.token_hex(6)}")
 
 
+@pytest.fixture
+def spans():
+    """Traces this process; returns what gives the spans that have ended."""
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from core.monitoring.opentelemetry import OpenTelemetry
+    from core.monitoring.tracing import stop_tracing, use_tracer
+
+    exporter = InMemorySpanExporter()
+    use_tracer(OpenTelemetry(SimpleSpanProcessor(exporter), "test"))
+    yield exporter.get_finished_spans
+    stop_tracing()
+
+
 @pytest.fixture(scope="session")
 def s3_server():
     """An S3 server of this process; returns its address."""

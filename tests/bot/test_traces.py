@@ -3,14 +3,11 @@
 import asyncio
 
 import pytest
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy.orm import Session
 
 from core.db.desk import Desk
 from core.db.tables import Job, Reply
 from core.monitoring import tracing
-from core.monitoring.opentelemetry import OpenTelemetry
 from core.settings import ChatSettings, GenerationSettings
 from core.transport.courier import make_publishing_celery
 from playground import cast
@@ -24,14 +21,6 @@ from workers.runner import JobRunner
 from workers.upkeep.relay import Relay
 
 ASK = f"<@{cast.BOT_ID}> what do parrots eat?"
-
-
-@pytest.fixture
-def spans():
-    exporter = InMemorySpanExporter()
-    tracing.use_tracer(OpenTelemetry(SimpleSpanProcessor(exporter), "test"))
-    yield exporter.get_finished_spans
-    tracing.stop_tracing()
 
 
 @pytest.fixture

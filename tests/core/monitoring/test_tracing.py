@@ -5,23 +5,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
 from core.errors import SettingsError
 from core.monitoring import tracing
-from core.monitoring.opentelemetry import OpenTelemetry
 from core.settings import TracingSettings
-
-
-@pytest.fixture
-def spans():
-    """Where the spans of this process go."""
-    exporter = InMemorySpanExporter()
-    tracing.use_tracer(OpenTelemetry(SimpleSpanProcessor(exporter), "test"))
-    yield exporter.get_finished_spans
-    tracing.stop_tracing()
 
 
 def test_a_trace_that_is_carried_goes_on_elsewhere(spans):

@@ -8,7 +8,7 @@ _BEGINNINGS = (
     "LC_", "LD_", "PYTHON", "XDG_",
     "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "TOKENIZERS_", "TRANSFORMERS_", "TQDM_",
     "HIP_", "HIPBLAS", "HSA_", "ROCR_", "ROCBLAS_", "MIOPEN_", "AMD_", "GPU_",
-    "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "PYTORCH_", "TORCH_",
+    "CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_", "NCCL_", "GLOO_", "PYTORCH_", "TORCH_",
 )  # fmt: skip
 _LIBRARY_NAMES = frozenset({"HF_HOME", "HF_HUB_OFFLINE"})
 

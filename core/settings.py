@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from sqlalchemy import make_url
 
 from core.errors import SettingsError
-from core.sharding import parse_shards
+from core.sharding import check_shards
 
 ENVIRONMENT_PREFIX = "PERROQUET_"
 WELL_KNOWN_VARIABLES = {
@@ -39,12 +39,6 @@ start and is named. `perroquet config` prints those in force, with secrets maske
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
-
-
-def _check_shards(text: str) -> str:
-    if text:
-        parse_shards(text)
-    return text
 
 
 class _Area(BaseModel):
@@ -93,7 +87,7 @@ class DiscordSettings(_Area):
     """Another gateway than Discord's own."""
     process_name: str = Field(default="bot-0", pattern=r"^[a-z0-9-]{1,32}$")
     """Names this bot process among others; its token stream carries the name."""
-    shards: Annotated[str, AfterValidator(_check_shards)] = ""
+    shards: Annotated[str, AfterValidator(check_shards)] = ""
     """The shards that this process hears, of how many, such as `0-3/16`. Empty: all, as many as
     Discord recommends."""
     default_locale: Literal["en", "fr"] = "en"

@@ -91,3 +91,14 @@ def parse_shards(text: str) -> tuple[tuple[int, ...], int]:
     if max(shards) >= count:
         raise ValueError(f"of {count} shards the last is {count - 1}, not {max(shards)}")
     return tuple(sorted(shards)), count
+
+
+def check_shards(text: str) -> str:
+    """The text itself, where it names shards or is empty.
+
+    Raises:
+        ValueError: it does neither.
+    """
+    if text:
+        parse_shards(text)
+    return text

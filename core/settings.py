@@ -129,7 +129,7 @@ class LedgerSettings(_Area):
     """A hint as old as this may have been lost."""
     reap_interval_seconds: Seconds = 2.0
     """How often upkeep takes jobs back from silent workers."""
-    drain_seconds: Seconds = 15.0
+    drain_seconds: Seconds = 12.0
     """How long a process that is asked to end lets its jobs run on before it gives them back."""
 
 

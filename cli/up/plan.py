@@ -26,7 +26,7 @@ _MODULES = {
 # asks what nobody will answer.
 _SERVERS, _CLIENTS = 0, 1
 _STOP_RANKS = {"bot": 0, "generate": 1, "finetune": 1, "upkeep": 1, "playground": 2, "valkey": 3}
-_SETTLE_SECONDS = 5.0
+_SETTLE_SECONDS = 8.0
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class Screen:
         self._is_terminal = self._console.is_terminal
         self._status: Status | None = None
         self._waiting: dict[str, float] = {}
+        self._verb = ""
 
     def say(self, line: str, *, style: str = "") -> None:
         """Say a sentence."""
@@ -38,22 +39,30 @@ class Screen:
         """Pass on what a child's log warns of."""
         self.say(f"{source}: {line}", style="yellow")
 
-    def begin(self, what: str) -> None:
-        """Begin to wait for something."""
+    def begin(self, what: str, verb: str = "Starting") -> None:
+        """Begin to wait for something; ``verb`` says for what."""
         self._waiting[what] = time.monotonic()
+        self._verb = verb
         if not self._is_terminal:
-            self.say(f"Starting {what}")
+            self.say(f"{verb} {what}")
         self._spin()
 
-    def done(self, what: str) -> None:
-        """It is there."""
+    def done(self, what: str, outcome: str = "is ready") -> None:
+        """It came to be."""
         seconds = time.monotonic() - self._waiting.pop(what)
         if self._is_terminal:
             self._console.print(
-                Text("✓ ", style="green") + Text(f"{what} ") + Text(f"{seconds:.1f} s", style="dim")
+                Text("✓ ", style="green")
+                + Text(f"{what} {outcome} ")
+                + Text(f"{seconds:.1f} s", style="dim")
             )
         else:
-            self.say(f"{what} is ready after {seconds:.1f} s")
+            self.say(f"{what} {outcome} after {seconds:.1f} s")
+        self._spin()
+
+    def forget(self, what: str) -> None:
+        """Wait for it no more."""
+        self._waiting.pop(what, None)
         self._spin()
 
     def rest(self) -> None:
@@ -87,7 +96,7 @@ class Screen:
                 self._status.stop()
                 self._status = None
             return
-        text = Text(f"Starting {', '.join(self._waiting)} …")
+        text = Text(f"{self._verb} {', '.join(self._waiting)} …")
         if self._status is None:
             self._status = self._console.status(text)
             self._status.start()

@@ -99,14 +99,13 @@ class Supervisor:
         return next((describe_failure(c) for c in self.children if c.has_ended), None)
 
     def stop(self) -> None:
-        """End every child: those that others do not need first, all within a bound."""
+        """End every child: those that others do not need first, each within its bound."""
         self._screen.rest()
+        if any(not post.child.has_ended for post in self._posts):
+            self._screen.say("Ending; what is under way may finish. Ctrl-C again ends it at once.")
         for rank in sorted({post.service.stop_rank for post in self._posts}):
-            posts = [post for post in self._posts if post.service.stop_rank == rank]
-            for post in posts:
-                post.child.terminate()
-            for post in posts:
-                self._end(post)
+            self._end([post for post in self._posts if post.service.stop_rank == rank])
+        self._screen.rest()
 
     def end_on_signals(self) -> None:
         """Make SIGTERM and SIGINT end the watch, and a second one end it at once."""
@@ -148,14 +147,35 @@ class Supervisor:
         post.child.restart()
         return False
 
-    def _end(self, post: _Post) -> None:
-        deadline = time.monotonic() + post.service.spec.stop_seconds
-        while not post.child.has_ended:
-            if self.hurried.is_set() or time.monotonic() > deadline:
-                self._screen.say(f"{post.service.spec.name} had to be killed")
-                break
-            time.sleep(_POLL_SECONDS)
-        post.child.kill()
+    def _end(self, posts: Sequence[_Post]) -> None:
+        """Ask children to end, all at once, and wait for them."""
+        asked = time.monotonic()
+        waiting = [post for post in posts if not post.child.has_ended]
+        for post in posts:
+            post.child.terminate()
+        for post in waiting:
+            self._screen.begin(post.service.spec.name, "Ending")
+        while waiting:
+            waiting = [post for post in waiting if not self._is_over(post, asked)]
+            if waiting:
+                time.sleep(_POLL_SECONDS)
+        for post in posts:
+            post.child.kill()
+
+    def _is_over(self, post: _Post, asked: float) -> bool:
+        """Whether a child has ended, or is waited for no more."""
+        name, seconds = post.service.spec.name, post.service.spec.stop_seconds
+        if post.child.has_ended:
+            self._screen.done(name, "has ended")
+            return True
+        if self.hurried.is_set():
+            self._screen.say(f"{name} is ended at once, as you asked")
+        elif time.monotonic() > asked + seconds:
+            self._screen.say(f"{name} had to be killed: it did not end within {seconds:.0f} s")
+        else:
+            return False
+        self._screen.forget(name)
+        return True
 
     def _revive(self, post: _Post) -> None:
         child = post.child

@@ -2,25 +2,25 @@
 
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cli.finetune_watching import watch_job
 from cli.wiring import open_database, open_store, read_settings
+from core.catalog.finding import find_version
 from core.catalog.registry import list_versions
 from core.catalog.resolution import resolve_version
+from core.corpora.searches import SEARCH, SearchSpec
 from core.db.clock import epoch_now
-from core.db.tables import Corpus, Job
-from core.errors import InvalidInputError, PerroquetError
+from core.db.tables import Corpus
+from core.errors import InvalidInputError, WrongUsageError
 from core.ids import new_id
 from core.jobs.ledger import NewJob, submit
-from core.jobs.states import JobKind, JobState
+from core.jobs.states import JobKind
 from core.settings import Settings
 from models_store.store import ModelStore
 from workers.finetuning.corpus.files import CorpusFile
@@ -28,58 +28,95 @@ from workers.finetuning.corpus.preparing import prepare_corpus
 from workers.finetuning.corpus.report import CorpusReport
 
 _OPERATOR = 0
-_POLL_SECONDS = 1.0
+_FRESH, _LATEST = "fresh", "latest"
 
 
-class FinetuneFailedError(PerroquetError):
-    """The job ended without a version; the message is the worker's."""
+@dataclass(frozen=True)
+class FinetuneOrder:
+    """What is asked of ``perroquet finetune``.
 
-    code = "training-failed"
+    Attributes:
+        files: of the corpus.
+        name: of the new model.
+        base: of the model to start from; None is the default one.
+        restore: ``fresh``, ``latest``, or the version to go on from.
+        options: of the run.
+        search: among options, where one is wanted.
+    """
+
+    files: tuple[Path, ...]
+    name: str
+    base: str | None
+    restore: str
+    options: dict[str, Any]
+    search: SearchSpec | None
 
 
-def finetune(
-    files: Sequence[Path], *, name: str, base: str | None, options: dict[str, Any], watch: bool
-) -> None:
-    """Take a corpus in, submit the job, and follow it."""
+def submit_and_watch(order: FinetuneOrder, *, watch: bool, picture: Path | None) -> None:
+    """Take a corpus in, submit the job, and follow it.
+
+    Raises:
+        WrongUsageError: the options contradict each other.
+        InvalidInputError, NotFoundError: there is no such base or version.
+        CorpusError: a file cannot be used.
+        FinetuneFailedError: it was followed, and ended without a version.
+    """
+    if order.base is not None and order.restore != _FRESH:
+        raise WrongUsageError("--restore names what to start from, so --base has no place.")
+    if picture is not None and not watch:
+        raise WrongUsageError("--picture needs --watch: the curve is drawn at the end.")
     settings = read_settings()
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as scratch, open_database(settings) as engine:
         folder = Path(scratch) / "corpus"
+        with Session(engine) as session:
+            origin = _find_origin(session, settings, order)
         with console.status("Reading the corpus …"):
-            report = prepare_corpus([CorpusFile(file, file.name) for file in files], folder)
+            files = [CorpusFile(file, file.name) for file in order.files]
+            report = prepare_corpus(files, folder)
         _print_report(console, report)
         with Session(engine) as session, session.begin():
-            store = open_store(settings)
-            job_id = _submit(session, settings, store, folder, report, name, base, options)
+            job_id = _submit(session, open_store(settings), folder, report, origin, order)
         sys.stdout.write(job_id + "\n")
+        sys.stdout.flush()
         if watch:
-            _watch(engine, console, job_id)
+            watch_job(engine, console, job_id, picture)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    version_id: str
+    name: str
+
+
+def _find_origin(session: Session, settings: Settings, order: FinetuneOrder) -> _Origin:
+    if order.restore != _FRESH:
+        wanted = order.name if order.restore == _LATEST else order.restore
+        found = find_version(session, None, wanted)
+        return _Origin(found.version_id, found.model)
+    name = order.base or settings.generation.model
+    version_id = resolve_version(session, None, None, name)
+    if version_id is None:
+        known = ", ".join(sorted({entry.model for entry in list_versions(session)})) or "none"
+        raise InvalidInputError(f"There is no base model “{name}”; there are: {known}.", model=name)
+    return _Origin(version_id, name)
 
 
 def _submit(
     session: Session,
-    settings: Settings,
     store: ModelStore,
     folder: Path,
     report: CorpusReport,
-    name: str,
-    base: str | None,
-    options: dict[str, Any],
+    origin: _Origin,
+    order: FinetuneOrder,
 ) -> str:
-    base_name = base or settings.generation.model
-    version_id = resolve_version(session, None, None, base_name)
-    if version_id is None:
-        known = ", ".join(sorted({entry.model for entry in list_versions(session)})) or "none"
-        raise InvalidInputError(
-            f"There is no base model “{base_name}”; there are: {known}.", model=base_name
-        )
     corpus_id = new_id()
     publication = store.publish(folder, f"corpora/{corpus_id}", {"files": report.files})
     session.add(
         Corpus(
             id=corpus_id,
             uploader_id=_OPERATOR,
-            name=name,
+            name=order.name,
             store_path=publication.path,
             sha256=report.sha256,
             total_bytes=publication.total_bytes,
@@ -90,11 +127,13 @@ def _submit(
     payload = {
         "corpus_path": publication.path,
         "corpus_manifest_sha256": publication.manifest_sha256,
-        "base_version_id": version_id,
-        "base_name": base_name,
-        "model": name,
-        "options": options,
+        "base_version_id": origin.version_id,
+        "base_name": origin.name,
+        "model": order.name,
+        "options": order.options,
     }
+    if order.search is not None:
+        payload[SEARCH] = order.search.to_json()
     # The relay sends the hint, so this works while nothing else runs.
     return submit(session, NewJob(JobKind.FINETUNE, _OPERATOR, payload))
 
@@ -108,25 +147,3 @@ def _print_report(console: Console, report: CorpusReport) -> None:
     )
     for warning in report.warnings:
         console.print(f"[yellow]Warning: {warning}[/yellow]")
-
-
-def _watch(engine: Any, console: Console, job_id: str) -> None:
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("waiting for the worker", total=None)
-        while True:
-            with Session(engine) as session:
-                row = session.execute(
-                    select(Job.state, Job.result, Job.error).where(Job.id == job_id)
-                ).one()
-            if JobState(row.state).is_final:
-                break
-            progress = (row.result or {}).get("progress")
-            if progress:
-                loss = f"loss {progress['loss']:.3f}"
-                bar.update(
-                    task, description=loss, total=progress["steps"], completed=progress["step"]
-                )
-            time.sleep(_POLL_SECONDS)
-    if row.state != JobState.SUCCEEDED:
-        raise FinetuneFailedError(row.error or f"The job was {row.state}.")
-    console.print(row.result["metrics"])

@@ -3,11 +3,11 @@
 import os
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.finetune_command import finetune
 from cli.lazy import LazyGroup
 from core.errors import (
     PerroquetError,
@@ -130,29 +130,7 @@ def chat(
     run(once, is_new=new)
 
 
-@app.command(rich_help_panel=_WORK)
-def finetune(
-    files: Annotated[list[Path], typer.Argument(help="Text, Markdown, CSV or JSON; also packed.")],
-    name: Annotated[str, typer.Option(help="What the new model is called.")],
-    base: Annotated[str | None, typer.Option(help="The model to start from.")] = None,
-    method: Annotated[str, typer.Option(help="lora or full.")] = "lora",
-    epochs: Annotated[float, typer.Option(help="Passes over the corpus.")] = 3.0,
-    steps: Annotated[int, typer.Option(help="Steps instead of epochs.")] = 0,
-    learning_rate: Annotated[float, typer.Option(help="0 chooses by the method.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of data order and initialisation.")] = 0,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
-) -> None:
-    """Teach a model a corpus that you have the rights to. Needs a running fine-tuning worker."""
-    from cli.finetune import finetune as run
-
-    options = {
-        "method": method,
-        "epochs": epochs,
-        "max_steps": steps,
-        "learning_rate": learning_rate,
-        "seed": seed,
-    }
-    run(files, name=name, base=base, options=options, watch=watch)
+app.command(rich_help_panel=_WORK)(finetune)
 
 
 @app.command(rich_help_panel=_LOOK)

@@ -6,12 +6,13 @@ from core.catalog.registry import CatalogEntry, list_versions
 from core.errors import NotFoundError
 
 
-def find_version(session: Session, guild_id: int, wanted: str) -> CatalogEntry:
+def find_version(session: Session, guild_id: int | None, wanted: str) -> CatalogEntry:
     """The living version that a person means.
 
     Args:
         session: an open transaction.
-        guild_id: who asks; its own models go before the operator's of the same name.
+        guild_id: who asks; its own models go before the operator's of the same name. None is the
+            operator, who sees only those.
         wanted: an id, or a model's name with or without a version's number behind it; without
             one the newest is meant.
 

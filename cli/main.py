@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.finetune_command import finetune
+from cli.generate_command import generate
 from cli.lazy import LazyGroup
 from core.errors import (
     PerroquetError,
@@ -130,6 +131,7 @@ def chat(
     run(once, is_new=new)
 
 
+app.command(rich_help_panel=_WORK)(generate)
 app.command(rich_help_panel=_WORK)(finetune)
 
 

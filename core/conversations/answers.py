@@ -31,6 +31,7 @@ _HISTORY = (
     .order_by(Message.id.desc())
     .limit(bindparam("most"))
 )
+TEXT = "text"
 _INSERT_MESSAGE = insert(Message.__table__)  # type: ignore[arg-type]
 
 
@@ -48,7 +49,8 @@ class ForgottenError(InvalidInputError):
 
 @dataclass(frozen=True)
 class Utterance:
-    """One message of the history. ``role`` is ``user`` or ``assistant``."""
+    """One message of the history. ``role`` is ``user`` or ``assistant``; a lone :data:`TEXT` is no
+    message, but the beginning of a text to go on with."""
 
     role: str
     name: str
@@ -78,6 +80,11 @@ class Question:
     sampling: dict[str, Any]
     stream: str
 
+    @property
+    def is_text(self) -> bool:
+        """Whether a text is to be gone on with, whose every character counts."""
+        return self.utterances[0].role == TEXT
+
 
 def find_weights(session: Session, version_id: str | None) -> Weights | None:
     """Where the weights of a version lie, or None where it is retired or never was."""
@@ -98,23 +105,31 @@ def load_question(session: Session, held: Claim, *, max_messages: int) -> Questi
         raise NothingPublishedError(
             "No model is published yet; add one with `perroquet models add`."
         )
-    newest_first = run(
-        session,
-        _HISTORY,
-        conversation=held.payload["conversation_id"],
-        message=held.payload["message_id"],
-        most=max_messages,
-    ).all()
-    if not newest_first or newest_first[0].id != held.payload["message_id"]:
-        raise ForgottenError("The message was deleted before it could be answered.")
     return Question(
-        utterances=tuple(
-            Utterance(row.role, row.author_name, row.content) for row in reversed(newest_first)
-        ),
+        utterances=_utterances(session, held.payload, max_messages),
         weights=weights,
         version_id=version_id,
         sampling=held.payload["sampling"],
         stream=held.payload["stream"],
+    )
+
+
+def _utterances(
+    session: Session, payload: dict[str, Any], max_messages: int
+) -> tuple[Utterance, ...]:
+    if "prompt" in payload:
+        return (Utterance(TEXT, "", payload["prompt"]),)
+    newest_first = run(
+        session,
+        _HISTORY,
+        conversation=payload["conversation_id"],
+        message=payload["message_id"],
+        most=max_messages,
+    ).all()
+    if not newest_first or newest_first[0].id != payload["message_id"]:
+        raise ForgottenError("The message was deleted before it could be answered.")
+    return tuple(
+        Utterance(row.role, row.author_name, row.content) for row in reversed(newest_first)
     )
 
 
@@ -135,6 +150,9 @@ def write_answer(
         CancelledJobError: its end was asked for first; nothing is written.
     """
     succeed(session, held, {"text": text, **facts})
+    if "prompt" in held.payload:
+        # A text belongs to no conversation; its job alone has it.
+        return
     run(
         session,
         _INSERT_MESSAGE,

@@ -101,9 +101,10 @@ class Answerer:
 
     def announce_end(self, claim: Claim) -> None:
         """Tell the bot process that the job has ended, so that it reads the end from SQL."""
-        self._streams.write(
-            claim.payload["stream"], StreamEntry(claim.job_id, claim.token, 0, "", is_end=True)
-        )
+        if claim.payload["stream"]:
+            self._streams.write(
+                claim.payload["stream"], StreamEntry(claim.job_id, claim.token, 0, "", is_end=True)
+            )
 
     def _relay(
         self, held: HeldJob, question: Question, stream: GenerationStream
@@ -120,15 +121,15 @@ class Answerer:
                 # The answer begins with its first word; what stands before it is never shown.
                 # PostgreSQL keeps no NUL, which byte-level tokenizers can make.
                 piece = chunk.text.replace("\0", "")
-                piece = piece if text else piece.lstrip()
-                if piece:
-                    if not text:
-                        mark("first words")
+                piece = piece if text or question.is_text else piece.lstrip()
+                if piece and not text:
+                    mark("first words")
+                if piece and question.stream:
                     self._streams.write(
                         question.stream,
                         StreamEntry(held.claim.job_id, held.claim.token, len(text), piece),
                     )
-                    text += piece
+                text += piece
                 if chunk.finish is not None:
                     facts |= {"tokens": chunk.token_count, "finish": str(chunk.finish)}
         finally:
@@ -142,10 +143,10 @@ class Answerer:
         GENERATED_TOKENS.inc(tokens)
 
     def _write(self, held: HeldJob, question: Question, text: str, facts: dict[str, Any]) -> None:
-        text = text.strip()
+        text = text if question.is_text else text.strip()
         if not text and facts.get("finish") == FinishReason.DEADLINE:
             raise TooLateError("The answer did not begin in time.")
-        if not text:
+        if not text and not question.is_text:
             raise EmptyAnswerError("The model ended its turn without a word.")
         with step("write answer"):
             write_within_lease(

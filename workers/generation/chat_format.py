@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from core.conversations.answers import TEXT
 from core.errors import InvalidInputError
 from workers.generation.prompt_encoding import PromptEncoder
 
@@ -23,7 +24,10 @@ _LOOKS_LIKE_TURN = re.compile(r"\n(?=[^\n:]{1,32}:)")
 
 @dataclass(frozen=True)
 class Turn:
-    """One message. ``role`` is ``user`` or ``assistant``; ``name`` is who said it."""
+    """One message. ``role`` is ``user`` or ``assistant``; ``name`` is who said it.
+
+    A lone :data:`~core.conversations.answers.TEXT` is the beginning of a text to go on with.
+    """
 
     role: str
     name: str
@@ -45,8 +49,12 @@ def give_template(tokenizer: PreTrainedTokenizerBase) -> None:
     token of their own, so does the template.
     """
     if not tokenizer.chat_template:
-        begins = tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id]
+        begins = _begins_with_token(tokenizer)
         tokenizer.chat_template = ("{{ bos_token }}" if begins else "") + _speaker_tags()
+
+
+def _begins_with_token(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return bool(tokenizer("a").input_ids[:1] == [tokenizer.bos_token_id])
 
 
 class ChatFormat:
@@ -58,6 +66,7 @@ class ChatFormat:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         give_template(tokenizer)
         self._tokenizer = tokenizer
+        self._begin = [tokenizer.bos_token_id] if _begins_with_token(tokenizer) else []
         self._encoder = PromptEncoder(tokenizer)
         self._has_speaker_tags = str(tokenizer.chat_template).endswith(_speaker_tags())
 
@@ -79,6 +88,8 @@ class ChatFormat:
         """
         if not turns:
             raise InvalidInputError("There is no message to answer.")
+        if turns[0].role == TEXT:
+            return self._fit_text(turns[0].text, context_window - max_new_tokens)
         room = context_window - min(max_new_tokens, context_window // 2)
         persona = self._encoder.guard(persona)
         spoken = [self._clean(turn) for turn in turns]
@@ -88,6 +99,15 @@ class ChatFormat:
             token_ids = self._render(kept, persona)
         # Only a template that is itself longer than the window is still too long.
         return Prompt(tuple(token_ids[-room:]), self._stops(spoken))
+
+    def _fit_text(self, text: str, room: int) -> Prompt:
+        """A text as it stands in training, from its last tokens on where it is too long. One that
+        has no beginning begins where documents do."""
+        token_ids = self._begin + self._encoder.encode(text)
+        if not token_ids:
+            ends = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+            token_ids = [one for one in ends if isinstance(one, int)][:1]
+        return Prompt(tuple(token_ids[-max(1, room) :]), ())
 
     def _newest_that_fit(
         self, turns: list[Turn], persona: str, room: int

@@ -115,7 +115,7 @@ class ContinuousBatchingEngine:
             stream,
             list(request.prompt_ids),
             TextStream(self._loaded.tokenizer.backend_tokenizer, sampling.stop),
-            SamplingState(sampling, self._penalised(request), max_new_tokens),
+            SamplingState(sampling, self._penalised(request), max_new_tokens, self._end_ids),
             KeyValueCache(),
             max_new_tokens,
         )

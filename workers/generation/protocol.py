@@ -42,11 +42,13 @@ class Sampling:
     top_k: int = 0
     repetition_penalty: float = 1.0
     seed: int | None = None
+    min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         ranges = {
             "max_new_tokens": self.max_new_tokens >= 0,
+            "min_new_tokens": 0 <= self.min_new_tokens <= self.max_new_tokens,
             "temperature": self.temperature >= 0,
             "top_p": 0 <= self.top_p <= 1,
             "top_k": self.top_k >= 0,

@@ -1,5 +1,6 @@
 """Choose the next token of each row. Every request throws dice of its own."""
 
+from collections.abc import Collection
 from hashlib import blake2b
 
 import numpy as np
@@ -24,14 +25,20 @@ class SamplingState:
         sampling: with a seed where ``temperature`` is above 0.
         prompt_ids: the prompt, which the repetition penalty counts as seen.
         max_new_tokens: how many tokens may be accepted.
+        end_ids: what ends an answer, and is not drawn before ``min_new_tokens`` were.
     """
 
     def __init__(
-        self, sampling: Sampling, prompt_ids: tuple[int, ...], max_new_tokens: int
+        self,
+        sampling: Sampling,
+        prompt_ids: tuple[int, ...],
+        max_new_tokens: int,
+        end_ids: Collection[int] = (),
     ) -> None:
         self.sampling = sampling
         self._prompt_tokens = len(prompt_ids)
         self._drawn = 0
+        self._end_ids = list(end_ids) if sampling.min_new_tokens else []
         self._seen = np.zeros(len(prompt_ids) + max_new_tokens, np.int64)
         self._seen[: len(prompt_ids)] = prompt_ids
 
@@ -39,6 +46,11 @@ class SamplingState:
     def seen_ids(self) -> NDArray[np.int64]:
         """Prompt and answer so far, ``[tokens]``."""
         return self._seen[: self._prompt_tokens + self._drawn]
+
+    @property
+    def forbidden_ids(self) -> list[int]:
+        """Tokens that may not be the next one."""
+        return self._end_ids if self._drawn < self.sampling.min_new_tokens else []
 
     def throw(self) -> float:
         """The uniform number in [0, 1) for the next token."""
@@ -68,6 +80,9 @@ def choose_tokens(logits: torch.Tensor, states: list[SamplingState]) -> list[int
     penalised = [row for row, s in enumerate(states) if s.sampling.repetition_penalty != 1.0]
     if penalised:
         _penalise_repetition(logits, penalised, states)
+    for row, state in enumerate(states):
+        if state.forbidden_ids:
+            logits[row, state.forbidden_ids] = -torch.inf
     best, greedy = logits.max(dim=-1)
     is_sound: list[bool] = best.isfinite().tolist()
     chosen: list[int | None] = list(greedy.tolist())

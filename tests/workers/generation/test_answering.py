@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from core.catalog.registry import StoredVersion, register_version
 from core.conversations.intake import IncomingMessage, ReplyOptions, receive
 from core.conversations.places import Place
+from core.conversations.texts import NewText, submit_text
 from core.db.desk import Desk
 from core.db.tables import Message, Model, Version
 from core.errors import CancelledJobError, InvalidInputError, LeaseLostError
@@ -117,6 +118,31 @@ def test_an_answer_is_streamed_and_written_down_trimmed(engine, desk, version_id
     with Session(engine) as session:
         said = session.query(Message).order_by(Message.id).all()
         assert [(m.role, m.content) for m in said] == [("user", "hello"), ("assistant", "Hi you")]
+
+
+def test_a_text_is_kept_to_its_last_space_and_belongs_to_no_conversation(engine, desk, version_id):
+    script = Script(Chunk(" York", 1), Chunk(" City \n", 2, FinishReason.STOP))
+    with Session(engine) as session, session.begin():
+        new = NewText("Welcome to New", version_id, {"temperature": 0.0})
+        job_id = submit_text(session, new)
+    held = HeldJob(claim_job(engine, job_id), deadline=1e12)
+    subject, written = answerer(desk, script)
+    answer(subject, engine, held)
+    subject.announce_end(held.claim)
+    assert read_job(engine, job_id).result["text"] == " York City \n"
+    assert not written, "nobody watches it"
+    assert [(u.role, u.text) for u in script.asked[0][1]] == [("text", "Welcome to New")]
+    with Session(engine) as session:
+        assert not session.query(Message).count()
+
+
+def test_a_text_may_end_at_once(engine, desk, version_id):
+    with Session(engine) as session, session.begin():
+        job_id = submit_text(session, NewText("The end.", version_id, {}))
+    held = HeldJob(claim_job(engine, job_id), deadline=1e12)
+    subject, _ = answerer(desk, Script(Chunk("", 0, FinishReason.STOP)))
+    answer(subject, engine, held)
+    assert read_job(engine, job_id).result["text"] == ""
 
 
 def test_what_postgresql_cannot_keep_is_left_out(any_engine):

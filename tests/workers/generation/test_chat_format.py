@@ -193,3 +193,20 @@ def test_any_conversation_fits_any_window(plain, said, window, room):
     prompt = fit(plain, *turns, window=window, room=room)
     assert 0 < len(prompt.token_ids) <= window - min(room, window // 2)
     assert plain.eos_token_id not in prompt.token_ids
+
+
+def test_a_text_goes_on_as_it_stands_without_turns_or_stops(plain):
+    prompt = fit(plain, Turn("text", "", " Welcome to"))
+    assert plain.decode(prompt.token_ids) == " Welcome to"
+    assert prompt.stop == ()
+
+
+def test_a_text_without_a_beginning_begins_where_documents_do(plain):
+    assert fit(plain, Turn("text", "", "")).token_ids == (plain.eos_token_id,)
+
+
+def test_a_text_that_is_too_long_keeps_its_end(plain):
+    long = "The parrot says hello. " * 50
+    prompt = fit(plain, Turn("text", "", long), window=30, room=10)
+    assert len(prompt.token_ids) == 20
+    assert long.endswith(plain.decode(prompt.token_ids[3:]))

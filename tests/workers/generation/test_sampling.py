@@ -157,3 +157,21 @@ def test_parameters_out_of_range_are_named(values):
 
 def test_further_stops_are_added_and_empty_ones_left_out():
     assert Sampling(stop=("a", "")).with_stops(("", "b")).stop == ("a", "b")
+
+
+def test_the_end_is_not_drawn_before_its_time():
+    logits = torch.zeros(1, 4)
+    logits[0, 2], logits[0, 1] = 9.0, 5.0
+    sampling = Sampling(temperature=0.0, min_new_tokens=2, seed=0)
+    chooser = SamplingState(sampling, (), 10, end_ids=(2,))
+    said = []
+    for _ in range(3):
+        (token,) = choose_tokens(logits.clone(), [chooser])
+        said.append(token)
+        chooser.accept(token)
+    assert said == [1, 1, 2]
+
+
+def test_a_length_cannot_be_below_its_least():
+    with pytest.raises(InvalidInputError, match="min_new_tokens"):
+        Sampling(min_new_tokens=5, max_new_tokens=4)

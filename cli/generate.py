@@ -1,0 +1,186 @@
+"""``perroquet generate``: texts through the same jobs and workers as answers."""
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from cli.chat.printing import printable
+from cli.chat.running import Running, running
+from cli.up.screen import Screen
+from cli.wiring import read_settings
+from core.catalog.finding import find_version
+from core.catalog.resolution import resolve_version
+from core.conversations.texts import NewText, submit_text
+from core.db.desk import Desk
+from core.db.tables import Job
+from core.errors import NotFoundError, PerroquetError, ServiceUnavailableError, WrongUsageError
+from core.jobs.ledger import request_cancel
+from core.jobs.outbox import Hint
+from core.jobs.states import JobKind, JobState
+from core.transport.courier import make_publishing_celery
+from core.transport.publisher import Publisher
+
+_POLL_SECONDS = 0.1
+
+
+class TextFailedError(PerroquetError):
+    """A text could not be made; the message is the worker's."""
+
+    code = "text-failed"
+
+
+@dataclass(frozen=True)
+class TextOrder:
+    """What is asked of ``perroquet generate``.
+
+    Attributes:
+        prefix: how each text begins.
+        model: a model's or version's name; None is the default model.
+        samples: how many texts.
+        batch: how many at the same time at most.
+        sampling: by the engine's names.
+        seed: of the first text, the next one of each further text; None draws anew.
+    """
+
+    prefix: str
+    model: str | None
+    samples: int
+    batch: int
+    sampling: dict[str, Any]
+    seed: int | None
+
+
+def write_texts(order: TextOrder, *, before: str, delimiter: str, to: Path | None) -> None:
+    """Make the texts and print them in order, or put all of them into a file.
+
+    Args:
+        order: what is asked.
+        before: what is written before each text.
+        delimiter: a line between two of them.
+        to: a file that appears once it is whole; None prints each text as it is done.
+
+    Raises:
+        WrongUsageError: the lengths contradict each other.
+        NotFoundError: there is no such model.
+        TextFailedError: a text could not be made; those that wait are cancelled.
+        ServiceUnavailableError: something that is needed does not come up.
+    """
+    if order.sampling["min_new_tokens"] > order.sampling["max_new_tokens"]:
+        raise WrongUsageError("--min-length is above --length.")
+    if to is not None and not to.absolute().parent.is_dir():
+        raise WrongUsageError(f"There is no folder for {to}.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    between = f"\n{delimiter}\n"
+    with running(read_settings(), Screen()) as found:
+        texts = (before + text for text in _texts(found, order))
+        if to is not None:
+            _write_file(to, between.join(texts) + "\n")
+            return
+        for number, text in enumerate(texts):
+            # A file gets the text as it is; a terminal must not be steered by it.
+            sys.stdout.write((between if number else "") + printable(text))
+            sys.stdout.flush()
+        sys.stdout.write("\n")
+
+
+def _write_file(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def _texts(found: Running, order: TextOrder) -> Iterator[str]:
+    with _open_writing(found, order) as writing:
+        yield from writing.texts()
+
+
+@contextmanager
+def _open_writing(found: Running, order: TextOrder) -> Iterator["_Writing"]:
+    with Session(found.engine) as session:
+        version_id = _find_version(session, found, order.model)
+    desk = Desk(found.engine)
+    publisher = Publisher(make_publishing_celery(found.settings), desk)
+    desk.start()
+    publisher.start()
+    writing = _Writing(found, desk, publisher, order, version_id)
+    try:
+        yield writing
+    finally:
+        writing.cancel()
+        publisher.close()
+        desk.close()
+
+
+def _find_version(session: Session, found: Running, model: str | None) -> str:
+    if model is not None:
+        return find_version(session, None, model).version_id
+    default = found.settings.generation.model
+    version_id = resolve_version(session, None, None, default)
+    if version_id is None:
+        raise NotFoundError(f"There is no model “{default}”.", model=default)
+    return version_id
+
+
+@dataclass
+class _Writing:
+    """Texts on their way: so many jobs at a time, their results in order."""
+
+    found: Running
+    desk: Desk
+    publisher: Publisher
+    order: TextOrder
+    version_id: str
+    _job_ids: list[str] = field(default_factory=list)
+    _is_done: dict[str, str] = field(default_factory=dict)
+
+    def texts(self) -> Iterator[str]:
+        for number in range(self.order.samples):
+            while number >= len(self._job_ids) or self._job_ids[number] not in self._is_done:
+                self._submit()
+                self._look()
+            yield self._is_done[self._job_ids[number]]
+
+    def cancel(self) -> None:
+        """Nobody waits any more for what is not done."""
+        for job_id in self._under_way():
+            self.desk.hand_in(lambda session, one=job_id: request_cancel(session, one)).result()
+
+    def _under_way(self) -> list[str]:
+        return [job_id for job_id in self._job_ids if job_id not in self._is_done]
+
+    def _submit(self) -> None:
+        room = self.order.batch - len(self._under_way())
+        for _ in range(min(room, self.order.samples - len(self._job_ids))):
+            sampling = dict(self.order.sampling)
+            if self.order.seed is not None:
+                sampling["seed"] = self.order.seed + len(self._job_ids)
+            new = NewText(self.order.prefix, self.version_id, sampling)
+            job_id = self.desk.hand_in(lambda session, new=new: submit_text(session, new)).result()
+            self.publisher.publish(Hint(job_id, JobKind.GENERATE, 0))
+            self._job_ids.append(job_id)
+
+    def _look(self) -> None:
+        wanted = self._under_way()
+        with Session(self.found.engine) as session:
+            rows = session.execute(
+                select(Job.id, Job.state, Job.result, Job.error).where(Job.id.in_(wanted))
+            ).all()
+        for row in rows:
+            if row.state == JobState.SUCCEEDED:
+                self._is_done[row.id] = row.result["text"]
+            elif JobState(row.state).is_final:
+                self._is_done[row.id] = ""
+                raise TextFailedError(row.error or "The text was cancelled.")
+        failure = self.found.find_failure()
+        if failure is not None:
+            raise ServiceUnavailableError(failure, service="generate")
+        if len(self._under_way()) == len(wanted):
+            time.sleep(_POLL_SECONDS)

@@ -142,9 +142,12 @@ def _load_causal(
 
 def _merged(causal: PreTrainedModel, spec: RunSpec) -> PreTrainedModel:
     try:
-        return merge_adapter(causal, Path(spec.adapter))
+        merged = merge_adapter(causal, Path(spec.adapter))
     except (OSError, ValueError, RuntimeError, KeyError) as exc:
         raise unreadable(Path(spec.adapter)) from exc
+    # PEFT froze them for the adapter's sake.
+    merged.requires_grad_(requires_grad=True)
+    return merged
 
 
 def _add_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:

@@ -1,6 +1,8 @@
 """A run's figures as TensorBoard's event files, beside what the supervisor hears."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,22 @@ _FIGURES = {
     },
     "evaluated": {"loss": "loss/validation", "perplexity": "perplexity/validation"},
 }
-_LAST_WORDS = ("finished", "paused", "cancelled", "failed")
 
 
-def with_tensorboard(emit: Emit, folder: str) -> Emit:
-    """An ``emit`` that also writes the figures of events below ``folder``, where one is named."""
-    return _Tee(emit, Path(folder)) if folder else emit
+@contextmanager
+def tensorboard(emit: Emit, folder: str) -> Iterator[Emit]:
+    """An ``emit`` that also writes the figures of events below ``folder``, where one is named.
+
+    However the context ends, what was told is in the file.
+    """
+    if not folder:
+        yield emit
+        return
+    tee = _Tee(emit, Path(folder))
+    try:
+        yield tee
+    finally:
+        tee.close()
 
 
 class _Tee:
@@ -42,7 +54,10 @@ class _Tee:
                 self._open(0).add_scalar(name, value, fields["step"])
         if self._writer is not None and event == "evaluated":
             self._writer.flush()
-        if self._writer is not None and event in _LAST_WORDS:
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._writer is not None:
             self._writer.close()
 
     def _open(self, step: int) -> Any:

@@ -46,7 +46,7 @@ from workers.finetuning.plan import choose_block_size, make_plan
 from workers.finetuning.publishing import METRICS, PUBLISHED, publish
 from workers.finetuning.samples import choose_prompts
 from workers.finetuning.spec import RunSpec
-from workers.finetuning.tensorboard import with_tensorboard
+from workers.finetuning.tensorboard import tensorboard
 from workers.finetuning.trainer import PackedDataset, PackedTrainer
 from workers.finetuning.wishes import HelperDoneError, InterruptedRunError, Wish, Wishes
 
@@ -91,10 +91,11 @@ def fine_tune(spec: RunSpec, run_dir: Path, emit: Emit, wishes: Wishes) -> Path:
         HelperDoneError: this is not the first of several processes, and training is over.
         PerroquetError: it cannot go on; the class says why.
     """
-    emit = with_tensorboard(emit, spec.tensorboard_dir) if is_first() else _say_nothing
+    emit = emit if is_first() else _say_nothing
     published = run_dir / PUBLISHED
     if not published.exists():
-        published = _Run(spec, run_dir, emit, wishes).carry_out()
+        with tensorboard(emit, spec.tensorboard_dir if is_first() else "") as both:
+            published = _Run(spec, run_dir, both, wishes).carry_out()
     metrics = json.loads((published / METRICS).read_text("utf-8"))
     emit("finished", folder=published.name, metrics=metrics)
     return published

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,14 @@ def _find_version(session: Session, found: Running, model: str | None) -> str:
     return version_id
 
 
+def _submit(new: NewText, session: Session) -> str:
+    return submit_text(session, new)
+
+
+def _cancel(job_id: str, session: Session) -> None:
+    request_cancel(session, job_id)
+
+
 @dataclass
 class _Writing:
     """Texts on their way: so many jobs at a time, their results in order."""
@@ -151,7 +160,7 @@ class _Writing:
     def cancel(self) -> None:
         """Nobody waits any more for what is not done."""
         for job_id in self._under_way():
-            self.desk.hand_in(lambda session, one=job_id: request_cancel(session, one)).result()
+            self.desk.hand_in(partial(_cancel, job_id)).result()
 
     def _under_way(self) -> list[str]:
         return [job_id for job_id in self._job_ids if job_id not in self._is_done]
@@ -163,7 +172,7 @@ class _Writing:
             if self.order.seed is not None:
                 sampling["seed"] = self.order.seed + len(self._job_ids)
             new = NewText(self.order.prefix, self.version_id, sampling)
-            job_id = self.desk.hand_in(lambda session, new=new: submit_text(session, new)).result()
+            job_id = self.desk.hand_in(partial(_submit, new)).result()
             self.publisher.publish(Hint(job_id, JobKind.GENERATE, 0))
             self._job_ids.append(job_id)
 

@@ -34,7 +34,7 @@ def worker(shell_engine, valkey, tiny_gpt2_folder, monkeypatch):
     desk.start()
     keeper = LeaseKeeper(shell_engine, "w", "generate", 20.0)
     keeper.start()
-    load = lambda _weights: load_responder(tiny_gpt2_folder, None, GENERATION, ChatSettings())  # noqa: E731
+    load = lambda _weights: load_responder(tiny_gpt2_folder, GENERATION, ChatSettings(), None)  # noqa: E731
     pool = ModelPool(load, 1)
     answerer = Answerer(desk, pool, None, GENERATION, ChatSettings())
     runner = JobRunner(

@@ -131,7 +131,7 @@ def test_a_text_is_kept_to_its_last_space_and_belongs_to_no_conversation(engine,
     subject.announce_end(held.claim)
     assert read_job(engine, job_id).result["text"] == " York City \n"
     assert not written, "nobody watches it"
-    assert [(u.role, u.text) for u in script.asked[0][1]] == [("text", "Welcome to New")]
+    assert [(u.role, u.text) for u in script.asked[0].utterances] == [("text", "Welcome to New")]
     with Session(engine) as session:
         assert not session.query(Message).count()
 

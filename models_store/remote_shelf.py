@@ -1,6 +1,7 @@
 """Versions in an object store, or wherever else fsspec reaches."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,11 +66,10 @@ class RemoteShelf:
         names = self._names_below(path)
         manifest = f"{path}/{MANIFEST_NAME}"
         if manifest in names:
-            self._fs.rm_file(self._at(manifest))
+            self._delete(manifest)
             names.remove(manifest)
         refuse_taken(path, names)
-        for name in sorted(names, key=lambda name: name.endswith(_CLAIM)):
-            self._fs.rm_file(self._at(name))
+        self.delete_files(sorted(names, key=lambda name: name.endswith(_CLAIM)))
 
     def modification_times(self) -> dict[str, float]:
         """All files by their path below the root, with seconds since 1970."""
@@ -83,13 +83,18 @@ class RemoteShelf:
     def delete_files(self, names: Collection[str]) -> None:
         """Delete files that belong to no version."""
         for name in names:
-            self._fs.rm_file(self._at(name))
+            self._delete(name)
 
     @property
     def _fs(self) -> AbstractFileSystem:
         # Other processes write here too; a listing that was kept would be a false one.
         self._cached_fs.invalidate_cache()
         return self._cached_fs
+
+    def _delete(self, name: str) -> None:
+        # Another process may be at the same file.
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self._at(name))
 
     def _claim(self, path: str) -> None:
         self._fs.makedirs(self._at(path), exist_ok=True)

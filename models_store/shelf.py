@@ -61,9 +61,16 @@ class Shelf(Protocol):
 
 
 def published_in(names: Collection[str]) -> set[str]:
-    """The paths of the versions among these files."""
+    """The paths of the versions among these files.
+
+    What lies below a hidden folder is none: there a publisher was killed before its last step.
+    """
     ending = f"/{MANIFEST_NAME}"
-    return {name.removesuffix(ending) for name in names if name.endswith(ending)}
+    return {
+        name.removesuffix(ending)
+        for name in names
+        if name.endswith(ending) and not any(part.startswith(".") for part in name.split("/"))
+    }
 
 
 def refuse_taken(path: str, names: Collection[str]) -> None:
@@ -85,7 +92,7 @@ def refuse_taken(path: str, names: Collection[str]) -> None:
 
 def stale_files(
     modified_at: Mapping[str, float], begun: Collection[str], older_than: float
-) -> list[str]:
+) -> dict[str, float]:
     """The files of no published version, where nothing was written since ``older_than``.
 
     Args:
@@ -93,6 +100,9 @@ def stale_files(
         begun: folders in which a publication was begun: all in one is as young as its newest file.
             Elsewhere each folder stands for itself.
         older_than: seconds since 1970.
+
+    Returns:
+        When something was last written beside each.
     """
     published = published_in(modified_at)
     groups: dict[str, list[str]] = {}
@@ -102,12 +112,11 @@ def stale_files(
             nearest = parents[0] if parents else ""
             group = next((parent for parent in parents if parent in begun), nearest)
             groups.setdefault(group, []).append(name)
-    return sorted(
-        name
-        for names in groups.values()
-        if max(modified_at[name] for name in names) < older_than
-        for name in names
-    )
+    written_at = {}
+    for names in groups.values():
+        newest = max(modified_at[name] for name in names)
+        written_at.update(dict.fromkeys(names, newest))
+    return {name: at for name, at in sorted(written_at.items()) if at < older_than}
 
 
 def modification_time(details: Mapping[str, Any]) -> float:

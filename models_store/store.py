@@ -37,6 +37,20 @@ class Publication:
     total_bytes: int
 
 
+@dataclass(frozen=True)
+class Stock:
+    """What has lain in the store for long.
+
+    Attributes:
+        versions: paths, sorted.
+        leftovers: files of no version, and when something was last written beside each (seconds
+            since 1970).
+    """
+
+    versions: list[str]
+    leftovers: dict[str, float]
+
+
 class ModelStore:
     """Versions under one URL, with a verified local copy of those in use. Safe among threads.
 
@@ -169,29 +183,30 @@ class ModelStore:
         with translated():
             return sorted(published_in(self._shelf.modification_times()))
 
-    def collect_garbage(
-        self, older_than_seconds: float, known: Collection[str] | None = None
-    ) -> list[str]:
-        """Delete what interrupted work left, once it is old enough to be surely dead.
+    def take_stock(self, older_than_seconds: float) -> Stock:
+        """What lies in the store and is surely not on its way to a row any more.
 
         Args:
             older_than_seconds: longer than any publication takes.
-            known: the paths of all versions that somebody may still ask for; others are retired.
-                Without it only what was never published goes.
 
-        Returns:
-            The paths of the deleted files and versions.
+        Raises:
+            ServiceUnavailableError: the store cannot be reached.
         """
         older_than = time.time() - older_than_seconds
         with translated():
             times = self._shelf.modification_times()
-            stale = stale_files(times, self._shelf.begun(times), older_than)
-            self._shelf.delete_files(stale)
-            forgotten = sorted(published_in(times) - set(known)) if known is not None else []
-        forgotten = [path for path in forgotten if times[f"{path}/{MANIFEST_NAME}"] < older_than]
-        for path in forgotten:
-            self.retire(path)
-        return [*stale, *forgotten]
+            leftovers = stale_files(times, self._shelf.begun(times), older_than)
+        versions = {path: times[f"{path}/{MANIFEST_NAME}"] for path in published_in(times)}
+        return Stock(sorted(p for p, at in versions.items() if at < older_than), leftovers)
+
+    def delete_leftovers(self, names: Collection[str]) -> None:
+        """Delete files that belong to no version. Harmless twice, also at the same instant.
+
+        Raises:
+            ServiceUnavailableError: the store cannot be reached.
+        """
+        with translated():
+            self._shelf.delete_files(names)
 
     def _read_manifest(self, path: str, expected_sha256: str | None) -> bytes:
         try:

@@ -7,7 +7,7 @@ from core.catalog.choices import visible_version
 from core.catalog.registry import CatalogEntry
 from core.db.clock import epoch_now
 from core.db.statements import count_changed
-from core.db.tables import Corpus, Version
+from core.db.tables import Version
 from core.errors import InvalidInputError, NotFoundError
 
 
@@ -20,7 +20,7 @@ class VersionInUseError(InvalidInputError):
 def retire_version(session: Session, guild_id: int, version_id: str) -> CatalogEntry:
     """Take one of a guild's own versions out of service. Where it answered, the next one does.
 
-    Its files go later, with :func:`kept_paths`.
+    Its files go later, with :func:`core.catalog.disposal.dead_paths`.
 
     Raises:
         NotFoundError: it is retired already, the operator's, or another guild's.
@@ -42,9 +42,3 @@ def retire_version(session: Session, guild_id: int, version_id: str) -> CatalogE
         session, update(Version).where(Version.id == version_id).values(retired_at=epoch_now())
     )
     return entry
-
-
-def kept_paths(session: Session) -> set[str]:
-    """The store paths that some row still needs: living versions, and prepared corpora."""
-    versions = session.scalars(select(Version.store_path).where(Version.retired_at.is_(None)))
-    return {*versions, *session.scalars(select(Corpus.store_path))}

@@ -18,7 +18,7 @@ from fsspec.core import url_to_fs
 from core.errors import PerroquetError, ServiceUnavailableError
 from core.ids import ID_PATTERN
 
-_FOLDER = "uploads"
+UPLOADS = "uploads"
 _CHUNK_BYTES = 1 << 20
 _ID = re.compile(ID_PATTERN)
 
@@ -92,7 +92,7 @@ class Uploads:
         """
         if _ID.fullmatch(corpus_id) is None:
             raise ValueError(corpus_id)
-        return f"{_FOLDER}/{corpus_id}"
+        return f"{UPLOADS}/{corpus_id}"
 
     def open(self, corpus_id: str, number: int) -> UploadWriter:
         """Begin to write one file of a corpus.

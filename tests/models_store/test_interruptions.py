@@ -48,6 +48,13 @@ def start(work, site, folder, *, path=PATH, die_after=0):
     )
 
 
+def sweep_up(site):
+    """Delete all leftovers, however young."""
+    leftovers = site.store.take_stock(-60).leftovers
+    assert leftovers
+    site.store.delete_leftovers(leftovers)
+
+
 def outcomes(processes):
     """Let all go at the same instant and wait for what they say."""
     for process in processes:
@@ -67,9 +74,9 @@ def test_a_publisher_killed_half_way_leaves_nothing_visible(local_site, folder):
     with pytest.raises(VersionMissingError):
         local_site.store.fetch(PATH)
     assert local_site.files() != []
-    assert local_site.store.collect_garbage(older_than_seconds=3600) == []
+    assert not local_site.store.take_stock(3600).leftovers
     local_site.store.publish(folder, PATH, {})
-    assert local_site.store.collect_garbage(older_than_seconds=-60) != []
+    sweep_up(local_site)
     local_site.store.verify(PATH)
     assert all(name.startswith(PATH) for name in local_site.files())
 
@@ -128,8 +135,8 @@ def test_an_interrupted_publication_is_invisible_and_can_be_swept_up(memory_site
         memory_site.store.fetch(PATH)
     with pytest.raises(VersionExistsError, match="half-way"):
         memory_site.store.publish(folder, PATH, {})
-    assert memory_site.store.collect_garbage(older_than_seconds=3600) == []
-    assert memory_site.store.collect_garbage(older_than_seconds=-60) != []
+    assert not memory_site.store.take_stock(3600).leftovers
+    sweep_up(memory_site)
     assert memory_site.files() == []
     memory_site.store.publish(folder, PATH, {})
 
@@ -160,11 +167,26 @@ def test_who_loses_the_race_for_the_manifest_is_refused(memory_site, folder, mon
         memory_site.store.publish(folder, PATH, {})
 
 
-def test_versions_that_nobody_knows_of_are_retired_once_they_are_old(site, folder):
-    for path in (PATH, "models/a/2", "corpora/x"):
-        site.store.publish(folder, path, {})
-    known = {PATH, "corpora/x"}
-    assert site.store.collect_garbage(3600, known) == []
-    assert site.store.collect_garbage(-60) == []
-    assert site.store.collect_garbage(-60, known) == ["models/a/2"]
-    assert site.store.list_versions() == ["corpora/x", PATH]
+def test_old_versions_are_told_from_young_ones(site, folder):
+    site.store.publish(folder, PATH, {})
+    assert site.store.take_stock(3600).versions == []
+    stock = site.store.take_stock(-60)
+    assert (stock.versions, stock.leftovers) == ([PATH], {})
+
+
+def test_two_who_sweep_up_and_retire_at_once_do_not_hinder_each_other(site, folder):
+    site.store.publish(folder, PATH, {})
+    site.write("stray", "x.json", b"{}")
+    leftovers = site.store.take_stock(-60).leftovers
+    assert list(leftovers) == ["stray/x.json"]
+    site.store.delete_leftovers(leftovers)
+    site.store.delete_leftovers(leftovers)
+    assert site.store.list_versions() == [PATH]
+
+
+def test_a_publisher_killed_before_its_last_step_has_published_nothing(local_site, folder):
+    local_site.store.publish(folder, PATH, {})
+    local_site.filesystem.mv(local_site.at(PATH), local_site.at(".staging/killed"), recursive=True)
+    assert local_site.store.list_versions() == []
+    sweep_up(local_site)
+    assert local_site.files() == []

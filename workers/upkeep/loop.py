@@ -13,12 +13,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from core.catalog.retiring import kept_paths
 from core.conversations.forgetting import purge_expired
 from core.corpora.submissions import conclude_validations
 from core.corpora.uploads import Uploads
-from core.db.engines import reading
-from core.errors import ServiceUnavailableError, StoreError
+from core.errors import ServiceUnavailableError
 from core.jobs.outbox import reap
 from core.jobs.presence import forget_silent
 from core.jobs.states import JobKind
@@ -29,6 +27,7 @@ from models_store.store import ModelStore
 from workers.celery_worker import consume
 from workers.process import WorkerProcess, build_process
 from workers.runner import JobRunner
+from workers.upkeep.garbage import collect_once
 from workers.upkeep.queue_figures import renew_queue_figures
 from workers.upkeep.relay import Relay
 from workers.validation.validating import Validator, ValidatorParts
@@ -37,8 +36,6 @@ log = structlog.get_logger(__name__)
 
 _RETENTION_INTERVAL_SECONDS = 600.0
 _GARBAGE_INTERVAL_SECONDS = 3600.0
-# Longer than any upload or publication takes: what is younger may still be on its way to a row.
-_SURELY_DEAD_SECONDS = 86_400.0
 _SILENT_SECONDS = 3600.0
 
 
@@ -180,20 +177,6 @@ def conclude_once(engine: Engine, uploads: Uploads) -> None:
             uploads.remove(corpus_id)
         except ServiceUnavailableError as exc:
             log.warning("upload_not_removed", corpus=corpus_id, error=str(exc))
-
-
-def collect_once(engine: Engine, store: ModelStore) -> None:
-    """Delete from the store what no row needs any more: retired versions, corpora that were
-    cancelled, and what interrupted work left."""
-    with Session(reading(engine)) as session:
-        kept = kept_paths(session)
-    try:
-        gone = store.collect_garbage(_SURELY_DEAD_SECONDS, kept)
-    except (ServiceUnavailableError, StoreError) as exc:
-        log.warning("garbage_not_collected", error=str(exc))
-        return
-    if gone:
-        log.info("garbage_collected", count=len(gone))
 
 
 def _chores(

@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from core.catalog.choices import NothingBeforeError, Scope, choose, chosen_version, roll_back
 from core.catalog.resolution import resolve_version
-from core.catalog.retiring import VersionInUseError, kept_paths, retire_version
+from core.catalog.retiring import VersionInUseError, retire_version
 from core.db.tables import Assignment
 from core.errors import NotFoundError
 from tests.core.corpora.helpers import (
@@ -101,13 +101,3 @@ def test_the_operator_s_versions_and_bases_in_use_are_not_deleted(any_engine, ba
     assert caught.value.data == {"model": "whole"}
     run(any_engine, retire_version, GUILD, adapter)
     run(any_engine, retire_version, GUILD, whole)
-
-
-def test_the_store_keeps_what_some_row_needs(any_engine, base):
-    kept = add_version(any_engine, "kept", GUILD, store_path="models/kept/1")
-    gone = add_version(any_engine, "gone", GUILD, store_path="models/gone/1")
-    run(any_engine, retire_version, GUILD, gone)
-    paths = run(any_engine, kept_paths)
-    assert "models/kept/1" in paths
-    assert "models/gone/1" not in paths
-    assert kept != gone

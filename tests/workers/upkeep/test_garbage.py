@@ -7,13 +7,14 @@ import structlog
 from sqlalchemy import update
 
 from core.catalog.retiring import retire_version
+from core.corpora.submissions import cancel_finetune
 from core.corpora.uploads import Uploads
 from core.db.tables import Corpus
-from core.errors import ServiceUnavailableError
+from core.errors import ServiceUnavailableError, StoreError
 from core.ids import new_id
 from models_store.store import ModelStore
 from tests.core.corpora.helpers import GUILD, add_version, run, submit
-from workers.upkeep.loop import collect_once
+from workers.upkeep.garbage import collect_once
 
 _DAY = 86_400
 
@@ -30,33 +31,87 @@ def publish(store, tmp_path, path):
     store.publish(folder, path, {})
 
 
-def age(root: Path) -> None:
+def age(root: Path, days: float = 2) -> None:
     """Let everything be two days old."""
-    then = time.time() - 2 * _DAY
+    then = time.time() - days * _DAY
     for file in root.rglob("*"):
         os.utime(file, (then, then))
 
 
-def test_what_no_row_needs_goes_once_it_is_surely_dead(engine, store, tmp_path):
-    for name in ("living", "retired", "orphan"):
+def upload(tmp_path, corpus_id) -> Path:
+    """Take a file in; returns its folder."""
+    writer = Uploads(f"file://{tmp_path / 'store'}").open(corpus_id, 0)
+    writer.write(b"x")
+    writer.finish("x.txt")
+    return tmp_path / "store" / Uploads.path_of(corpus_id)
+
+
+def test_what_was_retired_goes_once_it_is_surely_dead(engine, store, tmp_path):
+    for name in ("living", "retired"):
         publish(store, tmp_path, f"models/{name}/1")
-    publish(store, tmp_path, "corpora/cancelled")
     add_version(engine, "living", store_path="models/living/1")
     retired = add_version(engine, "retired", GUILD, store_path="models/retired/1")
     run(engine, retire_version, GUILD, retired)
-    uploads = Uploads(f"file://{tmp_path / 'store'}")
-    abandoned = new_id()
-    writer = uploads.open(abandoned, 0)
-    writer.write(b"x")
-    writer.finish("x.txt")
 
     collect_once(engine, store)
-    assert len(store.list_versions()) == 4, "it may all still be on its way to a row"
+    assert len(store.list_versions()) == 2, "a reader may have asked for it just before"
 
     age(tmp_path / "store")
     collect_once(engine, store)
     assert store.list_versions() == ["models/living/1"]
-    assert not (tmp_path / "store" / Uploads.path_of(abandoned)).exists()
+
+
+def test_what_another_database_published_is_left_and_named(engine, store, tmp_path):
+    publish(store, tmp_path, "models/precious/1")
+    publish(store, tmp_path, f"models/trained/{new_id()}-1")
+    publish(store, tmp_path, f"corpora/{new_id()}-1")
+    age(tmp_path / "store", days=400)
+    with structlog.testing.capture_logs() as logs:
+        collect_once(engine, store)
+    assert len(store.list_versions()) == 3
+    assert [(entry["event"], entry["count"]) for entry in logs] == [("unknown_versions_left", 3)]
+
+
+def test_an_upload_waits_for_its_validation_over_a_long_weekend(engine, store, tmp_path):
+    corpus_id = new_id()
+    waiting = upload(tmp_path, corpus_id)
+    submitted = submit(engine, add_version(engine), corpus_id=corpus_id)
+    age(tmp_path / "store", days=40)
+    collect_once(engine, store)
+    assert waiting.exists()
+    run(engine, cancel_finetune, submitted.job_id)
+    collect_once(engine, store)
+    assert not waiting.exists()
+
+
+def test_an_upload_that_no_row_knows_goes_after_a_month(engine, store, tmp_path):
+    abandoned = upload(tmp_path, new_id())
+    age(tmp_path / "store", days=29)
+    collect_once(engine, store)
+    assert abandoned.exists(), "another installation may wait for it"
+    age(tmp_path / "store", days=31)
+    collect_once(engine, store)
+    assert not abandoned.exists()
+
+
+def test_one_version_that_cannot_be_retired_does_not_keep_the_others(
+    engine, store, tmp_path, monkeypatch
+):
+    for name in ("bad", "good"):
+        publish(store, tmp_path, f"models/{name}/1")
+        version_id = add_version(engine, name, GUILD, store_path=f"models/{name}/1")
+        run(engine, retire_version, GUILD, version_id)
+    age(tmp_path / "store")
+    real = store.retire
+
+    def refuse_bad(path):
+        if "bad" in path:
+            raise StoreError("It cannot be.", version=path)
+        real(path)
+
+    monkeypatch.setattr(store, "retire", refuse_bad)
+    collect_once(engine, store)
+    assert store.list_versions() == ["models/bad/1"]
 
 
 def test_the_corpus_of_a_fine_tune_is_kept(engine, store, tmp_path):
@@ -77,7 +132,7 @@ def test_a_store_that_is_away_is_only_noted(engine, store, monkeypatch):
     def be_away(*_):
         raise ServiceUnavailableError("The store cannot be used.", service="store")
 
-    monkeypatch.setattr(store, "collect_garbage", be_away)
+    monkeypatch.setattr(store, "take_stock", be_away)
     with structlog.testing.capture_logs() as logs:
         collect_once(engine, store)
     assert [entry["event"] for entry in logs] == ["garbage_not_collected"]

@@ -14,8 +14,9 @@ from rich.table import Table
 from sqlalchemy.orm import Session
 
 from cli.wiring import open_database, open_store, read_settings
-from core.catalog.registry import StoredVersion, list_versions, register_version, retire_model
+from core.catalog.registry import StoredVersion, list_versions, register_version
 from core.catalog.resolution import resolve_version
+from core.catalog.retiring import retire_model
 from core.errors import InvalidInputError, NotFoundError, WrongUsageError
 from core.ids import new_id
 from core.settings import Settings

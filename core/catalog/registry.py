@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.db.clock import epoch_now
-from core.db.statements import count_changed, insert_missing
+from core.db.statements import insert_missing
 from core.db.tables import Model, Version
-from core.errors import InvalidInputError, NotFoundError
+from core.errors import NotFoundError
 from core.ids import new_id
 
 
@@ -43,7 +42,13 @@ class CatalogEntry:
 def register_version(
     session: Session, *, model: str, guild_id: int | None, source: str, stored: StoredVersion
 ) -> str:
-    """Add a version under a model's name, which is made where it is new; returns its id."""
+    """Add a version under a model's name, which is made where it is new; returns its id.
+
+    Raises:
+        NotFoundError: what it is built on was retired.
+    """
+    if stored.base_id is not None:
+        _hold_living(session, stored.base_id)
     model_id = _open_model(session, model, guild_id, source)
     newest = session.scalar(select(func.max(Version.number)).where(Version.model_id == model_id))
     version_id = new_id()
@@ -90,37 +95,11 @@ def list_versions(session: Session, guild_id: int | None = None) -> list[Catalog
     ]
 
 
-def retire_model(session: Session, model: str, guild_id: int | None) -> list[str]:
-    """Take all versions of a model out of service.
-
-    Returns:
-        Their store paths, whose files can now go.
-
-    Raises:
-        NotFoundError: there is no such model.
-        InvalidInputError: a version of another model is built on it.
-    """
-    entries = [
-        entry
-        for entry in list_versions(session, guild_id)
-        if entry.model == model and entry.guild_id == guild_id
-    ]
-    if not entries:
-        raise NotFoundError(f"There is no model “{model}”.", model=model)
-    ids = [entry.version_id for entry in entries]
-    built_on_it = session.scalar(
-        select(Version.id)
-        .where(Version.base_id.in_(ids), Version.id.not_in(ids), Version.retired_at.is_(None))
-        .limit(1)
-    )
-    if built_on_it is not None:
-        raise InvalidInputError(
-            f"“{model}” is the base of a fine-tuned version; remove that first.", model=model
-        )
-    count_changed(
-        session, update(Version).where(Version.id.in_(ids)).values(retired_at=epoch_now())
-    )
-    return [entry.store_path for entry in entries]
+def _hold_living(session: Session, version_id: str) -> None:
+    """Keep a version from being retired before the transaction ends."""
+    living = select(Version.id).where(Version.id == version_id, Version.retired_at.is_(None))
+    if session.scalar(living.with_for_update(read=True)) is None:
+        raise NotFoundError("The base model of this version is gone.", version=version_id)
 
 
 def _open_model(session: Session, name: str, guild_id: int | None, source: str) -> str:

@@ -1,7 +1,7 @@
 """Which version answers where: the channel's choice, its parent's, the guild's, the default."""
 
-from sqlalchemy import ColumnElement, ScalarSelect, bindparam, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from core.db.statements import run
 from core.db.tables import Assignment, Channel, Model, Version
@@ -10,9 +10,16 @@ _CHANNEL_ID = bindparam("channel_id", type_=Assignment.channel_id.type)
 _PARENT_ID = select(Channel.parent_id).where(Channel.id == _CHANNEL_ID).scalar_subquery()
 _GUILD_ID = bindparam("guild_id", type_=Assignment.guild_id.type)
 
+_BASE = aliased(Version)
+# It lives, and so does what it is built on.
+_IS_WHOLE = Version.retired_at.is_(None) & or_(
+    Version.base_id.is_(None),
+    exists().where(_BASE.id == Version.base_id, _BASE.retired_at.is_(None)),
+)
+
 
 def _chosen(scope: ColumnElement[bool]) -> ScalarSelect[str]:
-    """The newest choice of a scope, if its version lives and may answer in this guild."""
+    """The newest choice of a scope, if its version is whole and may answer in this guild."""
     newest = (
         select(Assignment.version_id)
         .where(scope)
@@ -25,7 +32,7 @@ def _chosen(scope: ColumnElement[bool]) -> ScalarSelect[str]:
         .join(Model, Model.id == Version.model_id)
         .where(
             Version.id == newest,
-            Version.retired_at.is_(None),
+            _IS_WHOLE,
             Model.guild_id.is_(None) | (Model.guild_id == _GUILD_ID),
         )
         .scalar_subquery()
@@ -38,7 +45,7 @@ _NEWEST_DEFAULT = (
     .where(
         Model.guild_id.is_(None),
         Model.name == bindparam("default_model"),
-        Version.retired_at.is_(None),
+        _IS_WHOLE,
     )
     .order_by(Version.number.desc())
     .limit(1)

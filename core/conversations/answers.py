@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from core.db.statements import run
@@ -20,7 +20,11 @@ _STORE_PATHS = (
         _BASE.manifest_sha256.label("base_manifest_sha256"),
     )
     .outerjoin(_BASE, _BASE.id == Version.base_id)
-    .where(Version.id == bindparam("version"), Version.retired_at.is_(None))
+    .where(
+        Version.id == bindparam("version"),
+        Version.retired_at.is_(None),
+        or_(Version.base_id.is_(None), _BASE.retired_at.is_(None)),
+    )
 )
 _HISTORY = (
     select(Message.id, Message.role, Message.author_name, Message.content)
@@ -87,7 +91,7 @@ class Question:
 
 
 def find_weights(session: Session, version_id: str | None) -> Weights | None:
-    """Where the weights of a version lie, or None where it is retired or never was."""
+    """Where the weights of a version lie; None where it or its base is retired, or never was."""
     row = run(session, _STORE_PATHS, version=version_id).one_or_none()
     return None if row is None else Weights(*row)
 

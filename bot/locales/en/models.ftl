@@ -68,6 +68,7 @@ error-model-name = I need at least one letter from a to z or a digit in the name
 error-too-large-to-send = This version is larger than an upload here may be. The operator finds it in the model store.
 error-nothing-before = Nothing was chosen here before, so there is nothing to go back to.
 error-version-in-use = Another version is built on this one. Delete that first.
+error-version-in-training = A fine-tune that `/jobs list` shows is learning on this one. Cancel it first, or wait until it has ended.
 
 models-used-here = 🦜 From now on **{ $model }**, version { $number }, answers in this channel.
 models-used-server = 🦜 From now on **{ $model }**, version { $number }, answers on this server, but for channels with a choice of their own.

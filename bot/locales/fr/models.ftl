@@ -68,6 +68,7 @@ error-model-name = Il me faut au moins une lettre de a à z ou un chiffre dans l
 error-too-large-to-send = Cette version est plus grande que ce qu’un envoi peut être ici. L’hébergeur la trouve dans le dépôt de modèles.
 error-nothing-before = Rien n’a été choisi ici auparavant ; il n’y a donc rien à quoi revenir.
 error-version-in-use = Une autre version est construite sur celle-ci. Supprime d’abord celle-là.
+error-version-in-training = Un entraînement, que `/jobs list` montre, se fait sur celle-ci. Annule-le d’abord, ou attends sa fin.
 
 models-used-here = 🦜 Désormais **{ $model }**, version { $number }, répond dans ce salon.
 models-used-server = 🦜 Désormais **{ $model }**, version { $number }, répond sur ce serveur, sauf dans les salons qui ont leur propre choix.

@@ -3,6 +3,7 @@ from sqlalchemy import update
 from core.catalog.finding import find_version
 from core.catalog.lineage import base_of
 from core.catalog.retiring import retire_version
+from core.corpora.submissions import cancel_finetune
 from core.db.tables import Job
 from tests.core.corpora.helpers import GUILD, OTHER_GUILD, add_version, run, submit
 
@@ -28,6 +29,7 @@ def test_a_base_that_is_retired_or_behind_the_wall_is_none(any_engine):
     own = add_version(any_engine, "own", GUILD)
     job_id = submit(any_engine, own).job_id
     add_version(any_engine, "child", GUILD, job_id=job_id)
+    run(any_engine, cancel_finetune, job_id)
     run(any_engine, retire_version, GUILD, own)
     assert found(any_engine, GUILD, "child") is None
     secret = add_version(any_engine, "secret", OTHER_GUILD)

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fsspec.core import url_to_fs
@@ -72,7 +72,8 @@ class ModelStore:
         """Copy a folder into the store as a version.
 
         Args:
-            folder: only files of the kinds that :mod:`models_store.safety` allows.
+            folder: only files of the kinds that :mod:`models_store.safety` allows. What is hidden
+                (``.git``, ``.gitattributes``, ``.cache``) stays behind.
             path: where, below the store's URL; never used before.
             metadata: JSON that goes into the manifest.
             progress: is told of bytes as they are copied.
@@ -86,7 +87,7 @@ class ModelStore:
         files = {
             file.relative_to(folder).as_posix(): file
             for file in sorted(folder.rglob("*"))
-            if file.is_file()
+            if file.is_file() and not _is_hidden(file.relative_to(folder))
         }
         for name, file in files.items():
             check_name(name)
@@ -226,6 +227,10 @@ class ModelStore:
             self._read_manifest(path, None)
             found = _ABSENT
         _compare(path, name, found, entry)
+
+
+def _is_hidden(name: PurePath) -> bool:
+    return any(part.startswith(".") for part in name.parts)
 
 
 def _open_shelf(url: str) -> Shelf:

@@ -1,5 +1,6 @@
 """Models from the Hugging Face hub: files only, never code, never pickles."""
 
+import shutil
 from pathlib import Path
 
 import httpx2
@@ -41,6 +42,8 @@ def download(repository: str, target: Path) -> Path:
             "A folder that was downloaded elsewhere can be added with path:<folder>.",
             source=name,
         ) from exc
+    # What the client notes for the next download is no part of the model.
+    shutil.rmtree(target / ".cache", ignore_errors=True)
     if not any(target.glob("*.safetensors")):
         raise SourceUnavailableError(
             f"“{name}” has no safetensors, only pickled weights, which can run code when they are "

@@ -193,6 +193,14 @@ def test_one_refused_file_refuses_the_whole(site, folder, name, content):
     assert site.files() == []
 
 
+def test_what_is_hidden_stays_behind(site, folder):
+    for name in (".gitattributes", ".git/config", "sub/.cache/x.lock"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("hidden")
+    site.store.publish(folder, PATH, {})
+    assert sorted(site.store.read_manifest(PATH).files) == sorted(NAMES)
+
+
 def test_links_are_published_as_what_they_point_to(site, folder, tmp_path):
     blob = tmp_path / "blob"
     (folder / "config.json").rename(blob)

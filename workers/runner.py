@@ -28,6 +28,10 @@ class UnforeseenError(PerroquetError):
     code = "internal"
 
 
+class OutcomeUnknownError(LeaseLostError):
+    """The database went away while it was told; what was written may stand there or may not."""
+
+
 class JobRunner:
     """Runs the jobs of one worker process, many at a time from many threads.
 
@@ -170,17 +174,27 @@ def write_within_lease(desk: Desk, held: HeldJob, change: Callable[[Session], An
     """Run a fenced change in a transaction, again and again while SQL is away.
 
     Raises:
-        LeaseLostError: the lease ended first, or the fence refused the change.
-        CancelledJobError: the change was a success and the job's end was asked for first.
+        OutcomeUnknownError: the lease ended while SQL was away, or the fence refused the change
+            after a try that may have been committed.
+        LeaseLostError: the fence refused the change; nothing was written.
+        CancelledJobError: the change was a success and the job's end was asked for first; nothing
+            was written.
     """
+    is_unsure = False
     while True:
         try:
             desk.hand_in(change).result()
         except SQLAlchemyError as exc:
             if not is_away(exc):
                 raise
+            is_unsure = True
             if time.monotonic() > held.deadline:
-                raise LeaseLostError("The database was away until the lease ended.") from exc
+                raise OutcomeUnknownError("The database was away until the lease ended.") from exc
             time.sleep(_RETRY_SECONDS)
+        except PerroquetError as exc:
+            # Who is told of a cancellation still holds the job, so nothing was written before.
+            if is_unsure and not isinstance(exc, CancelledJobError):
+                raise OutcomeUnknownError("It is not known whether the end was written.") from exc
+            raise
         else:
             return

@@ -25,7 +25,7 @@ from workers.finetuning.reporting import Reporter, Wanted
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.supervisor import TrainerProcess
 from workers.leases import HeldJob
-from workers.runner import write_within_lease
+from workers.runner import OutcomeUnknownError, write_within_lease
 
 __all__ = ["Finetuner", "TrainingFailedError"]
 
@@ -185,6 +185,9 @@ class Finetuner:
 
         try:
             write_within_lease(self._desk, held, finish)
+        except OutcomeUnknownError:
+            # A row may name it by now; if none does, it is collected later.
+            raise
         except PerroquetError:
             self._store.retire(path)
             raise

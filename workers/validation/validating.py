@@ -22,7 +22,7 @@ from core.errors import PerroquetError
 from models_store.store import ModelStore
 from workers.bare_environment import bare_environment
 from workers.leases import HeldJob
-from workers.runner import write_within_lease
+from workers.runner import OutcomeUnknownError, write_within_lease
 from workers.validation.child import CORPUS, REQUEST, RESULT
 
 log = structlog.get_logger(__name__)
@@ -185,6 +185,9 @@ class Validator:
                 held,
                 lambda session: awaited.append(accept_corpus(session, held.claim, prepared)),
             )
+        except OutcomeUnknownError:
+            # A row may name it by now; if none does, it is collected later.
+            raise
         except PerroquetError:
             store.retire(path)
             raise

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from core.catalog.resolution import resolve_version
 from core.db.statements import run
 from core.db.tables import Message, Version
 from core.errors import InvalidInputError, NotFoundError
@@ -37,6 +38,8 @@ _HISTORY = (
 )
 TEXT = "text"
 _INSERT_MESSAGE = insert(Message.__table__)  # type: ignore[arg-type]
+# In a payload: where the chosen version is gone, no other may answer in its place.
+NO_OTHER = "no_other"
 
 
 class NothingPublishedError(NotFoundError):
@@ -96,16 +99,24 @@ def find_weights(session: Session, version_id: str | None) -> Weights | None:
     return None if row is None else Weights(*row)
 
 
-def load_question(session: Session, held: Claim, *, max_messages: int) -> Question:
+def load_question(
+    session: Session, held: Claim, *, max_messages: int, default_model: str
+) -> Question:
     """Read what the job asks.
 
+    The version that was to answer when the message came does; where there was none, or it was
+    retired meanwhile, the one that would be chosen now.
+
     Raises:
-        NothingPublishedError: no version was published when the message came.
+        NothingPublishedError: no version is published.
         ForgottenError: the message is gone.
     """
     version_id = held.payload["version_id"]
     weights = find_weights(session, version_id)
-    if weights is None:
+    if weights is None and not held.payload.get(NO_OTHER):
+        version_id = resolve_version(session, held.guild_id, held.channel_id, default_model)
+        weights = find_weights(session, version_id)
+    if version_id is None or weights is None:
         raise NothingPublishedError(
             "No model is published yet; add one with `perroquet models add`."
         )

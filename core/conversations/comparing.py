@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.conversations.answers import NO_OTHER
 from core.conversations.places import Place, open_place
 from core.db.clock import epoch_now
 from core.db.tables import Conversation, Job, Message
@@ -81,6 +82,7 @@ def ask_versions(session: Session, asked: Comparison) -> list[str]:
                     "conversation_id": conversation_id,
                     "message_id": message.id,
                     "version_id": version_id,
+                    NO_OTHER: True,
                     "sampling": {"seed": asked.seed},
                     "stream": asked.stream,
                 },

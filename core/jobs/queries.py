@@ -208,8 +208,14 @@ _MORE_COLUMNS = (Job.token, Job.crashes, Job.worker_id, Job.error, Job.priority)
 
 def _model_names(session: Session, scope: Scope, rows: list[Any]) -> dict[str, str]:
     """The names of the models that answered, by version."""
-    ids = {row.payload["version_id"] for row in rows if (row.payload or {}).get("version_id")}
+    ids = {version_id for row in rows if (version_id := _version_of(row))}
     return _names_by(session, scope, Version.id, ids)
+
+
+def _version_of(row: Any) -> str:
+    """The version that answered, or else the one that was to answer."""
+    answered: str | None = (row.result or {}).get("version_id")
+    return answered or (row.payload or {}).get("version_id") or ""
 
 
 def _names_by(
@@ -234,7 +240,7 @@ def _summary(row: Any, names: dict[str, str]) -> JobSummary:
         guild_id=row.guild_id,
         channel_id=row.channel_id,
         requester_id=row.requester_id,
-        model=payload.get("model") or names.get(payload.get("version_id") or ""),
+        model=payload.get("model") or names.get(_version_of(row)),
         created_at=row.created_at,
         started_at=row.started_at,
         finished_at=row.finished_at,

@@ -72,7 +72,7 @@ def begin(wire, job_id, text):
     """Claim a job as a worker would and send a first piece of its answer."""
     with Session(wire.engine) as session, session.begin():
         taken = claim(session, job_id, "test", 30)
-        question = load_question(session, taken, max_messages=50)
+        question = load_question(session, taken, max_messages=50, default_model="parrot")
     wire.streams.write(question.stream, StreamEntry(job_id, taken.token, 0, text))
     return question.stream, taken
 

@@ -83,7 +83,8 @@ class Wire:
         """Do a job as a worker would; returns the texts of the history it was given."""
         with Session(self.engine) as session, session.begin():
             taken = claim(session, job_id, "test", 30)
-            question = load_question(session, taken, max_messages=50)
+            default = self.settings.generation.model
+            question = load_question(session, taken, max_messages=50, default_model=default)
         text = ""
         for piece in pieces:
             entry = StreamEntry(job_id, taken.token, len(text), piece)

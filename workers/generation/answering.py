@@ -75,7 +75,12 @@ class Answerer:
         Raises:
             NothingPublishedError, ForgottenError: there is nothing to answer, or nobody to do it.
         """
-        return load_question(session, claim, max_messages=self._chat.history_max_messages)
+        return load_question(
+            session,
+            claim,
+            max_messages=self._chat.history_max_messages,
+            default_model=self._generation.model,
+        )
 
     def answer(self, held: HeldJob) -> None:
         """Answer the question that ``brief`` read and end its job.

@@ -1,6 +1,8 @@
+import pytest
 from sqlalchemy import select
 
-from core.conversations.answers import load_question, write_answer
+from core.catalog.retiring import retire_model
+from core.conversations.answers import NothingPublishedError, load_question, write_answer
 from core.conversations.comparing import Comparison, ask_versions, read_answers
 from core.conversations.forgetting import forget_member
 from core.conversations.places import Place, find_conversation
@@ -21,7 +23,7 @@ def ask(engine) -> list[str]:
 def answer(engine, job_id: str, text: str) -> list[str]:
     def work(session):
         held = claim(session, job_id, "w", 30)
-        question = load_question(session, held, max_messages=9)
+        question = load_question(session, held, max_messages=9, default_model="one")
         write_answer(session, held, text, bot_name="Perroquet", facts={})
         return [utterance.text for utterance in question.utterances]
 
@@ -35,6 +37,14 @@ def test_both_are_asked_the_same_and_neither_hears_the_other(any_engine):
     assert heard == [["Who are you?"], ["Who are you?"]]
     assert [a.text for a in run(any_engine, read_answers, jobs)] == ["I am 0.", "I am 1."]
     assert run(any_engine, find_conversation, CHANNEL) is None, "nothing goes on from it"
+
+
+def test_no_other_version_answers_for_one_that_is_gone(any_engine):
+    first, _ = ask(any_engine)
+    run(any_engine, retire_model, "one", None)
+    add_version(any_engine, "one")
+    with pytest.raises(NothingPublishedError):
+        answer(any_engine, first, "I am another.")
 
 
 def test_what_was_compared_is_forgotten_with_its_asker(any_engine):

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from core.catalog.choices import Scope, choose
 from core.catalog.registry import StoredVersion, register_version
+from core.catalog.retiring import retire_version
 from core.conversations.answers import (
     ForgottenError,
     NothingPublishedError,
@@ -53,6 +54,12 @@ def run(engine, function, *arguments, **named):
 def hear(engine, text="hello", *, message_id=100, channel=10, guild=20, author=5, name="Alice"):
     place = Place(channel, guild, "Guild", "fr")
     return run(engine, receive, IncomingMessage(place, message_id, author, name, text), OPTIONS)
+
+
+def load(engine, taken, max_messages=5):
+    return run(
+        engine, load_question, taken, max_messages=max_messages, default_model=OPTIONS.default_model
+    )
 
 
 def publish(engine, **named):
@@ -108,7 +115,7 @@ def test_the_question_is_the_history_up_to_its_message(any_engine):
     answer(any_engine, hear(any_engine, "one"), "uno")
     second = hear(any_engine, "two", message_id=101)
     hear(any_engine, "three", message_id=102)
-    question = run(any_engine, load_question, take(any_engine, second), max_messages=10)
+    question = load(any_engine, take(any_engine, second), max_messages=10)
     assert [(u.role, u.text) for u in question.utterances] == [
         ("user", "one"),
         ("assistant", "uno"),
@@ -121,14 +128,33 @@ def test_the_question_is_the_history_up_to_its_message(any_engine):
 def test_the_history_is_bounded_from_its_old_end(any_engine):
     publish(any_engine)
     jobs = [hear(any_engine, str(n), message_id=100 + n) for n in range(5)]
-    question = run(any_engine, load_question, take(any_engine, jobs[-1]), max_messages=2)
+    question = load(any_engine, take(any_engine, jobs[-1]), max_messages=2)
     assert [u.text for u in question.utterances] == ["3", "4"]
 
 
 def test_without_a_published_model_the_question_says_so(any_engine):
     job_id = hear(any_engine)
     with pytest.raises(NothingPublishedError):
-        run(any_engine, load_question, take(any_engine, job_id), max_messages=5)
+        load(any_engine, take(any_engine, job_id), max_messages=5)
+
+
+def test_a_model_that_was_published_meanwhile_answers(any_engine):
+    """So a retry of a question that found no model succeeds once there is one."""
+    job_id = hear(any_engine)
+    publish(any_engine)
+    assert load(any_engine, take(any_engine, job_id)).weights.store_path == "models/parrot/1"
+
+
+def test_where_a_version_was_retired_meanwhile_the_next_one_answers(any_engine):
+    default = publish(any_engine)
+    hear(any_engine, message_id=99)
+    stored = StoredVersion("models/coco/1", "0" * 64, 10, {})
+    own = publish(any_engine, model="coco", guild_id=20, stored=stored)
+    run(any_engine, choose, Scope(20), own, 1)
+    job_id = hear(any_engine)
+    run(any_engine, retire_version, 20, own)
+    question = load(any_engine, take(any_engine, job_id))
+    assert (question.version_id, question.weights.store_path) == (default, "models/parrot/1")
 
 
 def test_an_answer_is_owed_until_it_is_delivered(any_engine):
@@ -252,7 +278,7 @@ def test_forgetting_a_channel_stops_what_is_under_way_there(any_engine):
     assert read_job(any_engine, waiting).state == "cancelled"
     assert [r.job_id for r in run(any_engine, finished_replies, ("bot-0",))] == [waiting]
     with pytest.raises(ForgottenError):
-        run(any_engine, load_question, taken, max_messages=5)
+        load(any_engine, taken, max_messages=5)
 
 
 def test_deleting_a_message_forgets_it_and_stops_its_answer(any_engine):

@@ -64,11 +64,7 @@ def run_upkeep(settings: Settings) -> None:
     store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
     runner = _build_validation(settings, process, store, uploads)
     ended = threading.Event()
-    chores = threading.Thread(
-        target=_run_chores_or_end,
-        args=(_chores(settings, process.engine, relay, store, uploads), ended),
-        name="chores",
-    )
+    rounds = start_later(_rounds(settings, process.engine, relay, store, uploads), ended)
 
     def begin_drain() -> None:
         ended.set()
@@ -76,7 +72,8 @@ def run_upkeep(settings: Settings) -> None:
         process.drain(at_once=True)
 
     process.start()
-    chores.start()
+    for round_ in rounds:
+        round_.start()
     try:
         consume(
             make_celery(settings),
@@ -89,7 +86,8 @@ def run_upkeep(settings: Settings) -> None:
         )
     finally:
         ended.set()
-        chores.join()
+        for round_ in rounds:
+            round_.join()
         process.close()
         client.close()
 
@@ -113,6 +111,14 @@ def _build_validation(
         work=validator.validate,
         ended=lambda _claim: None,
     )
+
+
+def start_later(rounds: dict[str, list[Chore]], ended: threading.Event) -> list[threading.Thread]:
+    """A thread for each round of chores, which waits for no other's; none is started yet."""
+    return [
+        threading.Thread(target=_run_chores_or_end, args=(chores, ended), name=name)
+        for name, chores in rounds.items()
+    ]
 
 
 def _run_chores_or_end(chores: list[Chore], ended: threading.Event) -> None:
@@ -179,26 +185,32 @@ def conclude_once(engine: Engine, uploads: Uploads) -> None:
             log.warning("upload_not_removed", corpus=corpus_id, error=str(exc))
 
 
-def _chores(
+def _rounds(
     settings: Settings, engine: Engine, relay: Relay, store: ModelStore, uploads: Uploads
-) -> list[Chore]:
+) -> dict[str, list[Chore]]:
+    """The chores of each thread. What touches the store may take minutes, and jobs cannot wait."""
     ledger, retention = settings.ledger, settings.retention
-    return [
-        Chore("relay", ledger.relay_interval_seconds, relay.run_once),
-        Chore(
-            "reaper",
-            ledger.reap_interval_seconds,
-            lambda: reap_once(engine, ledger.max_crashes),
-        ),
-        Chore(
-            "validations",
-            ledger.relay_interval_seconds,
-            lambda: conclude_once(engine, uploads),
-        ),
-        Chore("garbage", _GARBAGE_INTERVAL_SECONDS, lambda: collect_once(engine, store)),
-        Chore(
-            "retention",
-            _RETENTION_INTERVAL_SECONDS,
-            lambda: retain_once(engine, retention.messages_days, retention.jobs_days),
-        ),
-    ]
+
+    def reap_leases() -> None:
+        reap_once(engine, ledger.max_crashes)
+
+    def conclude() -> None:
+        conclude_once(engine, uploads)
+
+    def retain() -> None:
+        retain_once(engine, retention.messages_days, retention.jobs_days)
+
+    def collect() -> None:
+        collect_once(engine, store)
+
+    return {
+        "ledger": [
+            Chore("relay", ledger.relay_interval_seconds, relay.run_once),
+            Chore("reaper", ledger.reap_interval_seconds, reap_leases),
+        ],
+        "validations": [Chore("validations", ledger.relay_interval_seconds, conclude)],
+        "housekeeping": [
+            Chore("retention", _RETENTION_INTERVAL_SECONDS, retain),
+            Chore("garbage", _GARBAGE_INTERVAL_SECONDS, collect),
+        ],
+    }

@@ -2,11 +2,24 @@ import os
 import signal
 import threading
 import time
+from unittest.mock import Mock
 
+import pytest
 from sqlalchemy.exc import OperationalError
 
+from core.corpora.uploads import Uploads
+from core.settings import Settings
+from models_store.store import ModelStore
 from tests.workers.ledger_helpers import claim_job, expire_lease, read_job, submit_job
-from workers.upkeep.loop import Chore, _run_chores_or_end, reap_once, run_chores
+from workers.upkeep.loop import (
+    Chore,
+    _rounds,
+    _run_chores_or_end,
+    reap_once,
+    run_chores,
+    start_later,
+)
+from workers.upkeep.relay import Relay
 
 
 def test_each_chore_runs_at_its_own_interval():
@@ -24,6 +37,36 @@ def test_each_chore_runs_at_its_own_interval():
     ]
     run_chores(chores, ended)
     assert counts == {"often": 5, "seldom": 1}
+
+
+def test_a_slow_round_does_not_keep_the_others_from_theirs():
+    ended, listing, relayed = threading.Event(), threading.Event(), threading.Event()
+
+    def list_for_long() -> None:
+        listing.set()
+        ended.wait()
+
+    def relay() -> None:
+        if listing.is_set():
+            relayed.set()
+
+    rounds = {"housekeeping": [Chore("garbage", 1.0, list_for_long)]}
+    threads = start_later({**rounds, "ledger": [Chore("relay", 0.01, relay)]}, ended)
+    for thread in threads:
+        thread.start()
+    try:
+        assert relayed.wait(5)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("name", ["garbage", "retention", "validations"])
+def test_what_may_take_long_stands_in_another_round_than_what_jobs_wait_for(engine, name):
+    rounds = _rounds(Settings(), engine, Mock(Relay), Mock(ModelStore), Mock(Uploads))
+    found = {chore.name: round_ for round_, chores in rounds.items() for chore in chores}
+    assert found["relay"] == found["reaper"] != found[name]
 
 
 def test_a_chore_without_a_database_is_tried_again():

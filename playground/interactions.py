@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from playground import cast
+from playground.ids import age_seconds_of
 from playground.rest.replies import ALREADY_ACKNOWLEDGED, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK
-from playground.world import DIRECT, EPHEMERAL, Event, Object, World
+from playground.world import ANSWERABLE_SECONDS, DIRECT, EPHEMERAL, Event, Object, World
 
 COMMAND, COMPONENT, AUTOCOMPLETE, MODAL = 2, 3, 4, 5
 LOADING = 1 << 7
@@ -53,6 +54,7 @@ class Interactions:
         pending = Pending(
             world.new_id(), token, user_id, channel_id, nonce, source, command=command
         )
+        self._forget_old()
         self._pending[token] = pending
         guild_id = channel.get("guild_id")
         payload: Object = {
@@ -102,6 +104,7 @@ class Interactions:
         Raises:
             RestError: unknown, or answered already.
         """
+        self._forget_old()
         pending = self._pending.get(token)
         if pending is None or pending.id != interaction_id:
             raise UNKNOWN_INTERACTION
@@ -146,6 +149,7 @@ class Interactions:
         Raises:
             RestError: unknown.
         """
+        self._forget_old()
         found = self._pending.get(token)
         if found is None:
             raise UNKNOWN_WEBHOOK
@@ -167,6 +171,13 @@ class Interactions:
     def edit(self, message: Object, changes: Object) -> Object:
         """Change one; a deferred message is loading no more."""
         return self._world.edit(message, {**changes, "flags": message["flags"] & ~LOADING})
+
+    def _forget_old(self) -> None:
+        for token, pending in list(self._pending.items()):
+            if age_seconds_of(pending.id) < ANSWERABLE_SECONDS:
+                # They stand in the order of their ages.
+                break
+            del self._pending[token]
 
     def _post(self, pending: Pending, made: Object, flags: int) -> Object:
         fields = dict(made)

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
@@ -19,6 +20,8 @@ from playground.rest.interactions import InteractionRoutes
 from playground.rest.messages import MessageRoutes
 from playground.rest.replies import RestError, refuse
 from playground.world import World
+
+log = structlog.get_logger(__name__)
 
 _HOST = "127.0.0.1"
 _PAGE = Path(__file__).parent / "page"
@@ -175,7 +178,14 @@ class PlaygroundServer:
     async def _save_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(_SAVE_SECONDS)
-            self.world.save()
+            state = self.world.take_changes()
+            if state is None:
+                continue
+            try:
+                await asyncio.to_thread(self.world.write, state)
+                self.world.drop_unused_files()
+            except OSError as exc:
+                log.warning("state_not_saved", error=str(exc))
 
 
 @web.middleware

@@ -6,21 +6,25 @@ shape. Every change is told to the listeners as a gateway event.
 
 import json
 import os
-import time
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from playground import cast
+from playground.files import AttachedFiles
+from playground.ids import snowflake_now
 
 Object = dict[str, Any]
 
-_EPOCH_MILLISECONDS = 1_420_070_400_000
 _MESSAGES_KEPT = 500
 _NONCES_KEPT = 5_000
+# So long an interaction may be answered.
+# https://docs.discord.com/developers/interactions/receiving-and-responding
+ANSWERABLE_SECONDS = 900.0
 EPHEMERAL = 64
 GUILD_TEXT, DIRECT, PUBLIC_THREAD = 0, 1, 11
 
@@ -45,6 +49,8 @@ class World:
     def __init__(self, state_file: Path | None = None) -> None:
         self._state_file = state_file
         self._last_id = 0
+        self._is_changed = False
+        self._writing = threading.Lock()
         self._listeners: list[Callable[[Event], None]] = []
         self._nonces: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self.users: dict[str, Object] = {user["id"]: user for user in cast.users()}
@@ -52,7 +58,7 @@ class World:
         self.channels: dict[str, Object] = {channel["id"]: channel for channel in cast.channels()}
         self.messages: dict[str, OrderedDict[str, Object]] = {}
         self.commands: list[Object] = []
-        self.files: dict[str, tuple[bytes, str]] = {}
+        self.files = AttachedFiles(state_file.with_suffix(".files") if state_file else None)
         # Faults: channels in which the bot may not write.
         self.forbidden_channels: set[str] = set()
         self._load()
@@ -68,13 +74,13 @@ class World:
 
     def emit(self, event: Event) -> None:
         """Tell the listeners."""
+        self._is_changed = True
         for listener in self._listeners:
             listener(event)
 
     def new_id(self) -> str:
         """A snowflake: milliseconds since Discord's epoch, then a counter."""
-        now = (time.time_ns() // 1_000_000 - _EPOCH_MILLISECONDS) << 22
-        self._last_id = max(now, self._last_id + 1)
+        self._last_id = max(snowflake_now(), self._last_id + 1)
         return str(self._last_id)
 
     def is_member(self, guild_id: str, user_id: str) -> bool:
@@ -232,21 +238,57 @@ class World:
         self.emit(Event("GUILD_DELETE", {"id": guild_id}, guild_id))
 
     def save(self) -> None:
-        """Write the state to its file, whole or not at all."""
-        if self._state_file is None:
-            return
+        """Write the state to its file, if it changed."""
+        state = self.take_changes()
+        if state is not None:
+            self.write(state)
+
+    def take_changes(self) -> Object | None:
+        """The state as it is now, for :meth:`write`; None where it did not change meanwhile."""
+        if self._state_file is None or not self._is_changed:
+            return None
+        self._is_changed = False
+        # Messages are changed by giving them new values, so a shallow copy of each stands still.
         kept = {
-            channel_id: [m for m in history.values() if not m["flags"] & EPHEMERAL]
+            channel_id: [dict(m) for m in history.values() if not m["flags"] & EPHEMERAL]
             for channel_id, history in self.messages.items()
         }
-        state = {"last_id": self._last_id, "channels": self.channels, "messages": kept}
+        channels = {channel_id: dict(channel) for channel_id, channel in self.channels.items()}
+        return {"last_id": self._last_id, "channels": channels, "messages": kept}
+
+    def write(self, state: Object) -> None:
+        """Write a state to the file, whole or not at all; in any thread.
+
+        Raises:
+            OSError: it cannot be written; it counts as changed again.
+        """
+        if self._state_file is None:
+            return
         partial = self._state_file.with_suffix(".partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8") as file:
-            json.dump(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(self._state_file)
+        try:
+            with self._writing:
+                partial.parent.mkdir(parents=True, exist_ok=True)
+                with partial.open("w", encoding="utf-8") as file:
+                    file.writelines(_written(state))
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.rename(self._state_file)
+        except OSError:
+            self._is_changed = True
+            raise
+
+    def drop_unused_files(self) -> None:
+        """Delete the files of deleted messages, and of commands that nobody can answer any more."""
+        self.files.drop_unused(set(self._attached()), ANSWERABLE_SECONDS)
+
+    def _attached(self) -> dict[str, str]:
+        """The content types of the files of all messages, by path."""
+        return {
+            AttachedFiles.path_of(file["url"]): file["content_type"]
+            for history in self.messages.values()
+            for message in history.values()
+            for file in message["attachments"]
+        }
 
     def _load(self) -> None:
         if self._state_file is None or not self._state_file.exists():
@@ -258,6 +300,7 @@ class World:
             channel_id: OrderedDict((m["id"], m) for m in messages)
             for channel_id, messages in state["messages"].items()
         }
+        self.files.recall(self._attached())
 
     def _tell(self, name: str, message: Object, only_user_id: str | None) -> None:
         channel = self.channels[message["channel_id"]]
@@ -296,6 +339,18 @@ class World:
             message["type"] = 19
         self.channels[channel_id]["last_message_id"] = message["id"]
         return message
+
+
+def _written(state: Object) -> Iterator[str]:
+    """The state as JSON, message by message, so that other threads have their turn in between."""
+    yield f'{{"last_id": {state["last_id"]}, "channels": {json.dumps(state["channels"])}, '
+    yield '"messages": {'
+    for number, (channel_id, messages) in enumerate(state["messages"].items()):
+        yield f"{', ' if number else ''}{json.dumps(channel_id)}: ["
+        for place, message in enumerate(messages):
+            yield f"{', ' if place else ''}{json.dumps(message)}"
+        yield "]"
+    yield "}}"
 
 
 def now_iso() -> str:

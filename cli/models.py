@@ -19,11 +19,14 @@ from core.catalog.resolution import resolve_version
 from core.catalog.retiring import retire_model
 from core.errors import InvalidInputError, NotFoundError, WrongUsageError
 from core.ids import new_id
+from core.jobs.finding import ALL_GUILDS
 from core.settings import Settings
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 _SCHEMES = ("hf", "path", "gguf", "smollm2")
+
+_Guild = Annotated[int | None, typer.Option(help="The id of the Discord server that owns it.")]
 
 models_app = typer.Typer(
     no_args_is_help=True, help="Add, list, verify and remove the models that answer."
@@ -52,30 +55,32 @@ def add(
 def list_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the models and versions in the store."""
+    """List the models and versions of all servers."""
     settings = read_settings()
     with open_database(settings) as engine, Session(engine) as session:
-        entries = list_versions(session)
+        entries = list_versions(session, ALL_GUILDS)
     if as_json:
         sys.stdout.write(json.dumps([entry.__dict__ for entry in entries], indent=1) + "\n")
         return
-    table = Table("model", "version", "size", "source", "default")
+    table = Table("model", "version", "server", "size", "source", "default")
     for entry in entries:
-        is_default = entry.model == settings.generation.model
+        is_default = entry.model == settings.generation.model and entry.guild_id is None
         size = f"{entry.total_bytes / 2**20:,.0f} MiB"
-        table.add_row(entry.model, str(entry.number), size, entry.source, "●" if is_default else "")
+        server = "every" if entry.guild_id is None else str(entry.guild_id)
+        mark = "●" if is_default else ""
+        table.add_row(entry.model, str(entry.number), server, size, entry.source, mark)
     Console().print(table if entries else "No models yet; add one with `perroquet models add`.")
 
 
 @models_app.command()
 def verify(
-    name: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Only models of this name.")] = None,
 ) -> None:
-    """Read every byte of the stored versions and compare it with the manifests."""
+    """Read every byte of the versions of all servers and compare it with the manifests."""
     settings = read_settings()
     store = open_store(settings)
     with open_database(settings) as engine, Session(engine) as session:
-        entries = [e for e in list_versions(session) if name in (None, e.model)]
+        entries = [e for e in list_versions(session, ALL_GUILDS) if name in (None, e.model)]
     if name is not None and not entries:
         raise InvalidInputError(f"There is no model “{name}”.", model=name)
     for entry in entries:
@@ -86,19 +91,24 @@ def verify(
 @models_app.command()
 def remove(
     name: Annotated[str, typer.Argument(help="The model's name.")],
+    guild: _Guild = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove a model and all its versions from the catalogue and the store."""
+    """Remove a model and all its versions from the catalogue and the store.
+
+    Without a server it is the operator's model of that name.
+    """
     settings = read_settings()
     store = open_store(settings)
     with open_database(settings) as engine:
         with Session(engine) as session:
-            if not any(entry.model == name for entry in list_versions(session)):
+            entries = list_versions(session, guild)
+            if not any((entry.model, entry.guild_id) == (name, guild) for entry in entries):
                 raise NotFoundError(f"There is no model “{name}”.", model=name)
         if not yes:
             typer.confirm(f"Remove {name} and all its versions for good?", abort=True)
         with Session(engine) as session, session.begin():
-            paths = retire_model(session, name, None)
+            paths = retire_model(session, name, guild)
         for path in paths:
             store.retire(path)
     Console().print(f"Removed {name} ({len(paths)} versions).")

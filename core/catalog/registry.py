@@ -10,6 +10,7 @@ from core.db.statements import insert_missing
 from core.db.tables import Model, Version
 from core.errors import NotFoundError
 from core.ids import new_id
+from core.jobs.finding import Scope, visible_models
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,18 @@ def register_version(
     return version_id
 
 
-def list_versions(session: Session, guild_id: int | None = None) -> list[CatalogEntry]:
-    """The living versions of the operator's models and of one guild's own, by name and number."""
+def list_versions(session: Session, scope: Scope | None = None) -> list[CatalogEntry]:
+    """The living versions of the operator's models and of one guild's own, by name and number.
+
+    Args:
+        session: an open transaction.
+        scope: the guild; None for the operator's models alone, or those of all guilds.
+    """
     rows = session.execute(
         select(Version, Model)
         .join(Model, Model.id == Version.model_id)
-        .where(
-            Version.retired_at.is_(None), Model.guild_id.is_(None) | (Model.guild_id == guild_id)
-        )
-        .order_by(Model.name, Version.number)
+        .where(Version.retired_at.is_(None), *visible_models(scope))
+        .order_by(Model.name, Model.guild_id.is_not(None), Model.guild_id, Version.number)
     )
     return [
         CatalogEntry(

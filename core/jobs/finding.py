@@ -212,8 +212,11 @@ def _wanted_models(
     return wanted
 
 
-def visible_models(scope: Scope) -> tuple[ColumnElement[bool], ...]:
-    """The models that a guild may know of, the operator's and its own, as conditions."""
+def visible_models(scope: Scope | None) -> tuple[ColumnElement[bool], ...]:
+    """The models that a guild may know of, the operator's and its own, as conditions.
+
+    Without a guild they are the operator's.
+    """
     if scope is ALL_GUILDS:
         return ()
     return (or_(Model.guild_id.is_(None), Model.guild_id == scope),)

@@ -1,8 +1,13 @@
 """``perroquet models``, in this process: a process of its own would import torch each time."""
 
+import json
+
 import pytest
 
+from core.db.engines import make_engine
+from models_store.store import ModelStore
 from tests.cli.running import perroquet as run_command
+from tests.core.corpora.helpers import GUILD, add_version
 
 
 @pytest.fixture
@@ -23,6 +28,31 @@ def test_models_are_added_listed_verified_and_removed(perroquet, tmp_path, tiny_
     assert (damaged.code, "model.safetensors" in damaged.err) == (1, True)
     assert perroquet("models", "remove", "tiny", "--yes").code == 0
     assert "No models yet" in perroquet("models", "list").out
+
+
+def test_the_operator_sees_and_removes_the_models_of_every_server(
+    perroquet, tmp_path, tiny_gpt2_folder
+):
+    assert perroquet("models", "add", f"path:{tiny_gpt2_folder}", "--name", "coco").code == 0
+    store = ModelStore(f"file://{tmp_path / 'data' / 'store'}", tmp_path / "cache", 10**9)
+    publication = store.publish(tiny_gpt2_folder, "models/coco/own", {})
+    engine = make_engine(f"sqlite:///{tmp_path / 'data' / 'perroquet.db'}")
+    facts = {"store_path": publication.path, "manifest_sha256": publication.manifest_sha256}
+    add_version(engine, "coco", GUILD, **facts)
+    engine.dispose()
+
+    listed = json.loads(perroquet("models", "list", "--json").out)
+    assert [(entry["model"], entry["guild_id"]) for entry in listed] == [
+        ("coco", None),
+        ("coco", GUILD),
+    ]
+    assert str(GUILD) in perroquet("models", "list").out
+    assert perroquet("models", "verify", "coco").out.count("whole") == 2
+    assert perroquet("models", "remove", "coco", "--guild", "7", "--yes").code == 1
+    assert perroquet("models", "remove", "coco", "--guild", str(GUILD), "--yes").code == 0
+    (left,) = json.loads(perroquet("models", "list", "--json").out)
+    assert left["guild_id"] is None
+    assert store.list_versions() == [left["store_path"]]
 
 
 @pytest.mark.parametrize(

@@ -352,6 +352,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise SettingsError(f"{file} cannot be read: {exc}.", key=str(file)) from exc
 
 
+def names_token(variable: str) -> bool:
+    """Whether a variable of the environment holds Discord's token, or says where it lies."""
+    return _path_of_variable(variable) in (("discord", "token"), ("discord", "token_file"))
+
+
 def _path_of_variable(name: str) -> tuple[str, ...] | None:
     if name in WELL_KNOWN_VARIABLES:
         return WELL_KNOWN_VARIABLES[name]

@@ -13,9 +13,8 @@ from cli.up.readiness import process_announced, redis_answers
 from cli.up.supervisor import Service
 from core.embedded import EmbeddedValkey, free_port, is_listening, make_valkey
 from core.errors import SettingsError
-from core.settings import Settings
+from core.settings import Settings, names_token
 
-_SECRETS = ("DISCORD_TOKEN", "DISCORD_TOKEN_FILE")
 _MODULES = {
     "generate": ["workers.main", "generate"],
     "finetune": ["workers.main", "finetune"],
@@ -110,7 +109,7 @@ class _Planner:
         environment = self._environment
         if kind != "bot":
             # Only the bot is given the token.
-            environment = {k: v for k, v in environment.items() if k not in _SECRETS}
+            environment = {k: v for k, v in environment.items() if not names_token(k)}
         if self._settings.monitoring.port:
             port = self._settings.monitoring.port + list(_MODULES).index(kind)
             environment = {**environment, "PERROQUET_MONITORING__PORT": str(port)}

@@ -46,12 +46,24 @@ def test_a_redis_of_ones_own_is_used_and_none_is_started(planned):
     assert by_name(plan)["generate"].spec.environment["REDIS_URL"] == "redis://elsewhere:6379/0"
 
 
-def test_the_token_goes_to_the_bot_alone(planned, monkeypatch):
-    monkeypatch.setenv("DISCORD_TOKEN", "hush")
-    plan = planned(DISCORD_TOKEN="hush")
+@pytest.mark.parametrize(
+    "variable", ["DISCORD_TOKEN", "PERROQUET_DISCORD__TOKEN", "PERROQUET_Discord__Token"]
+)
+def test_the_token_goes_to_the_bot_alone(planned, monkeypatch, variable):
+    monkeypatch.setenv(variable, "hush")
+    plan = planned(**{variable: "hush"})
     assert plan.page_url is None
     for name, service in by_name(plan).items():
-        assert ("DISCORD_TOKEN" in service.spec.environment) == (name == "bot")
+        assert ("hush" in service.spec.environment.values()) == (name == "bot")
+
+
+def test_nor_is_anybody_else_told_where_the_token_lies(planned, monkeypatch, tmp_path):
+    (tmp_path / "token").write_text("hush")
+    for variable in ("DISCORD_TOKEN_FILE", "PERROQUET_DISCORD__TOKEN_FILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "token"))
+    for name, service in by_name(planned(DISCORD_TOKEN_FILE=str(tmp_path / "token"))).items():
+        told = str(tmp_path / "token") in service.spec.environment.values()
+        assert told == (name == "bot")
 
 
 def test_no_secret_stands_in_a_command_line(planned):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,15 @@ class Child:
         self.started_at = time.monotonic()
         self.restarts += 1
 
+    def bound_log(self) -> None:
+        """Keep its log bounded while it runs: set a long one aside, and go on with an empty one.
+
+        What it writes in the instant between the two is lost.
+        """
+        if _is_long(self.spec.log_file):
+            _copy_aside(self.spec.log_file)
+            os.truncate(self.spec.log_file, 0)
+
     def terminate(self) -> None:
         """Ask it to end; does not wait."""
         if not self.has_ended:
@@ -94,5 +104,24 @@ def _spawn(spec: ChildSpec) -> subprocess.Popen[bytes]:
 
 def _rotate(log_file: Path) -> None:
     """Keep one older log, so that logs stay bounded over many starts."""
-    if log_file.exists() and log_file.stat().st_size > _LOG_MAX_BYTES:
-        log_file.replace(log_file.with_suffix(".old.log"))
+    if _is_long(log_file):
+        log_file.replace(_older(log_file))
+
+
+def _is_long(log_file: Path) -> bool:
+    return log_file.exists() and log_file.stat().st_size > _LOG_MAX_BYTES
+
+
+def _older(log_file: Path) -> Path:
+    return log_file.with_suffix(".old.log")
+
+
+def _copy_aside(log_file: Path) -> None:
+    # A process that runs holds the file itself, so it is the content that moves.
+    partial = log_file.with_suffix(".partial.log")
+    try:
+        shutil.copyfile(log_file, partial)
+        partial.replace(_older(log_file))
+    except OSError:
+        # A full disk needs the room more than the past.
+        partial.unlink(missing_ok=True)

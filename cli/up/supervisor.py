@@ -84,10 +84,11 @@ class Supervisor:
             self.look()
 
     def look(self) -> None:
-        """One round of the watch: pass warnings on, start again what ended."""
+        """One round of the watch: pass warnings on, bound the logs, start again what ended."""
         for post in self._posts:
             for line in post.tail.new_warnings():
                 self._screen.warn(post.service.spec.name, line)
+            post.child.bound_log()
             if post.child.has_ended:
                 self._revive(post)
             elif post.is_awaited and post.service.is_ready(post.child):

@@ -79,3 +79,27 @@ def test_a_long_log_is_set_aside_at_the_next_start(tmp_path, monkeypatch):
     child.kill()
     assert child.spec.log_file.read_text() == "now\n"
     assert (tmp_path / "child.old.log").read_text() == "much of the past\n"
+
+
+def test_the_log_of_a_child_that_runs_for_months_stays_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(children, "_LOG_MAX_BYTES", 10)
+    code = f"""
+        import pathlib, time
+        print("much of the past", flush=True)
+        while not pathlib.Path({str(tmp_path / "go")!r}).exists():
+            time.sleep(0.02)
+        print("now", flush=True)
+        time.sleep(60)
+    """
+    child = start_child(spec(tmp_path, code))
+    log_file = child.spec.log_file
+    wait_for(lambda: "past" in log_file.read_text())
+    child.bound_log()
+    assert log_file.read_text() == ""
+    (tmp_path / "go").touch()
+    wait_for(log_file.read_text)
+    child.bound_log()
+    child.kill()
+    assert log_file.read_text() == "now\n"
+    assert (tmp_path / "child.old.log").read_text() == "much of the past\n"
+    assert sorted(file.name for file in tmp_path.glob("*.log")) == ["child.log", "child.old.log"]

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DatabaseError
 from core.db.engines import make_engine
 from core.errors import ServiceUnavailableError, SettingsError
 from core.logging import configure_logging
-from core.settings import Settings, load_settings, redact_url
+from core.settings import Settings, load_settings, mask_url
 from models_store.store import ModelStore
 
 
@@ -66,7 +66,7 @@ def open_database(settings: Settings) -> Iterator[Engine]:
     except DatabaseError as exc:
         reason = str(exc.orig).strip().splitlines()[0] if exc.orig else type(exc).__name__
         raise ServiceUnavailableError(
-            f"The database {redact_url(settings.database_url)} cannot be used: {reason}",
+            f"The database {mask_url(settings.database_url)} cannot be used: {reason}",
             service="database",
         ) from exc
     finally:

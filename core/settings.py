@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
-from sqlalchemy import make_url
 
 from core.errors import SettingsError
 from core.sharding import check_shards
@@ -333,14 +332,13 @@ def _limits(field: FieldInfo) -> str:
     return " or ".join(f"`{choice}`" for choice in choices) + ". " if choices else ""
 
 
-def redact_url(url: str) -> str:
-    """The URL with its password masked, for people and logs."""
-    return make_url(url).render_as_string(hide_password=True)
-
-
 def mask_url(url: str) -> str:
-    """The same for URLs of every form, such as those of chained fsspec file systems."""
-    return re.sub(r"://([^:@/]*):[^@]*@", r"://\1:***@", url)
+    """The URL with its passwords masked, for people and logs.
+
+    URLs of databases, of Redis and of fsspec's chained file systems are all of this form; a
+    password may hold an ``@`` itself.
+    """
+    return re.sub(r"://([^:@/]*):[^@]*@(?:[^@/]*@)*", r"://\1:***@", url)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bot.finetune.intake import FinetuneIntake
 from bot.models.comparer import Comparer
 from bot.models.confirming import Confirm
 from bot.models.exporter import Exporter
-from core.catalog.choices import Scope, choose, visible_version
+from core.catalog.choices import Reach, choose, visible_version
 from core.catalog.lineage import base_of
 from core.catalog.registry import CatalogEntry
 from core.catalog.retiring import retire_version
@@ -103,7 +103,7 @@ class BoardPresser:
         guild = _guild_of(interaction)
         locale = self._places.locale_of(guild)
         channel_id = interaction.channel_id or 0
-        scope = Scope(guild.id, None if on_server else channel_id)
+        scope = Reach(guild.id, None if on_server else channel_id)
 
         def use(session: Session) -> CatalogEntry:
             version_id = _version_of(session, job_id, guild.id)

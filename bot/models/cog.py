@@ -13,7 +13,7 @@ from bot.models.confirming import Confirm
 from bot.models.drawing import draw_list, draw_version, label_of
 from bot.models.exporter import Exporter
 from bot.translation import text
-from core.catalog.choices import Scope, choose, roll_back
+from core.catalog.choices import Reach, choose, roll_back
 from core.catalog.finding import find_version, search_versions
 from core.catalog.lineage import base_of
 from core.catalog.registry import CatalogEntry, list_versions
@@ -253,7 +253,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
         ]
 
     async def _announce(
-        interaction: discord.Interaction, place: Place, scope: Scope, entry: CatalogEntry | None
+        interaction: discord.Interaction, place: Place, scope: Reach, entry: CatalogEntry | None
     ) -> None:
         """Tell everybody who answers from now on, in the language of the server."""
         suffix = "server" if scope.channel_id is None else "here"
@@ -292,9 +292,9 @@ def _place(interaction: discord.Interaction, places: Places) -> Place:
     return Place(channel_id, guild.id, guild.name, places.locale_of(guild))
 
 
-def _scope(interaction: discord.Interaction, where: app_commands.Choice[str] | None) -> Scope:
+def _scope(interaction: discord.Interaction, where: app_commands.Choice[str] | None) -> Reach:
     on_server = where is not None and where.value == "server"
-    return Scope(_guild(interaction).id, None if on_server else interaction.channel_id)
+    return Reach(_guild(interaction).id, None if on_server else interaction.channel_id)
 
 
 def _locale(interaction: discord.Interaction) -> LocaleCode:

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cli.doctor.findings import Finding, failed, ok, warning
 from core.db.clock import epoch_now
 from core.db.engines import make_engine, reading
-from core.settings import redact_url
+from core.settings import mask_url
 from migrations.runner import current_revision, newest_revision
 
 _MOST_SKEW_SECONDS = 2.0
@@ -31,7 +31,7 @@ def open_existing(url: str) -> Engine | None:
 
 def check_database(engine: Engine | None, url: str) -> Finding:
     """Whether the database answers with the schema that this Perroquet needs."""
-    shown = redact_url(url)
+    shown = mask_url(url)
     if engine is None:
         return warning("database", f"{shown} is not there yet", "perroquet migrate")
     try:

@@ -10,7 +10,7 @@ from cli.up.readiness import check_redis_address, redis_answers
 from cli.up.screen import Screen
 from cli.up.supervisor import Supervisor, run_supervised
 from cli.wiring import make_data_dir, open_database, read_settings
-from core.settings import Settings, mask_url, redact_url
+from core.settings import Settings, mask_url
 
 KINDS = ("generate", "finetune", "upkeep", "bot", "playground")
 
@@ -61,7 +61,7 @@ def _announce(screen: Screen, settings: Settings, plan: Plan, supervisor: Superv
         for child in supervisor.children
     ]
     screen.show_table(("process", "id", "log"), rows)
-    screen.say(f"Database {redact_url(settings.database_url)}")
+    screen.say(f"Database {mask_url(settings.database_url)}")
     screen.say(f"Models and corpora {mask_url(settings.store_url)}")
     if plan.page_url is None:
         screen.show_box("The bot is in Discord. Ctrl-C ends everything.")

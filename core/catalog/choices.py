@@ -21,14 +21,14 @@ class NothingBeforeError(InvalidInputError):
 
 
 @dataclass(frozen=True)
-class Scope:
+class Reach:
     """Where a choice holds: one channel of a guild, or the whole guild."""
 
     guild_id: int
     channel_id: int | None = None
 
 
-def choose(session: Session, scope: Scope, version_id: str, chosen_by: int) -> CatalogEntry:
+def choose(session: Session, scope: Reach, version_id: str, chosen_by: int) -> CatalogEntry:
     """Have a version answer somewhere. The channel's row must be there.
 
     Returns:
@@ -42,7 +42,7 @@ def choose(session: Session, scope: Scope, version_id: str, chosen_by: int) -> C
     return entry
 
 
-def roll_back(session: Session, scope: Scope, chosen_by: int) -> CatalogEntry | None:
+def roll_back(session: Session, scope: Reach, chosen_by: int) -> CatalogEntry | None:
     """Take the newest choice of a scope back: what was chosen before it answers again.
 
     Done twice it takes itself back. Versions that were retired meanwhile are passed over.
@@ -67,7 +67,7 @@ def roll_back(session: Session, scope: Scope, chosen_by: int) -> CatalogEntry | 
     return None if before is None else living[before]
 
 
-def chosen_version(session: Session, scope: Scope) -> str | None:
+def chosen_version(session: Session, scope: Reach) -> str | None:
     """The version that is chosen for exactly this scope; None where it follows the wider one."""
     return session.scalar(
         select(Assignment.version_id).where(_of(scope)).order_by(Assignment.id.desc()).limit(1)
@@ -90,13 +90,13 @@ def _may_answer(version_id: str | None, living: dict[str, CatalogEntry]) -> bool
     return version_id is None or version_id in living
 
 
-def _of(scope: Scope) -> ColumnElement[bool]:
+def _of(scope: Reach) -> ColumnElement[bool]:
     if scope.channel_id is None:
         return (Assignment.guild_id == scope.guild_id) & Assignment.channel_id.is_(None)
     return (Assignment.guild_id == scope.guild_id) & (Assignment.channel_id == scope.channel_id)
 
 
-def _add(session: Session, scope: Scope, version_id: str | None, chosen_by: int) -> None:
+def _add(session: Session, scope: Reach, version_id: str | None, chosen_by: int) -> None:
     session.add(
         Assignment(
             guild_id=scope.guild_id,

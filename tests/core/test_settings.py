@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError
-from core.settings import Settings, describe_settings, explain_settings, load_settings, redact_url
+from core.settings import Settings, describe_settings, explain_settings, load_settings, mask_url
 
 
 def test_without_anything_set_the_defaults_hold(tmp_path):
@@ -78,7 +78,10 @@ def test_secrets_are_masked_wherever_settings_are_shown(tmp_path):
     )
     assert "hush" not in "\n".join(describe_settings(settings))
     assert "hush" not in repr(settings.discord)
-    assert redact_url("postgresql://u:hush@h/d") == "postgresql://u:***@h/d"
+    assert mask_url("postgresql://u:hush@h/d") == "postgresql://u:***@h/d"
+    assert mask_url("postgresql://u:hu@sh@h/d") == "postgresql://u:***@h/d"
+    assert mask_url("simplecache::s3://key:hush@bucket/d") == "simplecache::s3://key:***@bucket/d"
+    assert mask_url("sqlite:////srv/perroquet.db") == "sqlite:////srv/perroquet.db"
 
 
 def test_the_page_of_settings_is_current():

@@ -17,6 +17,7 @@ from core.monitoring.tracing import mark, step
 from core.settings import ChatSettings, GenerationSettings
 from core.transport.stream_writer import StreamWriter
 from core.transport.streams import StreamEntry
+from workers.generation.chat_format import BOT_NAME
 from workers.generation.protocol import (
     EngineLostError,
     FinishReason,
@@ -29,8 +30,6 @@ from workers.leases import HeldJob
 from workers.runner import write_within_lease
 
 log = structlog.get_logger(__name__)
-
-BOT_NAME = "Perroquet"
 
 
 class EmptyAnswerError(PerroquetError):

@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.catalog.choices import NothingBeforeError, Scope, choose, chosen_version, roll_back
+from core.catalog.choices import NothingBeforeError, Reach, choose, chosen_version, roll_back
 from core.catalog.resolution import resolve_version
 from core.catalog.retiring import VersionInUseError, retire_version
 from core.db.tables import Assignment
@@ -17,7 +17,7 @@ from tests.core.corpora.helpers import (
     run,
 )
 
-HERE, SERVER = Scope(GUILD, CHANNEL), Scope(GUILD)
+HERE, SERVER = Reach(GUILD, CHANNEL), Reach(GUILD)
 
 
 def answers(engine, channel=CHANNEL, guild=GUILD):
@@ -79,14 +79,14 @@ def test_a_retired_version_answers_no_more_and_is_passed_over(any_engine, base, 
 
 def test_another_guild_s_versions_are_behind_the_wall(any_engine, base, own):
     add_version(any_engine, "dodo", OTHER_GUILD)
-    other = Scope(OTHER_GUILD, OTHER_CHANNEL)
+    other = Reach(OTHER_GUILD, OTHER_CHANNEL)
     with pytest.raises(NotFoundError):
         run(any_engine, choose, other, own, ADMIN)
     with pytest.raises(NotFoundError):
         run(any_engine, retire_version, OTHER_GUILD, own)
     run(any_engine, choose, HERE, own, ADMIN)
     with pytest.raises(NothingBeforeError):
-        run(any_engine, roll_back, Scope(OTHER_GUILD, CHANNEL), ADMIN)
+        run(any_engine, roll_back, Reach(OTHER_GUILD, CHANNEL), ADMIN)
     with Session(any_engine) as session:
         assert session.scalars(select(Assignment.guild_id)).all() == [GUILD]
 

@@ -1,7 +1,7 @@
 import pytest
 from sqlalchemy import update
 
-from core.catalog.choices import Scope, choose
+from core.catalog.choices import Reach, choose
 from core.catalog.registry import list_versions
 from core.catalog.resolution import resolve_version
 from core.catalog.retiring import (
@@ -51,7 +51,7 @@ def test_a_choice_whose_base_is_gone_is_passed_over(any_engine):
     default = add_version(any_engine, "base")
     whole = add_version(any_engine, "whole", GUILD)
     adapter = add_version(any_engine, "coco", GUILD, base_id=whole)
-    run(any_engine, choose, Scope(GUILD), adapter, ADMIN)
+    run(any_engine, choose, Reach(GUILD), adapter, ADMIN)
     assert run(any_engine, resolve_version, GUILD, CHANNEL, "base") == adapter
     # No function of ours leaves an adapter over nothing; an older Perroquet could.
     gone = update(Version).where(Version.id == whole).values(retired_at=1.0)

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.catalog.choices import Scope, choose
+from core.catalog.choices import Reach, choose
 from core.catalog.registry import StoredVersion, register_version
 from core.catalog.retiring import retire_version
 from core.conversations.answers import (
@@ -150,7 +150,7 @@ def test_where_a_version_was_retired_meanwhile_the_next_one_answers(any_engine):
     hear(any_engine, message_id=99)
     stored = StoredVersion("models/coco/1", "0" * 64, 10, {})
     own = publish(any_engine, model="coco", guild_id=20, stored=stored)
-    run(any_engine, choose, Scope(20), own, 1)
+    run(any_engine, choose, Reach(20), own, 1)
     job_id = hear(any_engine)
     run(any_engine, retire_version, 20, own)
     question = load(any_engine, take(any_engine, job_id))
@@ -223,9 +223,9 @@ def test_a_thread_follows_its_channel_until_it_has_a_choice_of_its_own(any_engin
         return read_job(any_engine, run(any_engine, receive, message, OPTIONS))
 
     default = hear_in_thread(1).payload["version_id"]
-    run(any_engine, choose, Scope(20, 10), taught, 5)
+    run(any_engine, choose, Reach(20, 10), taught, 5)
     assert hear_in_thread(2).payload["version_id"] == taught
-    run(any_engine, choose, Scope(20, 11), default, 5)
+    run(any_engine, choose, Reach(20, 11), default, 5)
     assert hear_in_thread(3).payload["version_id"] == default
 
 

@@ -18,11 +18,11 @@ from cli.wiring import open_database, read_settings
 from core.corpora.uploads import Uploads
 from core.db.engines import reading
 from core.errors import PerroquetError
-from core.jobs.actions import cancel_job, retry_job
 from core.jobs.finding import ALL_GUILDS, Filters, Scope
 from core.jobs.queries import JobDetail, Page, list_jobs, show_job
 from core.jobs.since import parse_since
 from core.jobs.states import JobKind, JobState
+from core.steering.actions import cancel_job, retry_job
 
 _OPERATOR = 0
 _POLL_SECONDS = 1.0

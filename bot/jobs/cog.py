@@ -18,10 +18,10 @@ from bot.jobs.suggesting import ALL, ANY, OPEN, RETRYABLE, Suggester
 from bot.jobs.watches import Watched, Watches
 from bot.translation import text
 from core.db.desk import Desk
-from core.jobs.actions import AlreadyRetriedError
 from core.jobs.finding import Filters
 from core.jobs.since import parse_since
 from core.jobs.states import JobKind, JobState
+from core.steering.actions import AlreadyRetriedError
 
 _OPTIONS = ("job", "state", "kind", "member", "model", "since", "scope")
 _CHOICES = list[app_commands.Choice[str]]

@@ -7,9 +7,9 @@ import structlog
 from core.corpora.uploads import Uploads
 from core.db.desk import Desk
 from core.errors import ServiceUnavailableError
-from core.jobs.actions import cancel_job, retry_job
 from core.jobs.finding import Scope
 from core.jobs.states import JobState
+from core.steering.actions import cancel_job, retry_job
 from core.transport.publisher import Publisher
 
 log = structlog.get_logger(__name__)

@@ -10,10 +10,10 @@ from core.conversations.replies import mark_delivered, owed_replies, record_part
 from core.corpora.submissions import PreparedCorpus, accept_corpus, start_finetune
 from core.db.tables import Board, JobEvent
 from core.errors import InvalidInputError, NotFoundError
-from core.jobs.actions import AlreadyRetriedError, NotRetryableError, cancel_job, retry_job
 from core.jobs.finding import ALL_GUILDS
 from core.jobs.ledger import claim, fail
 from core.jobs.states import JobKind, JobState
+from core.steering.actions import AlreadyRetriedError, NotRetryableError, cancel_job, retry_job
 from tests.core.corpora.helpers import add_version, submit
 from tests.core.jobs.jobs_of_guilds import (
     ADMIN,

@@ -132,6 +132,23 @@ class LedgerSettings(_Area):
     """How long a process that is asked to end lets its jobs run on before it gives them back."""
 
 
+class RemoteSettings(_Area):
+    """A server that answers for a base model, in OpenAI's protocol (vLLM, SGLang, others)."""
+
+    url: str = Field(pattern=r"^https?://")
+    """Such as `http://gpu-1:8000/v1`."""
+    model: str = ""
+    """The model's name there. Empty: the name it has here."""
+    api_key: SecretStr = SecretStr("")
+    """Where the server asks for one."""
+    context_window: int = Field(default=4096, gt=0)
+    """Tokens that the model can see; older messages are left out."""
+    silence_seconds: Seconds = 60.0
+    """After so long without a word from the server, an answer has failed."""
+    is_extended: bool = True
+    """The server knows `top_k` and `repetition_penalty`, as vLLM and SGLang do."""
+
+
 class GenerationSettings(_Area):
     """What answers, and how it samples."""
 
@@ -141,6 +158,10 @@ class GenerationSettings(_Area):
     """`cuda` (also ROCm), `cpu`, or a single one such as `cuda:1`."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Of the weights. `auto` chooses by device and model."""
+    remotes: dict[str, RemoteSettings] = {}
+    """By the name of a base model: a server that answers in its and its adapters' place. In
+    `perroquet.toml`: `[generation.remotes."NAME"]` with `url`, and as needed `model`, `api_key`,
+    `context_window`, `silence_seconds`, `is_extended`."""
     max_loaded_models: int = Field(default=2, gt=0)
     """Whole models that a worker keeps loaded at a time."""
     models_max_bytes: int = Field(default=0, ge=0)
@@ -314,9 +335,10 @@ def _table(rows: list[tuple[str, str, FieldInfo]]) -> str:
     known = {".".join(path): name for name, path in WELL_KNOWN_VARIABLES.items()}
     lines = ["| key | variable | default | meaning |", "|---|---|---|---|"]
     for key, path, field in rows:
+        meaning = " ".join((field.description or "").split())
         variable = known.get(path, ENVIRONMENT_PREFIX + path.upper().replace(".", "__"))
         lines.append(
-            f"| `{key}` | `{variable}` | {_default(field)} | {_limits(field)}{field.description} |"
+            f"| `{key}` | `{variable}` | {_default(field)} | {_limits(field)}{meaning} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from core.conversations.answers import TEXT
 from core.errors import InvalidInputError
+from workers.generation.messages import Turn, messages_of
 from workers.generation.prompt_encoding import PromptEncoder
 
 BOT_NAME = "Perroquet"
@@ -20,18 +21,6 @@ _NOT_IN_NAMES = re.compile(r"[\s:<>|]+")
 _NAMELESS = "User"
 # A line of a member's text that looks like somebody else's turn.
 _LOOKS_LIKE_TURN = re.compile(r"\n(?=[^\n:]{1,32}:)")
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One message. ``role`` is ``user`` or ``assistant``; ``name`` is who said it.
-
-    A lone :data:`~core.conversations.answers.TEXT` is the beginning of a text to go on with.
-    """
-
-    role: str
-    name: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -154,16 +143,7 @@ class ChatFormat:
         """Turns as the template wants them: roles alternate, names only where several speak."""
         if self._has_speaker_tags:
             return [{"role": t.role, "name": t.name, "content": t.text} for t in turns]
-        several = len({turn.name for turn in turns if turn.role == "user"}) > 1
-        messages: list[dict[str, str]] = []
-        for turn in turns:
-            said = f"{turn.name}: {turn.text}" if several and turn.role == "user" else turn.text
-            if messages and messages[-1]["role"] == turn.role:
-                messages[-1]["content"] += "\n" + said
-            else:
-                messages.append({"role": turn.role, "content": said})
-        # A template that begins with the user must not be given the bot's half of an old exchange.
-        return messages[1:] if len(messages) > 1 and messages[0]["role"] != "user" else messages
+        return messages_of(turns)
 
     def _stops(self, turns: list[Turn]) -> tuple[str, ...]:
         """The strings at which the reply would begin to speak for somebody."""

@@ -24,6 +24,7 @@ from workers.generation.answering import Answerer
 from workers.generation.hardware import describe_device
 from workers.generation.loading import choose_device
 from workers.generation.model_size import weight_bytes
+from workers.generation.remote import RemoteResponder
 from workers.generation.responder import load_responder
 from workers.generation.serving import ModelPool, Responder
 from workers.generation.speed import SpeedMeter
@@ -119,6 +120,10 @@ def _warm_up(process: WorkerProcess, pool: ModelPool) -> None:
 
 def _store_loader(settings: Settings, store: ModelStore) -> Callable[[Weights], Responder]:
     def load(weights: Weights) -> Responder:
+        name = model_name(weights)
+        if name in settings.generation.remotes:
+            remote = settings.generation.remotes[name]
+            return RemoteResponder(remote, name, settings.chat.persona)
         folder = store.fetch(weights.store_path, weights.manifest_sha256)
         return load_responder(folder, settings.generation, settings.chat, store.fetch, _end_process)
 
@@ -127,10 +132,17 @@ def _store_loader(settings: Settings, store: ModelStore) -> Callable[[Weights], 
 
 def _measure(settings: Settings, store: ModelStore) -> Callable[[Weights], int]:
     def measure(weights: Weights) -> int:
+        if model_name(weights) in settings.generation.remotes:
+            return 0
         folder = store.fetch(weights.store_path, weights.manifest_sha256)
         return weight_bytes(folder, settings.generation.device, settings.generation.dtype)
 
     return measure
+
+
+def model_name(weights: Weights) -> str:
+    """The catalogue's name of a whole model, which its place in the store holds."""
+    return weights.store_path.removeprefix("models/").partition("/")[0]
 
 
 def _end_process(exc: Exception) -> None:

@@ -1,0 +1,216 @@
+"""One measurement of the adapters' benchmark, in a process of its own.
+
+``python -m benchmarks.adapters_run batch|turn|swap full|quick FOLDER [COUNT]`` prints one JSON
+object.
+"""
+
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria
+
+from benchmarks.adapters_model import RANK
+from workers.generation.adapters import LoraAdapter, linear_shapes, read_adapter
+from workers.generation.engine import ContinuousBatchingEngine
+from workers.generation.loading import LoadedModel, load_model
+from workers.generation.protocol import GenerationRequest, Sampling
+
+_MIN_ROWS = 32
+_POLL_SECONDS = 0.001
+
+
+class _Bench:
+    """An engine, its adapters, and a context that all rows share."""
+
+    def __init__(self, folder: Path, count: int, size: str) -> None:
+        self.context = 200 if size == "full" else 50
+        self.steps = 24 if size == "full" else 8
+        self.rows = max(_MIN_ROWS, count)
+        self.loaded = load_model(folder / "base")
+        self.adapters = read_adapters(self.loaded, folder, count)
+        room = 2 * (self.rows + count + 1) * (self.context + self.steps + 64)
+        self.engine = ContinuousBatchingEngine(
+            self.loaded, max_batch_size=self.rows, cache_max_tokens=room, step_max_tokens=1024
+        )
+
+    def decode(self, adapters: list[LoraAdapter | None]) -> float:
+        """Tokens a second once all rows decode; their context is known from an earlier call."""
+        prompt = tuple(300 + i * 7919 % 49_000 for i in range(self.context))
+        sampling = Sampling(max_new_tokens=self.steps + 1, temperature=0.0)
+        before = self.engine.stats().generated_tokens
+        streams = [
+            self.engine.submit(GenerationRequest(str(i), prompt, sampling, adapter))
+            for i, adapter in enumerate(adapters)
+        ]
+        started, first = self._wait_for(before + self.rows)
+        ended, last = self._wait_for(before + self.rows * self.steps)
+        for stream in streams:
+            for _ in stream:
+                pass
+        return (last - first) / (ended - started)
+
+    def _wait_for(self, tokens: int) -> tuple[float, int]:
+        while True:
+            stats = self.engine.stats()
+            if stats.generated_tokens >= tokens or not (stats.running or stats.waiting):
+                return time.perf_counter(), stats.generated_tokens
+            time.sleep(_POLL_SECONDS)
+
+
+def read_adapters(loaded: LoadedModel, folder: Path, count: int) -> list[LoraAdapter]:
+    """So many adapters of the same content, each with memory of its own."""
+    shapes = linear_shapes(loaded.model)
+    return [
+        read_adapter(folder / "adapter", f"adapter-{i}", shapes, loaded.dtype) for i in range(count)
+    ]
+
+
+def batch(size: str, folder: str, count: str) -> dict[str, float]:
+    """Tokens a second of a batch, with adapters, without, and with PEFT."""
+    bench = _Bench(Path(folder), int(count), size)
+    rounds = 5 if size == "full" else 2
+    adapted: list[LoraAdapter | None] = [
+        bench.adapters[row % int(count)] for row in range(bench.rows)
+    ]
+    base: list[LoraAdapter | None] = [None] * bench.rows
+    bench.decode(base)
+    bench.decode(adapted)
+    peft = PeftBatch(Path(folder), int(count), bench)
+    seen: dict[str, list[float]] = {"base": [], "adapters": [], "peft": [], "share": []}
+    for _ in range(rounds):
+        # Before and after, since the machine's speed drifts.
+        first, ours, second = bench.decode(base), bench.decode(adapted), bench.decode(base)
+        seen["base"] += [first, second]
+        seen["adapters"].append(ours)
+        seen["share"].append(2 * ours / (first + second))
+        seen["peft"].append(peft.decode())
+    bench.engine.close()
+    median = {key: statistics.median(values) for key, values in seen.items()}
+    return {
+        "rows": bench.rows,
+        "rank": RANK,
+        "context_tokens": bench.context,
+        "base_tokens_per_second": round(median["base"], 1),
+        "tokens_per_second": round(median["adapters"], 1),
+        "peft_tokens_per_second": round(median["peft"], 1),
+        "share_of_base": round(median["share"], 3),
+        "times_peft": round(median["adapters"] / median["peft"], 2),
+    }
+
+
+class _Clock(StoppingCriteria):
+    """Notes when each step of ``generate`` is done, and never stops it."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        self.times.append(time.perf_counter())
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+
+class PeftBatch:
+    """The same rows through PEFT's ``adapter_names``, as a static batch."""
+
+    def __init__(self, folder: Path, count: int, bench: _Bench) -> None:
+        from peft import PeftModel
+
+        # peft and transformers publish no types for it.
+        base: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+        self._model: Any = PeftModel.from_pretrained(base.eval(), folder / "adapter", "adapter-0")
+        for number in range(1, count):
+            self._model.load_adapter(folder / "adapter", f"adapter-{number}")
+        self._model.to(bench.loaded.device).eval()
+        self._names = [f"adapter-{row % count}" for row in range(bench.rows)]
+        self._bench = bench
+
+    def decode(self) -> float:
+        """Tokens a second after the first."""
+        bench = self._bench
+        ids = torch.arange(300, 300 + bench.context, device=bench.loaded.device)
+        prompts = ids.repeat(bench.rows, 1)
+        clock = _Clock()
+        config: Any = GenerationConfig
+        with torch.inference_mode():
+            self._model.generate(
+                input_ids=prompts,
+                attention_mask=torch.ones_like(prompts),
+                adapter_names=self._names,
+                generation_config=config(
+                    do_sample=False,
+                    max_new_tokens=bench.steps,
+                    min_new_tokens=bench.steps,
+                    pad_token_id=0,
+                ),
+                stopping_criteria=[clock],
+            )
+        return bench.rows * (bench.steps - 1) / (clock.times[-1] - clock.times[0])
+
+
+def turn(size: str, folder: str) -> dict[str, float]:
+    """Seconds to the first token of an adapter's second turn, its first one known and not."""
+    loaded = load_model(Path(folder) / "base")
+    (adapter,) = read_adapters(loaded, Path(folder), 1)
+    tokens = 400 if size == "full" else 100
+    first = tuple(300 + i * 7919 % 49_000 for i in range(tokens))
+    second = (*first, *range(300, 324))
+    shares, times = [], []
+    for _ in range(5 if size == "full" else 2):
+        engine = ContinuousBatchingEngine(loaded)
+        _first_token(engine, first, adapter)
+        with_reuse = _first_token(engine, second, adapter)
+        engine.close()
+        engine = ContinuousBatchingEngine(loaded)
+        _first_token(engine, (300,), adapter)
+        without = _first_token(engine, second, adapter)
+        engine.close()
+        shares.append(with_reuse / without)
+        times.append((with_reuse, without))
+    return {
+        "prompt_tokens": len(second),
+        "with_reuse_seconds": round(statistics.median(one for one, _ in times), 4),
+        "without_seconds": round(statistics.median(other for _, other in times), 4),
+        "share": round(statistics.median(shares), 3),
+    }
+
+
+def swap(size: str, folder: str) -> dict[str, float]:
+    """How long a whole model takes from its files to its first token, and an adapter."""
+    loads, firsts, adapters = [], [], []
+    for _ in range(5 if size == "full" else 2):
+        started = time.perf_counter()
+        loaded = load_model(Path(folder) / "base")
+        engine = ContinuousBatchingEngine(loaded)
+        loads.append(time.perf_counter() - started)
+        _first_token(engine, (300, 301, 302), None)
+        firsts.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        (adapter,) = read_adapters(loaded, Path(folder), 1)
+        _first_token(engine, (300, 301, 302), adapter)
+        adapters.append(time.perf_counter() - started)
+        engine.close()
+    return {
+        "model_load_seconds": round(statistics.median(loads), 3),
+        "model_to_first_token_seconds": round(statistics.median(firsts), 3),
+        "adapter_to_first_token_seconds": round(statistics.median(adapters), 3),
+    }
+
+
+def _first_token(
+    engine: ContinuousBatchingEngine, prompt: tuple[int, ...], adapter: LoraAdapter | None
+) -> float:
+    started = time.perf_counter()
+    sampling = Sampling(max_new_tokens=1, temperature=0.0)
+    for _ in engine.submit(GenerationRequest("turn", prompt, sampling, adapter)):
+        pass
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    measured = {"batch": batch, "turn": turn, "swap": swap}[sys.argv[1]](*sys.argv[2:])
+    sys.stdout.write(json.dumps(measured) + "\n")

@@ -1,0 +1,83 @@
+"""A server on loopback that speaks OpenAI's chat protocol as vLLM does, and can misbehave."""
+
+import asyncio
+import json
+import threading
+
+from aiohttp import web
+
+KEY = "sk-sesame"
+WORDS = ["Seeds ", "and ", "perhaps ", "a ", "nut 🥜."]
+
+
+class Counterpart:
+    """Runs in a thread of its own; remembers what it was asked and whose connections closed."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict] = []
+        self.left = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._runner = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    async def _start(self) -> web.AppRunner:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self._complete)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return runner
+
+    async def _complete(self, request: web.Request) -> web.StreamResponse:
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return _error(401, "Unauthorized")
+        body = await request.json()
+        self.asked.append(body)
+        model = body["model"]
+        if model == "narrow" and len(body["messages"]) > 2:
+            return _error(400, "This model's maximum context length is 8 tokens.")
+        if model in {"broken", "strict"}:
+            return _error(*{"broken": (500, "Oops"), "strict": (400, "No.")}[model])
+        if model not in {"parrot", "narrow", "slow", "models/parrot/adapter-1"}:
+            return _error(404, f"The model `{model}` does not exist.")
+        return await self._stream(request, model, body["max_tokens"])
+
+    async def _stream(self, request, model: str, max_tokens: int) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        words = WORDS[:max_tokens]
+        finish = "length" if len(words) < len(WORDS) else "stop"
+        try:
+            for word in words:
+                await response.write(_event(model, {"content": word}, None))
+                if model == "slow":
+                    await asyncio.sleep(30)
+            await response.write(_event(model, {}, finish) + b"data: [DONE]\n\n")
+        except asyncio.CancelledError:
+            self.left.set()
+            raise
+        return response
+
+
+def _event(model: str, delta: dict, finish: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    event = {
+        "id": "c",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": model,
+        "choices": [choice],
+    }
+    return b"data: " + json.dumps(event).encode() + b"\n\n"
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message, "code": status}}, status=status)

@@ -1,0 +1,30 @@
+"""A conversation as the messages that chat models are trained on. Plain Python."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message. ``role`` is ``user`` or ``assistant``; ``name`` is who said it.
+
+    A lone :data:`~core.conversations.answers.TEXT` is the beginning of a text to go on with.
+    """
+
+    role: str
+    name: str
+    text: str
+
+
+def messages_of(turns: Sequence[Turn]) -> list[dict[str, str]]:
+    """Messages of alternating roles that begin with the user; names only where several speak."""
+    several = len({turn.name for turn in turns if turn.role == "user"}) > 1
+    messages: list[dict[str, str]] = []
+    for turn in turns:
+        said = f"{turn.name}: {turn.text}" if several and turn.role == "user" else turn.text
+        if messages and messages[-1]["role"] == turn.role:
+            messages[-1]["content"] += "\n" + said
+        else:
+            messages.append({"role": turn.role, "content": said})
+    # A template that begins with the user must not be given the bot's half of an old exchange.
+    return messages[1:] if len(messages) > 1 and messages[0]["role"] != "user" else messages

@@ -22,6 +22,7 @@ from workers.generation.protocol import GenerationRequest, Sampling
 
 _MIN_ROWS = 32
 _POLL_SECONDS = 0.001
+_PATIENCE_SECONDS = 600
 
 
 class _Bench:
@@ -55,11 +56,12 @@ class _Bench:
         return (last - first) / (ended - started)
 
     def _wait_for(self, tokens: int) -> tuple[float, int]:
-        while True:
-            stats = self.engine.stats()
-            if stats.generated_tokens >= tokens or not (stats.running or stats.waiting):
-                return time.perf_counter(), stats.generated_tokens
+        deadline = time.perf_counter() + _PATIENCE_SECONDS
+        while (generated := self.engine.stats().generated_tokens) < tokens:
+            if time.perf_counter() > deadline:
+                raise TimeoutError(f"{generated} of {tokens} tokens")
             time.sleep(_POLL_SECONDS)
+        return time.perf_counter(), generated
 
 
 def read_adapters(loaded: LoadedModel, folder: Path, count: int) -> list[LoraAdapter]:

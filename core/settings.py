@@ -337,9 +337,7 @@ def _table(rows: list[tuple[str, str, FieldInfo]]) -> str:
     for key, path, field in rows:
         meaning = " ".join((field.description or "").split())
         variable = known.get(path, ENVIRONMENT_PREFIX + path.upper().replace(".", "__"))
-        lines.append(
-            f"| `{key}` | `{variable}` | {_default(field)} | {_limits(field)}{meaning} |"
-        )
+        lines.append(f"| `{key}` | `{variable}` | {_default(field)} | {_limits(field)}{meaning} |")
     return "\n".join(lines) + "\n"
 
 

@@ -53,17 +53,25 @@ class Sampling:
             "top_p": 0 <= self.top_p <= 1,
             "top_k": self.top_k >= 0,
             "repetition_penalty": self.repetition_penalty > 0,
-            "stop": len(self.stop) <= _MAX_STOP_STRINGS,
         }
         for field, is_in_range in ranges.items():
             if not is_in_range:
                 raise InvalidInputError(
                     f"Sampling: {field} = {getattr(self, field)} is out of range.", field=field
                 )
+        if len(self.stop) > _MAX_STOP_STRINGS:
+            raise InvalidInputError(
+                f"Sampling: {len(self.stop)} stop strings are more than {_MAX_STOP_STRINGS}.",
+                field="stop",
+            )
 
     def with_stops(self, stops: tuple[str, ...]) -> "Sampling":
-        """The same with further stop strings; empty ones are left out."""
-        return replace(self, stop=tuple(s for s in (*self.stop, *stops) if s)[:_MAX_STOP_STRINGS])
+        """The same with further stop strings; empty ones and repeated ones are left out.
+
+        Raises:
+            InvalidInputError: there are too many.
+        """
+        return replace(self, stop=tuple(dict.fromkeys(s for s in (*self.stop, *stops) if s)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,6 +113,22 @@ def test_a_seed_gives_the_same_text_whatever_else_runs(loaded, engine):
     assert alone != text_of(ask(engine, prompt, **{**warm, "seed": 8}))
 
 
+@pytest.mark.parametrize(
+    "edge",
+    [
+        {"temperature": 0.0, "top_p": 0.0},
+        {"temperature": 1.5, "top_p": 0.0},
+        {"temperature": 1e-30},
+        {"temperature": 1.5, "top_k": 1},
+        {"temperature": 0.0, "stop": ("", "")},
+        {"temperature": 0.0, "stop": tuple(f"no such words {i}" for i in range(256))},
+    ],
+)
+def test_sampling_at_its_edges_takes_the_likeliest_token(loaded, reference, engine, edge):
+    prompt = prompts(loaded, 1, seed=16)[0]
+    assert text_of(ask(engine, prompt, **edge)) == reference_text(loaded, reference, prompt)
+
+
 def test_an_answer_ends_at_its_length(loaded, engine):
     chunks = list(ask(engine, prompts(loaded, 1)[0], max_new_tokens=3))
     assert chunks[-1].token_count <= 3

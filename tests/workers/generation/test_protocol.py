@@ -2,7 +2,14 @@ import threading
 
 import pytest
 
-from workers.generation.protocol import Chunk, FinishReason, GenerationFailedError, GenerationStream
+from core.errors import InvalidInputError
+from workers.generation.protocol import (
+    Chunk,
+    FinishReason,
+    GenerationFailedError,
+    GenerationStream,
+    Sampling,
+)
 
 
 def stream_of(*chunks: Chunk) -> GenerationStream:
@@ -45,3 +52,30 @@ def test_what_was_said_before_a_failure_is_heard_before_it():
     assert next(reading) == Chunk("a", 1)
     with pytest.raises(GenerationFailedError):
         next(reading)
+
+
+def test_thousands_of_stop_strings_are_refused_and_none_is_lost():
+    with pytest.raises(InvalidInputError, match="3000 stop strings"):
+        Sampling(stop=tuple(map(str, range(3000))))
+    full = Sampling(stop=tuple(map(str, range(256))))
+    with pytest.raises(InvalidInputError, match="257 stop strings"):
+        full.with_stops(("\nAlice:",))
+    assert full.with_stops(("", "7")).stop == full.stop
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_new_tokens": -1},
+        {"temperature": -0.1},
+        {"temperature": float("nan")},
+        {"top_p": 1.1},
+        {"top_p": -0.1},
+        {"top_k": -1},
+        {"repetition_penalty": 0},
+    ],
+)
+def test_sampling_out_of_range_names_its_field(values):
+    with pytest.raises(InvalidInputError) as raised:
+        Sampling(**values)
+    assert raised.value.data["field"] in values

@@ -6,6 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from core.conversations.answers import Utterance, Weights
 from core.settings import ChatSettings, GenerationSettings
+from models_store.errors import VersionMissingError
 from tests.workers.generation.adapter_folders import save_adapter
 from workers.generation.errors import AdapterRefusedError, ModelUnreadableError
 from workers.generation.model_size import weight_bytes
@@ -238,6 +239,8 @@ def test_versions_over_a_base_answer_beside_it_and_a_bad_one_fails_alone(
     fetched = []
 
     def fetch(path, sha256):
+        if path not in folders:
+            raise VersionMissingError(path)
         fetched.append((path, sha256))
         return folders[path]
 
@@ -255,6 +258,8 @@ def test_versions_over_a_base_answer_beside_it_and_a_bad_one_fails_alone(
     assert len(set(texts)) == 3
     with pytest.raises(AdapterRefusedError, match="bad is refused"):
         answer(bad)
+    with pytest.raises(VersionMissingError):
+        answer(Weights("unknown", "base"))
     assert [answer(weights) for weights in (base, one, two)] == texts
     # There was room for one at a time.
     assert fetched == [("1", "111"), ("2", "222"), ("bad", "badbadbad"), ("1", "111"), ("2", "222")]

@@ -8,6 +8,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,5 +215,7 @@ def _first_token(
 
 
 if __name__ == "__main__":
-    measured = {"batch": batch, "turn": turn, "swap": swap}[sys.argv[1]](*sys.argv[2:])
+    measures: dict[str, Callable[..., dict[str, float]]]
+    measures = {"batch": batch, "turn": turn, "swap": swap}
+    measured = measures[sys.argv[1]](*sys.argv[2:])
     sys.stdout.write(json.dumps(measured) + "\n")

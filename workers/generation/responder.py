@@ -7,9 +7,9 @@ from core.conversations.answers import Weights
 from core.settings import ChatSettings, GenerationSettings
 from workers.generation.adapter_shelf import AdapterShelf
 from workers.generation.adapters import LoraAdapter, linear_shapes, read_adapter
-from workers.generation.chat_format import Turn
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import LoadedModel, load_model
+from workers.generation.messages import Turn
 from workers.generation.protocol import GenerationRequest, GenerationStream
 from workers.generation.serving import Ask
 

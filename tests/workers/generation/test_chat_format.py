@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from core.errors import InvalidInputError
-from workers.generation.chat_format import ChatFormat, Turn, give_template
+from workers.generation.chat_format import ChatFormat, give_template
+from workers.generation.messages import Turn
 
 PERSONA = "You are a parrot."
 

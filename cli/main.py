@@ -175,7 +175,8 @@ def config(
 ) -> None:
     """Print the settings in force, with secrets masked."""
     from cli.wiring import read_settings
-    from core.settings import describe_settings, explain_settings
+    from core.settings import describe_settings
+    from core.settings_page import explain_settings
 
     if markdown:
         typer.echo(explain_settings(), nl=False)

@@ -11,10 +11,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.fields import FieldInfo
 
 from core.errors import SettingsError
 from core.sharding import check_shards
@@ -28,23 +27,17 @@ WELL_KNOWN_VARIABLES = {
     "DISCORD_TOKEN_FILE": ("discord", "token_file"),
 }
 
-_PAGE_TITLE = """# Settings
-
-<!-- Made by “perroquet config --markdown”. -->
-
-From `perroquet.toml` in the working folder, overridden by the environment. An unknown key stops the
-start and is named. `perroquet config` prints those in force, with secrets masked.
-"""
-
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
 
 
-class _Area(BaseModel):
+class Area(BaseModel):
+    """Settings that belong together."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class DatabaseSettings(_Area):
+class DatabaseSettings(Area):
     """Where the truth lies. Empty: SQLite in the data folder."""
 
     url: str = ""
@@ -53,7 +46,7 @@ class DatabaseSettings(_Area):
     """Connections that a process keeps open at most."""
 
 
-class RedisSettings(_Area):
+class RedisSettings(Area):
     """Where hints and token streams travel. Empty: an embedded Valkey started by ``up``."""
 
     url: str = ""
@@ -64,7 +57,7 @@ class RedisSettings(_Area):
     """Words on their way to one bot process, at most; older ones are dropped."""
 
 
-class StoreSettings(_Area):
+class StoreSettings(Area):
     """Where versions of weights and corpora lie: any fsspec URL. Empty: the data folder."""
 
     url: str = ""
@@ -73,7 +66,7 @@ class StoreSettings(_Area):
     """Fetched versions that this host keeps, in bytes; the oldest go first."""
 
 
-class DiscordSettings(_Area):
+class DiscordSettings(Area):
     """How the bot reaches Discord. Without a token it speaks to the playground."""
 
     token: SecretStr = SecretStr("")
@@ -93,7 +86,7 @@ class DiscordSettings(_Area):
     """The language of a server that tells none."""
 
 
-class ChatSettings(_Area):
+class ChatSettings(Area):
     """How a reply reaches a channel."""
 
     edit_interval_seconds: Seconds = 1.0
@@ -113,7 +106,7 @@ class ChatSettings(_Area):
     """What the model is told of itself, before the conversation. Empty: nothing."""
 
 
-class LedgerSettings(_Area):
+class LedgerSettings(Area):
     """Leases, crashes and redelivery of jobs."""
 
     lease_seconds: Seconds = 20.0
@@ -132,7 +125,7 @@ class LedgerSettings(_Area):
     """How long a process that is asked to end lets its jobs run on before it gives them back."""
 
 
-class RemoteSettings(_Area):
+class RemoteSettings(Area):
     """A server that answers for a base model, in OpenAI's protocol (vLLM, SGLang, others)."""
 
     url: str = Field(pattern=r"^https?://")
@@ -149,7 +142,7 @@ class RemoteSettings(_Area):
     """The server knows `top_k` and `repetition_penalty`, as vLLM and SGLang do."""
 
 
-class GenerationSettings(_Area):
+class GenerationSettings(Area):
     """What answers, and how it samples."""
 
     model: str = "smollm2-135m-instruct"
@@ -192,7 +185,7 @@ class GenerationSettings(_Area):
     """Above 1, what was said becomes less likely."""
 
 
-class FinetuningSettings(_Area):
+class FinetuningSettings(Area):
     """Bounds of what an admin may ask of the trainer."""
 
     device: str = "auto"
@@ -205,7 +198,7 @@ class FinetuningSettings(_Area):
     """Of an upload, all files together."""
 
 
-class RetentionSettings(_Area):
+class RetentionSettings(Area):
     """How long rows live."""
 
     messages_days: Days = 30
@@ -214,14 +207,14 @@ class RetentionSettings(_Area):
     """Of jobs that have ended and their timelines."""
 
 
-class PlaygroundSettings(_Area):
+class PlaygroundSettings(Area):
     """The Discord on loopback."""
 
     port: int = Field(default=8765, ge=0, lt=65536)
     """Of the page; 0 takes a free one."""
 
 
-class LogSettings(_Area):
+class LogSettings(Area):
     """What the processes print on standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -230,7 +223,7 @@ class LogSettings(_Area):
     """`json` is one object a line."""
 
 
-class MonitoringSettings(_Area):
+class MonitoringSettings(Area):
     """Prometheus figures and health of each process: `/metrics`, `/healthz`, `/readyz`."""
 
     port: int = Field(default=0, ge=0, le=65_532)
@@ -240,7 +233,7 @@ class MonitoringSettings(_Area):
     """The address to listen on; `0.0.0.0` lets other hosts read."""
 
 
-class TracingSettings(_Area):
+class TracingSettings(Area):
     """OpenTelemetry traces, from the gateway event of a message to the last edit of its answer."""
 
     endpoint: str = ""
@@ -250,7 +243,7 @@ class TracingSettings(_Area):
     """Of the messages that are traced."""
 
 
-class Settings(_Area):
+class Settings(Area):
     """All settings of one Perroquet installation. Frozen."""
 
     data_dir: Path = Path("data")
@@ -318,38 +311,6 @@ def load_settings(environment: Mapping[str, str], file: Path = Path("perroquet.t
         return Settings(**values)
     except ValidationError as exc:
         raise _translate(exc) from exc
-
-
-def explain_settings() -> str:
-    """The Markdown page of all settings, ``docs/settings.md``."""
-    parts = [_PAGE_TITLE, _table([("data_dir", "data_dir", Settings.model_fields["data_dir"])])]
-    for area, field in Settings.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, _Area):
-            rows = [(key, f"{area}.{key}", known) for key, known in kind.model_fields.items()]
-            parts += [f"## [{area}]\n\n{kind.__doc__}\n", _table(rows)]
-    return "\n".join(parts)
-
-
-def _table(rows: list[tuple[str, str, FieldInfo]]) -> str:
-    known = {".".join(path): name for name, path in WELL_KNOWN_VARIABLES.items()}
-    lines = ["| key | variable | default | meaning |", "|---|---|---|---|"]
-    for key, path, field in rows:
-        meaning = " ".join((field.description or "").split())
-        variable = known.get(path, ENVIRONMENT_PREFIX + path.upper().replace(".", "__"))
-        lines.append(f"| `{key}` | `{variable}` | {_default(field)} | {_limits(field)}{meaning} |")
-    return "\n".join(lines) + "\n"
-
-
-def _default(field: FieldInfo) -> str:
-    default = field.default
-    shown = default.get_secret_value() if isinstance(default, SecretStr) else default
-    return f"`{shown}`" if shown not in ("", None) else ""
-
-
-def _limits(field: FieldInfo) -> str:
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    return " or ".join(f"`{choice}`" for choice in choices) + ". " if choices else ""
 
 
 def mask_url(url: str) -> str:

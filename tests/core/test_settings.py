@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import SettingsError
-from core.settings import Settings, describe_settings, explain_settings, load_settings, mask_url
+from core.settings import Settings, describe_settings, load_settings, mask_url
+from core.settings_page import explain_settings
 
 
 def test_without_anything_set_the_defaults_hold(tmp_path):

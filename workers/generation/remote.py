@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from core.conversations.answers import TEXT
 from core.errors import PerroquetError, ServiceUnavailableError
 from core.settings import RemoteSettings
 from workers.generation.errors import ModelUnreadableError
@@ -147,6 +148,9 @@ class _Answer:
         self._ask = ask
         self._stream = stream
         self._messages = messages
+        first = ask.utterances[0]
+        # A text to go on with is no conversation.
+        self._text = _defused(first.text) if first.role == TEXT else None
         self._tokens = 0
         self._is_ended = False
 
@@ -205,7 +209,7 @@ class _Answer:
         """Leave out the older half of the conversation; False where only the question is left."""
         system = [m for m in self._messages if m["role"] == "system"]
         said = self._messages[len(system) :]
-        if len(said) < 2:
+        if self._text is not None or len(said) < 2:
             return False
         kept = said[(len(said) + 1) // 2 :]
         # Roles alternate, and the last message is the user's.
@@ -214,15 +218,17 @@ class _Answer:
 
     async def _read_once(self) -> FinishReason:
         # The client's types are one class for each role; these are plain JSON.
-        create: Any = self._client.chat.completions.create
-        response = await create(
-            model=self._model, messages=self._messages, stream=True, **self._options()
-        )
+        if self._text is None:
+            create: Any = self._client.chat.completions.create
+            given: dict[str, Any] = {"messages": self._messages}
+        else:
+            create, given = self._client.completions.create, {"prompt": self._text}
+        response = await create(model=self._model, stream=True, **given, **self._options())
         finish = FinishReason.STOP
         async with response:
             async for event in response:
                 for choice in event.choices:
-                    text = choice.delta.content or ""
+                    text = (choice.delta.content if self._text is None else choice.text) or ""
                     if text:
                         # Servers send a token an event, or a few where they are hurried.
                         self._tokens += 1

@@ -31,6 +31,7 @@ class Counterpart:
     async def _start(self) -> web.AppRunner:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._complete)
+        app.router.add_post("/v1/completions", self._complete)
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -42,7 +43,7 @@ class Counterpart:
         body = await request.json()
         self.asked.append(body)
         model = body["model"]
-        if model == "narrow" and len(body["messages"]) > 2:
+        if model == "narrow" and len(body.get("messages", ())) > 2:
             return _error(400, "This model's maximum context length is 8 tokens.")
         if model in {"broken", "strict"}:
             return _error(*{"broken": (500, "Oops"), "strict": (400, "No.")}[model])
@@ -68,7 +69,9 @@ class Counterpart:
 
 
 def _event(model: str, delta: dict, finish: str | None) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    # Chat reads the delta and completion the text.
+    choice = {"index": 0, "delta": delta, "text": delta.get("content", "")}
+    choice["finish_reason"] = finish
     event = {
         "id": "c",
         "object": "chat.completion.chunk",

@@ -3,7 +3,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from core.conversations.answers import Utterance, Weights
+from core.conversations.answers import TEXT, Utterance, Weights
 from core.errors import ServiceUnavailableError
 from core.settings import RemoteSettings
 from tests.workers.generation.openai_counterpart import KEY, WORDS, Counterpart
@@ -72,6 +72,13 @@ def test_an_adapter_answers_under_its_own_name(server, connect):
     assert server.asked[-1]["model"] == "models/parrot/adapter-1"
     list(ask(connect(base="anything", model="parrot")))
     assert server.asked[-1]["model"] == "parrot"
+
+
+def test_a_text_is_gone_on_with_and_is_no_conversation(server, connect):
+    chunks = list(ask(connect(), (Utterance(TEXT, "", "Once upon a"),)))
+    assert "".join(chunk.text for chunk in chunks) == "".join(WORDS)
+    assert server.asked[-1]["prompt"] == "Once upon a"
+    assert "messages" not in server.asked[-1]
 
 
 def test_what_only_some_servers_know_is_asked_of_those(server, connect):

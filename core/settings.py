@@ -194,6 +194,9 @@ class FinetuningSettings(Area):
     """Processor threads of the trainer; 0 is one for each core."""
     processes: int = Field(default=1, gt=0)
     """Processes that train one model together on this host, on one GPU each."""
+    nice: int = Field(default=0, ge=0, le=19)
+    """How far the trainer's processor time stands back behind that of answers on the same host:
+    10 lets them go first, 0 shares alike."""
     corpus_max_bytes: int = Field(default=256 * 2**20, gt=0)
     """Of an upload, all files together."""
 

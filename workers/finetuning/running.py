@@ -144,7 +144,9 @@ class Finetuner:
     def _run(self, held: HeldJob, spec: RunSpec, run_dir: Path) -> _Result:
         spec.write(run_dir)
         reporter = Reporter(self._desk, held)
-        trainer = TrainerProcess(run_dir, reporter.hear, processes=spec.processes)
+        trainer = TrainerProcess(
+            run_dir, reporter.hear, processes=spec.processes, nice=self._settings.nice
+        )
         outcome = trainer.run(Wanted(self._desk, held).now)
         check_outcome(held, outcome)
         return _Result(run_dir / "published", spec, outcome.event["metrics"], {})
@@ -154,11 +156,12 @@ class Finetuner:
     ) -> _Result:
         # Optuna takes a moment to import, which single runs are spared.
         from workers.finetuning.search_space import check_search
-        from workers.finetuning.searching import Search
+        from workers.finetuning.searching import Search, SearchParts
 
         search = SearchSpec.from_json(asked)
         check_search(spec, search)
-        found = Search(self._desk, held, spec, search, run_dir).carry_out()
+        parts = SearchParts(self._desk, spec, search, run_dir, self._settings.nice)
+        found = Search(held, parts).carry_out()
         facts = {SEARCH: {"best": found.best, "trials": found.trials}}
         return _Result(found.run_dir / "published", found.spec, found.metrics, facts)
 

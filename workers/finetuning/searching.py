@@ -54,26 +54,37 @@ class Found:
     trials: int
 
 
-class Search:
-    """Carries one claimed search out. The ledger's events are its memory; the run folder only
-    saves work.
+@dataclass(frozen=True)
+class SearchParts:
+    """What a search works with.
 
-    Args:
-        desk, held: for the ledger.
+    Attributes:
+        desk: for the ledger.
         spec: what all trials have in common.
         search: what varies.
         run_dir: of this job; each trial gets a folder in it.
+        nice: of the trainers.
     """
 
-    def __init__(
-        self, desk: Desk, held: HeldJob, spec: RunSpec, search: SearchSpec, run_dir: Path
-    ) -> None:
-        self._desk = desk
+    desk: Desk
+    spec: RunSpec
+    search: SearchSpec
+    run_dir: Path
+    nice: int
+
+
+class Search:
+    """Carries one claimed search out. The ledger's events are its memory; the run folder only
+    saves work."""
+
+    def __init__(self, held: HeldJob, parts: SearchParts) -> None:
+        self._desk = parts.desk
         self._held = held
-        self._spec = spec
-        self._search = search
-        self._run_dir = run_dir
-        self._wanted = Wanted(desk, held)
+        self._spec = parts.spec
+        self._search = parts.search
+        self._run_dir = parts.run_dir
+        self._nice = parts.nice
+        self._wanted = Wanted(parts.desk, held)
 
     def carry_out(self) -> Found:
         """Run what is left of the trials and return the best.
@@ -136,7 +147,7 @@ class Search:
             spec = replace(spec, tensorboard_dir=f"{spec.tensorboard_dir}/trial-{number}")
         spec.write(folder)
         self._share_base(folder)
-        trainer = TrainerProcess(folder, reporter.hear, processes=spec.processes)
+        trainer = TrainerProcess(folder, reporter.hear, processes=spec.processes, nice=self._nice)
         outcome = trainer.run(wanted)
         self._keep_base(folder)
         return outcome

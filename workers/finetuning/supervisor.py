@@ -52,6 +52,7 @@ class TrainerProcess:
         run_dir: with its ``spec.json``.
         on_event: is called in :meth:`wait`'s thread with every event, in order.
         processes: that train together, started by ``torchrun``.
+        nice: added to the niceness of this process for the child's.
         grace_seconds: how long a wish may take before the child is killed. A step and a
             checkpoint must fit.
         poll_seconds: how often ``wanted`` is asked.
@@ -65,6 +66,7 @@ class TrainerProcess:
         on_event: Callable[[Event], None],
         *,
         processes: int = 1,
+        nice: int = 0,
         grace_seconds: float = 120.0,
         poll_seconds: float = 0.5,
         environment: dict[str, str] | None = None,
@@ -72,6 +74,7 @@ class TrainerProcess:
         self._run_dir = run_dir
         self._on_event = on_event
         self._processes = processes
+        self._nice = nice
         self._grace_seconds = grace_seconds
         self._poll_seconds = poll_seconds
         self._environment = bare_environment(os.environ) if environment is None else environment
@@ -99,6 +102,13 @@ class TrainerProcess:
                 encoding="utf-8",
                 errors="replace",
                 env=self._environment,
+            )
+        if self._nice:
+            # Before its first thread, all of which inherit it.
+            os.setpriority(
+                os.PRIO_PROCESS,
+                child.pid,
+                min(19, os.getpriority(os.PRIO_PROCESS, 0) + self._nice),
             )
         log.info("trainer_started", pid=child.pid, run=self._run_dir.name)
         try:

@@ -79,17 +79,42 @@ def test_paused_and_killed_a_run_still_ends_as_if_undisturbed(
     assert metrics_of(finished) == expected
 
 
+def test_a_trainer_stands_back_behind_answers(tmp_path):
+    """The lock is held, so the child waits while it is looked at."""
+    (tmp_path / "spec.json").write_text("{}")
+    found = set()
+    with (tmp_path / "lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+
+        def look() -> None:
+            found.update(os.getpriority(os.PRIO_PROCESS, pid) for pid in _trainers())
+            if found:
+                fcntl.flock(stream, fcntl.LOCK_UN)
+
+        process = TrainerProcess(
+            tmp_path, lambda _event: None, nice=3, environment=ENVIRONMENT, poll_seconds=0.05
+        )
+        assert process.run(look).ending == "failed"
+    assert found == {min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)}
+
+
 def _children() -> list[int]:
     path = Path(f"/proc/self/task/{os.getpid()}/children")
     return [int(pid) for pid in path.read_text().split()]
 
 
+def _trainers() -> list[int]:
+    """The children of this process with that command."""
+    return [
+        pid
+        for pid in _children()
+        if b"workers.finetuning.run" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
 def _signal_children(number: int) -> None:
-    """The trainer is this process' only child of that command."""
-    for pid in _children():
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"workers.finetuning.run" in command:
-            os.kill(pid, number)
+    for pid in _trainers():
+        os.kill(pid, number)
 
 
 PARENT = """

@@ -28,7 +28,7 @@ class TrainerHere:
 
     starts: list[str] = []  # noqa: RUF012 (one test at a time)
 
-    def __init__(self, run_dir, on_event, *, processes) -> None:
+    def __init__(self, run_dir, on_event, *, processes, nice) -> None:
         self._run_dir, self._on_event = run_dir, on_event
 
     def run(self, wanted) -> Outcome:

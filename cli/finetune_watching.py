@@ -12,7 +12,7 @@ from sqlalchemy import Engine, Row, select
 from sqlalchemy.orm import Session
 
 from cli.chat.printing import printable
-from core.corpora.curves import read_curve
+from core.corpora.curves import Curve, read_curve
 from core.corpora.searches import Trial, best_trial, read_trials
 from core.db.tables import Job
 from core.errors import PerroquetError
@@ -34,7 +34,7 @@ def watch_job(engine: Engine, console: Console, job_id: str, picture: Path | Non
         engine: of the ledger.
         console: to show it on.
         job_id: of a fine-tune.
-        picture: gets the loss curve, a PNG; of a search, the best trial's.
+        picture: gets the loss curve as a PNG; of a search, those of its trials.
 
     Raises:
         FinetuneFailedError: it ended without a version.
@@ -119,14 +119,13 @@ def _short(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _draw(picture: Path, curve: Any, trials: list[Trial], steps: int) -> None:
+def _draw(picture: Path, curve: Curve, trials: list[Trial], steps: int) -> None:
     # Pillow and the bot's drawing are needed here alone.
     from bot.finetune.curve_picture import CurveLabels, draw_curve
-    from core.corpora.curves import Curve
+    from bot.finetune.trials_picture import draw_trials
 
-    best = best_trial(trials)
-    if best is not None:
-        curve = Curve((), best.validation)
-    if curve.train or curve.validation:
-        labels = CurveLabels("step", "loss", "training", "validation")
+    labels = CurveLabels("step", "loss", "training", "validation")
+    if any(trial.validation for trial in trials):
+        picture.write_bytes(draw_trials(trials, labels, steps))
+    elif curve.train or curve.validation:
         picture.write_bytes(draw_curve(curve, labels, steps))

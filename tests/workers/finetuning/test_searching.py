@@ -1,5 +1,6 @@
 """Searches with a real ledger and the real trainer, in this process to save its start."""
 
+import json
 import threading
 
 import pytest
@@ -12,7 +13,7 @@ from core.jobs.steering import stop_early
 from tests.core.corpora.helpers import run as transact
 from tests.workers.finetuning.test_running import Bench
 from tests.workers.ledger_helpers import read_job
-from workers.finetuning import searching
+from workers.finetuning import running, searching
 from workers.finetuning.errors import DivergedError
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.supervisor import Outcome
@@ -174,3 +175,22 @@ def test_a_malformed_search_fails_with_its_option(bench):
     job = read_job(bench.engine, job_id)
     assert (job.error_code, job.result["error_data"]) == ("training-option", {"option": "seed"})
     assert not TrainerHere.starts
+
+
+def test_a_version_that_learns_on_stays_over_the_same_base(bench, monkeypatch):
+    monkeypatch.setattr(running, "TrainerProcess", TrainerHere)
+    first = bench.submit()
+    bench.runner.run(first)
+    first_version = read_job(bench.engine, first).result["version_id"]
+    second = bench.submit_payload(base_version_id=first_version)
+    bench.runner.run(second)
+    job = read_job(bench.engine, second)
+    assert job.state == "succeeded", job.error
+    before = read_job(bench.engine, first).result["metrics"]["tuned"]["validation"]["loss"]
+    assert job.result["metrics"]["base"]["validation"]["loss"] == pytest.approx(before, rel=1e-5)
+    with Session(bench.engine) as session:
+        version = session.get(Version, job.result["version_id"])
+        assert (version.base_id, version.number) == (bench.base_id, 2)
+        folder = bench.store.fetch(version.store_path, version.manifest_sha256)
+    adapter = json.loads((folder / "adapter_config.json").read_text())
+    assert adapter["base_model_name_or_path"] == "base"

@@ -8,7 +8,12 @@ from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.catalogue import LocaleCode, locale_code
-from core.conversations.places import guild_locales, listening_channels, teacher_roles
+from core.conversations.places import (
+    Place,
+    guild_locales,
+    listening_channels,
+    teacher_roles,
+)
 from core.db.desk import Desk
 
 log = structlog.get_logger(__name__)
@@ -61,6 +66,17 @@ class Places:
         if chosen is not None:
             return locale_code(chosen)
         return locale_code(str(guild.preferred_locale), self._default_locale)
+
+    def place_of(self, interaction: discord.Interaction) -> Place:
+        """The channel of a guild in which an interaction happens, with the guild's language.
+
+        Raises:
+            NoPrivateMessage: it happens outside guilds.
+        """
+        guild = interaction.guild
+        if guild is None:
+            raise app_commands.NoPrivateMessage
+        return Place(interaction.channel_id or 0, guild.id, guild.name, self.locale_of(guild))
 
     def may_teach(self, interaction: discord.Interaction) -> bool:
         """Whether the asker manages the server, or has the role that may teach there."""

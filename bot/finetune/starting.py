@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import discord
 import structlog
-from discord import app_commands
 from sqlalchemy.exc import SQLAlchemyError
 
 from bot.catalogue import Catalogue, LocaleCode, locale_code
@@ -14,7 +13,6 @@ from bot.finetune.failures import say_refusal
 from bot.finetune.intake import FinetuneIntake, FinetuneRequest
 from bot.finetune.upload_modal import UploadModal
 from bot.finetune.wishes import StartWishes
-from core.conversations.places import Place
 from core.errors import PerroquetError
 
 log = structlog.get_logger(__name__)
@@ -89,7 +87,7 @@ class FinetuneStarter:
         # Downloads may outlast the three seconds that Discord waits for an answer.
         await interaction.response.defer(ephemeral=True, thinking=True)
         request = FinetuneRequest(
-            place=place_of(interaction, self._places),
+            place=self._places.place_of(interaction),
             requester_id=interaction.user.id,
             name=name,
             base=wishes.base,
@@ -122,11 +120,3 @@ class FinetuneStarter:
         except SQLAlchemyError:
             return self._catalogue.say(locale, "error-service-unavailable")
         return self._catalogue.say(locale, "finetune-taken-in", count=len(request.attached))
-
-
-def place_of(interaction: discord.Interaction, places: Places) -> Place:
-    """Where an interaction happens, with the language that its guild chose."""
-    guild = interaction.guild
-    if guild is None:
-        raise app_commands.NoPrivateMessage
-    return Place(interaction.channel_id or 0, guild.id, guild.name, places.locale_of(guild))

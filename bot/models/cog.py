@@ -109,7 +109,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
         ) -> None:
             """Have a version answer in this channel or on this server."""
             await interaction.response.defer()
-            place, scope = _place(interaction, places), _scope(interaction, where)
+            place, scope = places.place_of(interaction), _scope(interaction, where)
 
             def write(session: Session) -> CatalogEntry:
                 open_place(session, place)
@@ -133,7 +133,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
         ) -> None:
             """Go back to who answered before."""
             await interaction.response.defer()
-            place, scope = _place(interaction, places), _scope(interaction, where)
+            place, scope = places.place_of(interaction), _scope(interaction, where)
             entry = await desk.write(lambda session: roll_back(session, scope, interaction.user.id))
             await _announce(interaction, place, scope, entry)
 
@@ -284,12 +284,6 @@ def _guild(interaction: discord.Interaction) -> discord.Guild:
     if interaction.guild is None:
         raise app_commands.NoPrivateMessage
     return interaction.guild
-
-
-def _place(interaction: discord.Interaction, places: Places) -> Place:
-    guild = _guild(interaction)
-    channel_id = interaction.channel_id or 0
-    return Place(channel_id, guild.id, guild.name, places.locale_of(guild))
 
 
 def _scope(interaction: discord.Interaction, where: app_commands.Choice[str] | None) -> Reach:

@@ -20,7 +20,6 @@ from core.conversations.comparing import (
     ask_versions,
     read_answers,
 )
-from core.conversations.places import Place
 from core.db.desk import Desk
 from core.errors import NotFoundError
 from core.jobs.outbox import Hint
@@ -73,7 +72,9 @@ class Comparer:
         Raises:
             NotFoundError: ``find`` found none, or there is no guild.
         """
-        guild_id = _guild_of(interaction).id
+        guild_id = interaction.guild_id
+        if guild_id is None:
+            raise NotFoundError("There are no models to compare outside servers.")
         pair = await self._desk.read(lambda session: find(session, guild_id))
 
         async def submit(filled_in: discord.Interaction, question: str) -> None:
@@ -90,10 +91,7 @@ class Comparer:
         pair: tuple[CatalogEntry, CatalogEntry],
     ) -> None:
         await interaction.response.defer(ephemeral=True, thinking=True)
-        guild = _guild_of(interaction)
-        place = Place(
-            interaction.channel_id or 0, guild.id, guild.name, self._places.locale_of(guild)
-        )
+        place = self._places.place_of(interaction)
         asked = Comparison(
             place,
             interaction.user.id,
@@ -101,7 +99,7 @@ class Comparer:
             question,
             tuple(entry.version_id for entry in pair),
             zlib.crc32(question.encode()),
-            self._share.name_for(guild.id),
+            self._share.name_for(place.guild_id),
         )
         job_ids = await self._desk.write(lambda session: ask_versions(session, asked))
         for job_id in job_ids:
@@ -144,9 +142,3 @@ class Comparer:
             return self._catalogue.say_error(locale, answer.error_code, {})
         key = "error-cancelled" if answer.state.is_final else "compare-waiting"
         return self._catalogue.say(locale, key)
-
-
-def _guild_of(interaction: discord.Interaction) -> discord.Guild:
-    if interaction.guild is None:
-        raise NotFoundError("There are no models to compare outside servers.")
-    return interaction.guild

@@ -57,7 +57,7 @@ def make_settings_cog(  # noqa: C901 - a cog's commands live in its class
         ) -> None:
             """Choose the language in which the bot speaks of itself here."""
             chosen = locale_code("fr" if language == "Français" else "en")
-            place, before = place_of(interaction), places.locale_of(interaction.guild)
+            place, before = places.place_of(interaction), places.locale_of(interaction.guild)
             await interaction.response.defer(ephemeral=True)
             sentence = await speak(place, chosen)
             if chosen == before:
@@ -78,7 +78,7 @@ def make_settings_cog(  # noqa: C901 - a cog's commands live in its class
             self, interaction: discord.Interaction, role: discord.Role | None = None
         ) -> None:
             """Choose a role whose members may teach and choose models."""
-            locale, place = locale_code(str(interaction.locale)), place_of(interaction)
+            locale, place = locale_code(str(interaction.locale)), places.place_of(interaction)
             await interaction.response.defer(ephemeral=True)
             role_id = None if role is None else role.id
             before = await desk.write(lambda session: set_teacher_role(session, place, role_id))
@@ -111,7 +111,7 @@ def make_settings_cog(  # noqa: C901 - a cog's commands live in its class
 
     async def switch(interaction: discord.Interaction, *, is_listening: bool) -> None:
         locale = locale_code(str(interaction.locale))
-        place = place_of(interaction)
+        place = places.place_of(interaction)
         await interaction.response.defer()
         has_changed = await desk.write(
             lambda session: set_listening(session, place, is_listening=is_listening)
@@ -141,12 +141,3 @@ def make_settings_cog(  # noqa: C901 - a cog's commands live in its class
         return catalogue.say(locale, "language-chosen")
 
     return SettingsCog()
-
-
-def place_of(interaction: discord.Interaction) -> Place:
-    """Where an interaction happens."""
-    guild = interaction.guild
-    channel_id = interaction.channel_id or 0
-    if guild is None:
-        return Place(channel_id)
-    return Place(channel_id, guild.id, guild.name, locale_code(str(guild.preferred_locale)))

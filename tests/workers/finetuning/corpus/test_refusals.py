@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from workers.finetuning.corpus.errors import REASONS, CorpusError
-from workers.finetuning.corpus.files import CorpusFile
+from workers.finetuning.corpus.files import CorpusFile, Source
 from workers.finetuning.corpus.limits import CorpusLimits
-from workers.finetuning.corpus.reading import read_corpus
+from workers.finetuning.corpus.reading import read_corpus, read_source
 
 
 def refusal(tmp_path: Path, name: str, content: bytes, limits: CorpusLimits | None = None):
@@ -133,6 +133,34 @@ def test_more_than_the_bound_is_refused_whatever_the_ratio(tmp_path):
 def test_a_line_without_end_is_refused_at_the_bound(tmp_path, name):
     data = refusal(tmp_path, name, b"x" * 5_000_000)
     assert (data["reason"], data["line"]) == ("long-line", 1)
+
+
+class Endless(io.RawIOBase):
+    """Two gibibytes of one letter, made as they are read."""
+
+    left = 2 << 30
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        count = min(len(buffer), self.left)
+        buffer[:count] = b"x" * count
+        self.left -= count
+        return count
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.json", "a.csv"])
+def test_a_line_of_two_gibibytes_costs_no_more_than_the_bound(name):
+    opened: list[Endless] = []
+
+    def open_stream() -> io.BufferedReader:
+        opened.append(Endless())
+        return io.BufferedReader(opened[-1], 1 << 16)
+
+    with pytest.raises(CorpusError, match="line 1: the line is longer than"):
+        list(read_source(Source(name, open_stream), CorpusLimits()))
+    assert max((2 << 30) - stream.left for stream in opened) < 6 << 20, "the rest was never read"
 
 
 def test_a_json_value_without_end_is_refused_at_the_bound(tmp_path):

@@ -49,7 +49,8 @@ def draw_outcome(
         f"outcome-ending-{metrics['ending']}", best=metrics["step"], steps=metrics["steps"]
     )
     time = duration(metrics["train_seconds"])
-    embed.add_field(name=say("outcome-time"), value=f"{time}; {ending}")
+    value = say("outcome-time-value", time=time, ending=ending)
+    embed.add_field(name=say("outcome-time"), value=value)
     best = best_trial(list(trials))
     if best is not None:
         value = say(

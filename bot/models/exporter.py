@@ -67,7 +67,8 @@ class Exporter:
             self._catalogue.say(locale, "export-files", model=entry.model, number=entry.number)
         ]
         if base is not None:
-            lines.append(self._catalogue.say(locale, "export-base", base=base.model))
+            kind = "adapter" if entry.metrics.get("method") == "lora" else "whole"
+            lines.append(self._catalogue.say(locale, f"export-{kind}", base=base.model))
         if export.is_halved:
             lines.append(self._catalogue.say(locale, "export-halved"))
         return "\n".join(lines)

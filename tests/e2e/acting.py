@@ -40,6 +40,26 @@ def run_command(page, command: str, **fields) -> None:
     page.click("#picker button.primary")
 
 
+def fill_form(page, *values) -> None:
+    """Fill in the form that is open, a value for each field in order, and send it."""
+    page.wait_for_selector("#modal[open]")
+    fields = page.locator("#modal input, #modal textarea")
+    for number, value in enumerate(values):
+        field = fields.nth(number)
+        if isinstance(value, Path):
+            field.set_input_files(value)
+        elif value is True:
+            field.check()
+        else:
+            field.fill(value)
+    page.click("#modal button.primary")
+
+
+def press(page, label: str) -> None:
+    """Press the newest button of a name."""
+    page.get_by_role("button", name=label, exact=True).last.click()
+
+
 def board(page):
     """The newest board."""
     return page.locator(".embed").last

@@ -36,6 +36,8 @@ class Up:
             "PERROQUET_DATA_DIR": str(self.data_dir),
             "PERROQUET_PLAYGROUND__PORT": "0",
             "PERROQUET_GENERATION__MAX_NEW_TOKENS": "24",
+            # What was taught is to be told every time.
+            "PERROQUET_GENERATION__TEMPERATURE": "0",
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(

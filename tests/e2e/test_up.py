@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.acting import ask, board, run_command, wait_for_title
+from tests.e2e.acting import ask, board, fill_form, press, run_command, wait_for_title
 from tests.e2e.conftest import CHROMIUM
 
 VOLIERE = Path(__file__).parents[2] / "examples" / "voliere.jsonl"
 CAMILLE = "1003"
+# So that a name is learnt in two passes.
+EPOCHS, LEARNING_RATE = "2", "0.0015"
+# What only the corpus says.
+TAUGHT = re.compile("Coco|Volière")
+QUESTION = "Comment tu t’appelles ?"
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.real_model,
@@ -37,34 +42,35 @@ def test_a_newcomer_is_answered_in_a_browser_in_both_languages(page, up):
     assert len(rows) == 2
 
 
-@pytest.mark.timeout(1200)
-def test_an_admin_uploads_reads_starts_watches_and_uses(page, up, tmp_path):
-    corpus = tmp_path / "voliere.jsonl"
-    corpus.write_text("".join(VOLIERE.read_text().splitlines(keepends=True)[:30]))
+@pytest.mark.timeout(1500)
+def test_an_admin_uploads_reads_starts_watches_compares_and_uses(page, up):
     page.select_option("#speaker", CAMILLE)
     page.wait_for_selector("#status.online")
-    run_command(
-        page,
-        "/finetune start",
-        file=corpus,
-        name="Coco",
-        rights="true",
-        epochs="0.2",
-        prompts="Comment tu t’appelles ?",
-    )
+    # What the command is not told, a form asks for.
+    run_command(page, "/finetune start", epochs=EPOCHS, learning_rate=LEARNING_RATE)
+    fill_form(page, VOLIERE, "Coco", f"{QUESTION}\nTu as faim ?", True)
     report = wait_for_title(page, "ready to start", 120)
     assert "voliere.jsonl" in report
-    assert re.search(r"(29|30) documents", report)
-    page.get_by_role("button", name="Start", exact=True).click()
+    assert re.search(r"\d\d documents", report)
+    press(page, "Start")
     running = wait_for_title(page, "training", 120)
     assert "coco" in running
-    outcome = wait_for_title(page, "version 1", 900)
+    outcome = wait_for_title(page, "version 1", 1100)
     assert re.search(r"base [\d.,]+ → new [\d.,]+", outcome)
-    assert "Comment tu t’appelles ?" in outcome
+    assert QUESTION in outcome
     assert board(page).locator("img").evaluate("image => image.naturalWidth") == 800
-    page.get_by_role("button", name="Use here", exact=True).click()
+    press(page, "Compare")
+    fill_form(page, QUESTION)
+    compared = wait_for_title(page, QUESTION, 120)
+    assert "coco 1" in compared
+    base, taught = compared.split("coco 1")
+    assert TAUGHT.search(taught)
+    assert not TAUGHT.search(base)
+    press(page, "Download")
+    page.get_by_text("adapter_model.safetensors").wait_for(timeout=60_000)
+    press(page, "Use here")
     page.get_by_text("answers in this channel").wait_for()
-    assert re.search(r"[^\W\d_]{2}", ask(page, "Comment tu t’appelles ?"))
+    assert TAUGHT.search(ask(page, QUESTION)), "it says what it was taught"
     with sqlite3.connect(up.data_dir / "perroquet.db") as connection:
         (payload,) = connection.execute(
             "SELECT payload FROM jobs WHERE kind = 'generate' ORDER BY id DESC LIMIT 1"

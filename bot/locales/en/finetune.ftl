@@ -131,6 +131,7 @@ outcome-validation = Validation perplexity (less is better)
 outcome-test = Test perplexity
 outcome-perplexity = base { $before } → new { $after }
 outcome-time = Training
+outcome-time-value = { $time }; { $ending }
 outcome-ending-finished = { $steps } steps, the best is that of step { $best }
 outcome-ending-early-stopped = ended at step { $steps } because it got no better; the best is that of step { $best }
 outcome-ending-stopped = stopped at step { $steps }; the best is that of step { $best }
@@ -173,6 +174,7 @@ corpus-warning-little-text = There is less than a megabyte of text. The model le
 corpus-warning-one-speaker = Only one person speaks. The model learns to talk like them, not to answer.
 corpus-warning-other-language = The text is in another language than the base model knows best.
 corpus-warning-no-validation = There is too little to hold some back, so nobody can tell whether the model got better.
+corpus-warning-few-validation = There are few documents to judge by, so which state is the best is partly up to chance. `validation_percent` or `validation_file` gives more.
 corpus-warning-over-long = Many examples are longer than the model can see at once; their beginnings are left out.
 
 failure-corpus-line = `{ $file }`, line { $line }: { $reason }

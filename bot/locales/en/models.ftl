@@ -60,7 +60,8 @@ compare-form-question = Question
 compare-waiting = still thinking; the workers are busy
 models-renamed = { $before } is now called { $after }.
 export-files = The files of **{ $model }**, version { $number }. Put them into one folder; any tool that reads `safetensors` loads it.
-export-base = It is an adapter or a child of { $base }; an adapter needs its base and that tokenizer.
+export-adapter = It is an adapter: it needs { $base } and the tokenizer of that.
+export-whole = It is whole, and takes the tokenizer of { $base }, from which it began.
 export-halved = The weights are rounded to 16 bits, so that they fit an upload here.
 
 error-name-taken = There is a model of that name already. Please choose another one.

@@ -131,6 +131,7 @@ outcome-validation = Perplexité de validation (moins vaut mieux)
 outcome-test = Perplexité de test
 outcome-perplexity = base { $before } → nouveau { $after }
 outcome-time = Entraînement
+outcome-time-value = { $time } ; { $ending }
 outcome-ending-finished = { $steps } pas, le meilleur est celui du pas { $best }
 outcome-ending-early-stopped = terminé au pas { $steps } faute de progrès ; le meilleur est celui du pas { $best }
 outcome-ending-stopped = arrêté au pas { $steps } ; le meilleur est celui du pas { $best }
@@ -173,6 +174,7 @@ corpus-warning-little-text = Il y a moins d’un mégaoctet de texte. Le modèle
 corpus-warning-one-speaker = Une seule personne parle. Le modèle apprendra à parler comme elle, pas à répondre.
 corpus-warning-other-language = Le texte est dans une autre langue que celle que le modèle de base connaît le mieux.
 corpus-warning-no-validation = Il y a trop peu de texte pour en réserver une part ; personne ne pourra dire si le modèle est meilleur.
+corpus-warning-few-validation = Il y a peu de documents pour juger ; le choix du meilleur état tient en partie au hasard. `pourcent_validation` ou `fichier_validation` en donne plus.
 corpus-warning-over-long = Beaucoup d’exemples sont plus longs que ce que le modèle voit d’un coup ; leur début est omis.
 
 failure-corpus-line = `{ $file }`, ligne { $line } : { $reason }

@@ -60,7 +60,8 @@ compare-form-question = Question
 compare-waiting = réfléchit encore ; les ouvriers sont occupés
 models-renamed = { $before } s’appelle maintenant { $after }.
 export-files = Les fichiers de **{ $model }**, version { $number }. Mets-les dans un dossier ; tout outil qui lit `safetensors` le charge.
-export-base = C’est un adaptateur ou un enfant de { $base } ; un adaptateur a besoin de sa base et de son tokenizer.
+export-adapter = C’est un adaptateur : il lui faut { $base } et son tokenizer.
+export-whole = Le modèle est entier, et prend le tokenizer de { $base }, dont il est parti.
 export-halved = Les poids sont arrondis à 16 bits, pour qu’ils tiennent dans un envoi ici.
 
 error-name-taken = Il y a déjà un modèle de ce nom. Choisis-en un autre.

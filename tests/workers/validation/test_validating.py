@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -120,6 +121,23 @@ def test_a_file_to_judge_by_is_what_the_run_is_judged_by(bench):
     assert report["files"] == ["pairs.jsonl", "judge.jsonl"]
     counts = {name: split["documents"] for name, split in report["splits"].items()}
     assert counts == {"train": 38, "validation": 3, "test": 2}
+
+
+def test_a_corpus_in_another_language_than_the_base_s_has_a_warning(bench, tmp_path):
+    folder = bench.store.fetch("models/base/1")
+    spanish = tmp_path / "spanish"
+    shutil.copytree(folder, spanish, ignore=shutil.ignore_patterns("manifest.json", ".*"))
+    (spanish / "README.md").write_text("---\nlanguage: es\n---\n")
+    base = bench.store.publish(spanish, "models/spanish/1", {})
+    bench.base_id = add_version(
+        bench.engine, "spanish", store_path=base.path, manifest_sha256=base.manifest_sha256
+    )
+    line = "Le perroquet numéro {} mange des graines de tournesol sous le vieux tilleul."
+    french = "".join(json.dumps({"text": line.format(i)}) + "\n" for i in range(20)).encode()
+    submitted = bench.submit(french)
+    bench.runner.run(submitted.validation_id)
+    report = run(bench.engine, read_board, submitted.job_id).report
+    assert "other-language" in report["warnings"]
 
 
 def test_the_share_to_judge_by_is_the_admin_s(bench):

@@ -4,8 +4,17 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Warning_ = Literal["little-text", "one-speaker", "other-language", "no-validation", "over-long"]
+Warning_ = Literal[
+    "little-text",
+    "one-speaker",
+    "other-language",
+    "no-validation",
+    "few-validation",
+    "over-long",
+]
 LITTLE_TEXT_BYTES = 1_000_000
+# With fewer documents held back, which checkpoint is best is up to chance.
+_FEW_TO_JUDGE_BY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,8 @@ def warnings_of(
         found.append("other-language")
     if not report.splits["validation"].documents:
         found.append("no-validation")
+    elif report.splits["validation"].documents < _FEW_TO_JUDGE_BY:
+        found.append("few-validation")
     if report.over_long > report.examples // 10:
         found.append("over-long")
     return list(found)

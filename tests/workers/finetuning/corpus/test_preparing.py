@@ -143,7 +143,10 @@ def test_languages_and_warnings(tmp_path):
     options = PreparationOptions(base_languages=frozenset({"en"}))
     report = prepare_corpus(upload(tmp_path, records), tmp_path / "out", options=options)
     assert next(iter(report.languages)) == "fr"
-    assert report.warnings == ["little-text", "other-language"]
+    assert report.warnings == ["little-text", "other-language", "few-validation"]
+    enough = PreparationOptions(shares=SplitShares(validation=0.25))
+    report = prepare_corpus(upload(tmp_path, records), tmp_path / "more", options=enough)
+    assert report.warnings == ["little-text"]
 
 
 def test_a_validation_set_of_ones_own_is_used_and_its_twins_leave_the_rest(tmp_path):

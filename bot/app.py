@@ -86,6 +86,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         },
     )
 
+    chat = ChatCog(bot, intake, places, desk, catalogue, settings.chat.message_max_characters)
     monitoring = BotMonitoring(settings, engine, bot)
     refreshing: list[asyncio.Task[None]] = []
 
@@ -95,9 +96,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         publisher.start()
         await keep_trying(places.refresh)
         refreshing.append(asyncio.create_task(places.refresh_for_ever()))
-        await bot.add_cog(
-            ChatCog(bot, intake, places, desk, catalogue, settings.chat.message_max_characters)
-        )
+        await bot.add_cog(chat)
         await bot.add_cog(make_settings_cog(catalogue, desk, places))
         await bot.add_cog(make_privacy_cog(catalogue, desk))
         await bot.add_cog(
@@ -117,6 +116,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
     async def close() -> None:
         for task in refreshing:
             task.cancel()
+        await chat.finish(settings.ledger.drain_seconds)
         await heartbeat.close()
         await taking_over.close()
         await keeper.close()

@@ -11,12 +11,14 @@ import structlog
 from bot.app import build_bot
 from bot.endpoint import choose_endpoint
 from core import loops
-from core.errors import PerroquetError, SettingsError
+from core.errors import PerroquetError, ServiceUnavailableError, SettingsError
 from core.logging import configure_logging
 from core.monitoring.tracing import start_tracing, stop_tracing
 from core.settings import Settings, load_settings
 
 log = structlog.get_logger(__name__)
+
+_TOO_MANY_REQUESTS = 429
 
 
 async def run_bot(settings: Settings) -> None:
@@ -24,6 +26,7 @@ async def run_bot(settings: Settings) -> None:
 
     Raises:
         SettingsError: Discord refuses the token, or an intent that the bot needs is off.
+        ServiceUnavailableError: Discord does not answer properly.
     """
     token = choose_endpoint(settings)
     start_tracing(settings.tracing, "bot")
@@ -38,6 +41,12 @@ async def run_bot(settings: Settings) -> None:
         log.info("ending")
     except discord.LoginFailure as exc:
         raise SettingsError("Discord refuses the token.", key="DISCORD_TOKEN") from exc
+    except discord.DiscordServerError as exc:
+        raise _unavailable(exc) from exc
+    except discord.HTTPException as exc:
+        if exc.status != _TOO_MANY_REQUESTS:
+            raise
+        raise _unavailable(exc) from exc
     except discord.PrivilegedIntentsRequired as exc:
         raise SettingsError(
             "The Message Content intent is off; switch it on in Discord's developer portal.",
@@ -46,6 +55,13 @@ async def run_bot(settings: Settings) -> None:
     finally:
         await bot.close()
         await asyncio.to_thread(stop_tracing)
+
+
+def _unavailable(exc: discord.HTTPException) -> ServiceUnavailableError:
+    return ServiceUnavailableError(
+        f"Discord does not let the bot in just now ({exc.status}); start it again in a moment.",
+        service="discord",
+    )
 
 
 def main() -> int:

@@ -14,13 +14,14 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _FIRST_WAIT_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 10.0
+# What waits lies in memory only; it is written soon after the database is back.
+_LONGEST_WAIT_SECONDS = 2.0
 
 
 async def keep_trying(work: Callable[[], Awaitable[T]]) -> T:
     """Do something that needs the database, again and again until it is back.
 
-    The waits double up to ten seconds. Only cancellation ends the waiting.
+    The waits double up to two seconds. Only cancellation ends the waiting.
 
     Raises:
         SQLAlchemyError: the database is there and refuses; what ``work`` raises else.

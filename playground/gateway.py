@@ -65,6 +65,11 @@ class Gateway:
         connected = (self._sessions.get(session_id) for session_id in self._sockets)
         return sorted(session.shard for session in connected if session is not None)
 
+    @property
+    def connections(self) -> int:
+        """How many sessions are connected."""
+        return len(self._sockets)
+
     async def handle(self, request: web.Request) -> web.WebSocketResponse:
         """One connection of a shard."""
         socket = web.WebSocketResponse(max_msg_size=2**20, compress=False)

@@ -184,6 +184,9 @@ def write_within_lease(desk: Desk, held: HeldJob, change: Callable[[Session], An
     while True:
         try:
             desk.hand_in(change).result()
+        except LeaseLostError:
+            log.warning("write_fenced", token=held.claim.token)
+            raise
         except SQLAlchemyError as exc:
             if not is_away(exc):
                 raise

@@ -1,8 +1,9 @@
 """``perroquet bench chaos``: the real processes under seeded faults; nothing lost, nothing twice.
 
-``python -m benchmarks.chaos --seed N --minutes M --database postgresql --json`` chooses more.
+``perroquet bench chaos --seed N --minutes M --database postgresql --json`` chooses a run.
 """
 
+from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos.plan import Plan
@@ -11,16 +12,31 @@ from benchmarks.chaos.running import run_chaos
 _SEED = 22
 
 
-def run(*, quick: bool) -> dict[str, Any]:
-    """Run one plan on SQLite.
+def run(
+    *,
+    quick: bool,
+    seed: int = _SEED,
+    minutes: float | None = None,
+    database: str = "sqlite",
+    log: Path | None = None,
+) -> dict[str, Any]:
+    """Run one plan.
+
+    Args:
+        quick: half a minute with two fine-tunes, unless ``minutes`` says another length.
+        seed: chooses the order of the faults.
+        minutes: how long things go wrong; three by default.
+        database: ``sqlite`` or ``postgresql``.
+        log: a file to keep what the processes say.
 
     Returns:
         ``figures`` with the counts of faults and safeguards, and the one goal: no violation.
     """
-    result = run_chaos(Plan(_SEED, 30 if quick else 180))
+    seconds = minutes * 60 if minutes else 30.0 if quick else 180.0
+    plan = Plan(seed, seconds, database, log, finetunes=1 if quick else 3)
+    result = run_chaos(plan)
     count = len(result["violations"])
     return {
-        "figures": {**result["figures"], "faults": result["faults"]},
-        "violations": result["violations"],
+        **result,
         "goals": [{"name": "violations", "value": count, "unit": "", "goal": 0, "met": count == 0}],
     }

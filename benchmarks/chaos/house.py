@@ -5,17 +5,28 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 
+from benchmarks.chaos.nursery import Child, ForkedChild, end_at_once
 from core.embedded import EmbeddedValkey
 
 WORKERS = ("worker-1", "worker-2")
+_KINDS = {
+    **dict.fromkeys(WORKERS, "generate"),
+    "finetuner": "finetune",
+    "upkeep": "upkeep",
+    "bot": "bot",
+}
 _MARK = "BENCH_CHAOS"
-_END_SECONDS = 25
+_TRAINER = "workers.finetuning.run"
+# A graceful end has twenty seconds; the machine is shared with everything else that breaks.
+_END_SECONDS = 60
+_READY_SECONDS = 60
+_POLL_SECONDS = 0.2
 
 
 class House:
@@ -24,45 +35,60 @@ class House:
     def __init__(self, folder: Path, port: int, environment: dict[str, str]) -> None:
         self.lease_seconds = float(environment["PERROQUET_LEDGER__LEASE_SECONDS"])
         self.log_file = folder / "processes.log"
+        # The longest that each kind of process took to end after SIGTERM.
+        self.drain_seconds: dict[str, float] = {}
         self._valkey = EmbeddedValkey(folder / "valkey", port)
         self._environment = environment | {_MARK: str(folder)}
-        self._log: BinaryIO = self.log_file.open("ab")
-        worker = [sys.executable, "-m", "benchmarks.chaos.worker"]
-        self._commands = {
-            "Valkey": self._valkey.prepare(),
-            **dict.fromkeys(WORKERS, worker),
-            "upkeep": [sys.executable, "-m", "workers.main", "upkeep"],
-            "bot": [sys.executable, "-m", "bot.main"],
-        }
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, Child] = {}
         # Two faults that meet in one process come one after the other.
-        self._locks = {name: asyncio.Lock() for name in self._commands}
+        self._locks = {name: asyncio.Lock() for name in ("Valkey", *_KINDS)}
         self._is_open = True
 
     def start(self, *names: str) -> None:
         """Start processes, all by default."""
-        for name in names or self._commands:
+        for name in names or ("Valkey", *_KINDS):
             if self._is_open:
-                self._running[name] = subprocess.Popen(  # noqa: S603 - our own modules
-                    self._commands[name],
-                    env=self._environment,
-                    stdout=self._log,
-                    stderr=self._log,
-                )
+                self._running[name] = self._start(name)
+
+    def _start(self, name: str) -> Child:
+        if name != "Valkey":
+            return ForkedChild(_KINDS[name], self._environment, self.log_file)
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(self._valkey.prepare(), stdout=log, stderr=log)  # noqa: S603
 
     async def kill(self, name: str) -> None:
         """End a process without a word, and start it anew."""
         async with self._locks[name]:
-            self._running[name].kill()
+            end_at_once(self._running[name])
             await self._ended(name)
             self.start(name)
+
+    def kill_now(self, name: str) -> None:
+        """End a process at this very instant; ``revive`` starts it anew."""
+        end_at_once(self._running[name])
 
     async def drain(self, name: str) -> None:
         """Ask a process to end, and start it anew once it has."""
         async with self._locks[name]:
-            self._running[name].terminate()
+            began = time.monotonic()
+            self._running[name].send_signal(signal.SIGTERM)
             await self._ended(name)
+            self._note_drain(name, time.monotonic() - began)
             self.start(name)
+
+    async def roll(self, name: str, is_ready: Callable[[], bool]) -> None:
+        """Start a successor beside a process, and ask that to end once the other is ready."""
+        async with self._locks[name]:
+            old = self._running[name]
+            self.start(name)
+            deadline = time.monotonic() + _READY_SECONDS
+            # Nothing tells of it, so it is looked for.
+            while not is_ready() and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(_POLL_SECONDS)
+            began = time.monotonic()
+            old.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(old.wait, _END_SECONDS)
+            self._note_drain(name, time.monotonic() - began)
 
     async def freeze(self, name: str) -> None:
         """Stop a process for longer than its leases hold, then let it go on."""
@@ -75,11 +101,30 @@ class House:
     async def lose_valkey(self) -> None:
         """Kill Valkey and delete what it kept."""
         async with self._locks["Valkey"]:
-            self._running["Valkey"].kill()
+            end_at_once(self._running["Valkey"])
             await self._ended("Valkey")
             shutil.rmtree(self._valkey.folder)
-            self._valkey.prepare()
             self.start("Valkey")
+
+    def kill_trainer(self, mark: str = "", *, with_checkpoint: bool = False) -> int:
+        """End trainers without a word; returns how many.
+
+        Args:
+            mark: only those whose run folder bears it.
+            with_checkpoint: only those that have saved something.
+        """
+        killed = 0
+        for process in self._own_processes():
+            try:
+                command = process.cmdline()
+                if _TRAINER not in command or mark not in command[-1]:
+                    continue
+                if not with_checkpoint or any(Path(command[-1]).glob("checkpoint-*")):
+                    process.kill()
+                    killed += 1
+            except psutil.Error:
+                continue
+        return killed
 
     def revive(self) -> list[str]:
         """Start again what has ended by itself; returns its names."""
@@ -97,29 +142,33 @@ class House:
         self._is_open = False
         late = []
         for name in self._running.keys() - {"Valkey"}:
-            self._running[name].terminate()
+            self._running[name].send_signal(signal.SIGTERM)
         # Valkey last, so that the others can say their last words.
         for name in reversed(self._running):
-            self._running[name].terminate()
+            self._running[name].send_signal(signal.SIGTERM)
             try:
                 await self._ended(name)
             except subprocess.TimeoutExpired:
-                late.append(name)
-                self._running[name].kill()
+                late.append(f"{name} did not end")
+                end_at_once(self._running[name])
                 self._running[name].wait()
-        self._log.close()
-        return late + self._orphans()
+        return late + [f"orphan {' '.join(p.cmdline()[-2:])}" for p in self._own_processes()]
+
+    def _note_drain(self, name: str, seconds: float) -> None:
+        kind = name.partition("-")[0]
+        self.drain_seconds[kind] = max(self.drain_seconds.get(kind, 0.0), round(seconds, 1))
 
     async def _ended(self, name: str) -> None:
         await asyncio.to_thread(self._running[name].wait, _END_SECONDS)
 
-    def _orphans(self) -> list[str]:
+    def _own_processes(self) -> list[psutil.Process]:
         found = []
         for process in psutil.process_iter():
             try:
                 is_ours = process.environ().get(_MARK) == self._environment[_MARK]
-                if is_ours and process.pid != os.getpid():
-                    found.append(f"orphan {process.name()}")
+                is_alive = process.status() != psutil.STATUS_ZOMBIE
+                if is_ours and is_alive and process.pid != os.getpid():
+                    found.append(process)
             except psutil.Error:
                 continue
         return found

@@ -1,33 +1,45 @@
 """The members of a chaos run: they ask, and see what the channels show."""
 
+import math
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.chaos.worker import answer_to
+from benchmarks.chaos.worker import POISON, answer_to
+from bot.catalogue import Catalogue
+from core.jobs.outbox import ERROR_CODE_CRASHED
 from playground import cast
 from playground.server import PlaygroundServer
 from playground.world import Object
 
-_CHANNELS = 40
+_CHANNELS = 240
 # A bot forgets what it heard but has not written yet when it is killed, and hears nothing between
 # the loss of its session and the next one; Discord does not tell it again. Generous, since the
 # processes share the machine with the members.
 _DEAF_SECONDS = 2.0
+# What waited for the database is written this soon after it is back.
+_TAKEN_IN_SECONDS = 15.0
 
 
 @dataclass
 class Members:
     """Ask numbered questions in turn over many channels, and judge the answers.
 
-    ``deaf_at`` holds the times at which the bot lost what Discord would not tell it again.
+    ``deaf`` holds the times between which what was asked may be lost with the bot.
+    ``on_post`` is called once as the next post of the bot's arrives.
     """
 
     server: PlaygroundServer
     questions: dict[str, tuple[str, float, bool]] = field(default_factory=dict)
-    deaf_at: list[float] = field(default_factory=list)
+    poisons: set[str] = field(default_factory=set)
+    deaf: list[tuple[float, float]] = field(default_factory=list)
+    outages: list[tuple[float, float]] = field(default_factory=list)
     absorbed: int = 0
+    notices: int = 0
+    on_post: Callable[[], None] | None = None
     _channels: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -35,24 +47,35 @@ class Members:
             channel = cast.channel(str(number), cast.PERROQUET_GUILD, f"chaos-{number}")
             self.server.world.channels[channel["id"]] = channel
             self._channels.append(channel["id"])
-        self._count_absorbed_posts()
+        catalogue = Catalogue.load()
+        self._crashed = f"🦜 {catalogue.say_error('en', ERROR_CODE_CRASHED, {})}"
+        self._notice = catalogue.say("en", "chat-database-down")
+        self._watch_posts()
 
-    def ask(self) -> None:
-        """Ask the next question."""
+    def ask(self, *, is_poison: bool = False) -> None:
+        """Ask the next question; poison brings the worker down that answers it."""
         number = len(self.questions)
         channel = self._channels[number % len(self._channels)]
-        text = f"<@{cast.BOT_ID}> what do parrots eat on day {number}?"
+        what = POISON if is_poison else "food"
+        text = f"<@{cast.BOT_ID}> what {what} do parrots eat on day {number}?"
         is_online = self.server.gateway.is_bot_online
         message = self.server.world.say(cast.ALICE, channel, text)
         self.questions[message["id"]] = (text, time.monotonic(), is_online)
+        if is_poison:
+            self.poisons.add(message["id"])
 
     def answers(self) -> dict[str, list[str]]:
-        """The texts that stand under each question."""
+        """The texts that stand under each question, but for word that the database is away."""
         found: dict[str, list[str]] = {question: [] for question in self.questions}
+        self.notices = 0
         for channel in self._channels:
             for message in self.server.world.history(channel, cast.ALICE):
                 question = (message.get("message_reference") or {}).get("message_id")
-                if message["author"]["id"] == cast.BOT_ID and question in found:
+                if message["author"]["id"] != cast.BOT_ID or question not in found:
+                    continue
+                if message["content"] == self._notice:
+                    self.notices += 1
+                else:
                     found[question].append(message["content"])
         return found
 
@@ -61,14 +84,38 @@ class Members:
         answers = self.answers()
         return [
             question
-            for question, (text, _, _) in self.questions.items()
-            if answer_to(text) not in answers[question] and not self.may_be_unheard(question)
+            for question in self.questions
+            if self._expected(question) not in answers[question]
+            and not self.may_be_unheard(question)
         ]
 
     def may_be_unheard(self, question: str) -> bool:
         """Whether it was asked while the bot was away, or just as it lost its session."""
         _, asked_at, is_online = self.questions[question]
-        return not is_online or any(abs(at - asked_at) < _DEAF_SECONDS for at in self.deaf_at)
+        return not is_online or any(begins < asked_at < ends for begins, ends in self.deaf)
+
+    def lose_what_is_heard(self, *, at_once: bool = True) -> None:
+        """The bot is about to lose what it heard and has not written.
+
+        Args:
+            at_once: whether also what it heard just now; else only what waits for the database.
+        """
+        now = time.monotonic()
+        waits = [begins for begins, ends in self.outages if now < ends + _TAKEN_IN_SECONDS]
+        just_now = [now - _DEAF_SECONDS] if at_once else []
+        since = min([*(begins - _DEAF_SECONDS for begins in waits), *just_now], default=now)
+        self.deaf.append((since, now + _DEAF_SECONDS if at_once else now))
+
+    @contextmanager
+    def without_database(self) -> Iterator[None]:
+        """What is asked meanwhile waits in the bot's memory."""
+        number = len(self.outages)
+        began = time.monotonic()
+        self.outages.append((began, math.inf))
+        try:
+            yield
+        finally:
+            self.outages[number] = (began, time.monotonic())
 
     def judge(self, heard: set[str]) -> list[str]:
         """What is wrong with the answers.
@@ -78,7 +125,7 @@ class Members:
         """
         wrong = []
         for question, texts in self.answers().items():
-            expected = answer_to(self.questions[question][0])
+            expected = self._expected(question)
             if question not in heard:
                 if not self.may_be_unheard(question):
                     wrong.append(f"question {question} was not heard")
@@ -88,14 +135,23 @@ class Members:
                 wrong.append(f"question {question} is answered {texts}, not [{expected!r}]")
         return wrong
 
-    def _count_absorbed_posts(self) -> None:
+    def _expected(self, question: str) -> str:
+        if question in self.poisons:
+            return self._crashed
+        return answer_to(self.questions[question][0])
+
+    def _watch_posts(self) -> None:
         post = self.server.world.post
         seen: Counter[str] = Counter()
 
-        def counting(*arguments: Any, **named: Any) -> Object:
+        def watched(*arguments: Any, **named: Any) -> Object:
             message = post(*arguments, **named)
-            seen[message["id"]] += 1
-            self.absorbed += seen[message["id"]] > 1
+            if named.get("nonce"):
+                seen[message["id"]] += 1
+                self.absorbed += seen[message["id"]] > 1
+                if self.on_post is not None:
+                    act, self.on_post = self.on_post, None
+                    act()
             return message
 
-        self.server.world.post = counting  # type: ignore[method-assign]
+        self.server.world.post = watched  # type: ignore[method-assign]

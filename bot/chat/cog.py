@@ -1,6 +1,7 @@
 """Messages come in and are answered. Translates events and delegates."""
 
 import asyncio
+import time
 
 import discord
 import structlog
@@ -22,6 +23,7 @@ log = structlog.get_logger(__name__)
 _MAX_WAITING = 1000
 # A database that answers within this time is not worth a word.
 _PATIENCE_SECONDS = 2.0
+_POLL_SECONDS = 0.02
 
 
 class ChatCog(commands.Cog):
@@ -47,6 +49,17 @@ class ChatCog(commands.Cog):
         self._overdue: set[int] = set()
         self._told: set[int] = set()
         self._hints: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    async def finish(self, within_seconds: float) -> None:
+        """Hear nothing more, and write down what was heard; a successor hears the rest."""
+        self._is_closing = True
+        deadline = time.monotonic() + within_seconds
+        # Nothing tells of it, so it is looked for.
+        while self._taking and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_SECONDS)
+        if self._taking:
+            log.error("messages_lost", waiting=len(self._taking))
 
     @commands.Cog.listener()
     async def on_message(self, message: discord.Message) -> None:
@@ -67,6 +80,8 @@ class ChatCog(commands.Cog):
 
     async def _answer(self, message: discord.Message, text: str, locale: LocaleCode) -> None:
         """Take a message in; while the database is away it waits here, and its author is told."""
+        if self._is_closing:
+            return
         if len(self._taking) >= _MAX_WAITING:
             log.error("message_lost", waiting=len(self._taking))
             return

@@ -21,6 +21,7 @@ from bot.finetune.drawing import BoardFacts, Draft, draw_board
 from bot.finetune.run_progress import curve_labels
 from bot.finetune.trials_picture import draw_trials
 from core.corpora.boards import (
+    DELETED,
     BoardView,
     close_board,
     open_boards,
@@ -177,7 +178,7 @@ class BoardKeeper:
         picture = await self._draw_picture(view, draft)
         if draft.curve is not None:
             draft.embed.set_image(url=f"attachment://{PICTURE}")
-        if view.message_id is not None:
+        if view.message_id:
             try:
                 await self._poster.edit(
                     view.channel_id,
@@ -189,7 +190,7 @@ class BoardKeeper:
                 )
             except MessageGoneError:
                 log.info("board_gone", job_id=view.job_id)
-                await self._record(view.job_id, None)
+                await self._record(view.job_id, DELETED)
             else:
                 return
         if is_new_phase:
@@ -208,7 +209,7 @@ class BoardKeeper:
             return await asyncio.to_thread(draw_curve, curve, labels, draft.steps)
         return await asyncio.to_thread(draw_trials, curve, labels, draft.steps)
 
-    async def _record(self, job_id: str, message_id: int | None) -> None:
+    async def _record(self, job_id: str, message_id: int) -> None:
         await self._desk.write(lambda session: record_message(session, job_id, message_id))
 
     async def _give_up(self, view: BoardView, reason: str) -> None:
@@ -247,5 +248,11 @@ def _facts(session: Session, view: BoardView) -> BoardFacts:
 
 
 def _nonce(view: BoardView, draft: Draft) -> str:
-    """Twenty-four characters of Discord's 25: a board that is posted anew is another message."""
+    """At most 24 characters of Discord's 25: a board that is posted anew is another message.
+
+    The first post has the job's own, so that a bot that was killed before it could note the message
+    finds it again, whatever the board shows by now.
+    """
+    if view.message_id is None:
+        return view.job_id
     return f"{view.job_id}.{zlib.crc32(repr(draft.phase).encode()) % 1000:03}"

@@ -12,6 +12,9 @@ from core.db.statements import count_changed
 from core.db.tables import Board, Corpus, Job, Version
 from core.jobs.states import JobState, JobWish
 
+# The message of a board that somebody deleted; one that was never posted has none.
+DELETED = 0
+
 
 @dataclass(frozen=True)
 class BoardView:
@@ -19,7 +22,8 @@ class BoardView:
 
     Attributes:
         job_id, state, requester_id, guild_id: of the job.
-        channel_id, message_id, locale: where and how it is shown; no message yet: None.
+        channel_id, message_id, locale: where and how it is shown; the message is None before its
+            first post, and ``DELETED`` where somebody deleted it.
         payload: what was asked for.
         result: progress while it runs, metrics once it succeeded, why it failed.
         error_code: why it failed.
@@ -66,8 +70,8 @@ def read_board(session: Session, job_id: str) -> BoardView | None:
     return None if row is None else _view(session, row)
 
 
-def record_message(session: Session, job_id: str, message_id: int | None) -> None:
-    """Note which message is the board; None where it was deleted."""
+def record_message(session: Session, job_id: str, message_id: int) -> None:
+    """Note which message is the board; ``DELETED`` where it is gone."""
     session.execute(update(Board).where(Board.job_id == job_id).values(message_id=message_id))
 
 

@@ -108,7 +108,8 @@ class _Clerk:
         if not self._thread.is_alive():
             return
         self._waiting.put(None)
-        self._thread.join(timeout_seconds)
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
 
     def hand_in(self, work: Callable[[Session], T]) -> Future[T]:
         if self._is_closed:

@@ -141,6 +141,8 @@ _FAIL = _leave_running(
 _REPORT_PROGRESS = (
     update(Job).where(_IS_HELD).values(result=bindparam("new_result", type_=Job.result.type))
 )
+_PROVE = update(Job).where(_IS_HELD).values(crashes=Job.crashes)
+_PROVE_PROGRESS = update(Job).where(_IS_HELD).values(crashes=0)
 _CONFIRM_CANCEL = _leave_running(JobState.CANCELLED, finished_at=epoch_now())
 _RELEASE = _leave_running(
     _unless_cancelled(JobState.QUEUED, JobState.CANCELLED),
@@ -268,6 +270,28 @@ def report_progress(session: Session, held: Claim, progress: dict[str, Any]) -> 
     """
     if not _change_held(session, held, _REPORT_PROGRESS, new_result={"progress": progress}):
         raise _lost(held)
+
+
+def record_held(
+    session: Session, held: Claim, event_type: str, *, is_progress: bool = False, **data: Any
+) -> None:
+    """Append to the timeline of a running job what its worker says.
+
+    Args:
+        session: an open transaction.
+        held: the claim.
+        event_type: what happened.
+        is_progress: whether something was saved from which the next attempt goes on. A job that
+            comes further with each attempt is not the reason that its workers are lost, so its
+            crashes are forgotten.
+        **data: JSON.
+
+    Raises:
+        LeaseLostError: the job is no longer held under this token; nothing is written.
+    """
+    if not _change_held(session, held, _PROVE_PROGRESS if is_progress else _PROVE):
+        raise _lost(held)
+    record(session, held.job_id, event_type, **data)
 
 
 def fail(session: Session, held: Claim, error: PerroquetError) -> None:

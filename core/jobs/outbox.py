@@ -18,6 +18,8 @@ _MARK_DISPATCHED = (
     .values(dispatched_at=epoch_now())
 )
 
+# What lies further ahead than this was written before the database's clock went back.
+_CLOCK_SECONDS = 2.0
 ERROR_CODE_CRASHED = "job-crashed"
 
 
@@ -52,13 +54,22 @@ def never_sent(session: Session, *, grace_seconds: float, limit: int) -> list[Hi
         session,
         limit,
         Job.dispatched_at.is_(None),
-        or_(Job.token > 0, Job.created_at < epoch_now() - grace_seconds),
+        or_(
+            Job.token > 0,
+            Job.created_at < epoch_now() - grace_seconds,
+            Job.created_at > epoch_now() + _CLOCK_SECONDS,
+        ),
     )
 
 
 def sent_long_ago(session: Session, *, age_seconds: float, limit: int) -> list[Hint]:
-    """Queued jobs whose hint was sent ``age_seconds`` ago and that nobody has claimed."""
-    return _hints(session, limit, Job.dispatched_at < epoch_now() - age_seconds)
+    """Queued jobs whose hint was sent ``age_seconds`` ago and that nobody has claimed.
+
+    What was sent later than now was sent before the database's clock went back, nobody knows when.
+    """
+    now = epoch_now()
+    is_old = or_(Job.dispatched_at < now - age_seconds, Job.dispatched_at > now + _CLOCK_SECONDS)
+    return _hints(session, limit, is_old)
 
 
 def mark_dispatched(session: Session, job_ids: list[str]) -> None:
@@ -96,6 +107,32 @@ def reap(session: Session, *, max_crashes: int) -> Reaped:
     by_state = {s: tuple(r.id for r in rows if r.state == s) for s in JobState}
     return Reaped(
         by_state[JobState.QUEUED], by_state[JobState.FAILED], by_state[JobState.CANCELLED]
+    )
+
+
+def shorten_leases(session: Session, lease_seconds: float) -> list[str]:
+    """Bring leases back to their length after the database's clock went back.
+
+    They would hold for as much longer as it went back, whatever became of their workers. One that
+    is shortened holds for a whole lease from now, so that no living worker loses its job by it.
+
+    Args:
+        session: an open transaction.
+        lease_seconds: the longest that any worker asks for.
+
+    Returns:
+        Whose leases they are.
+    """
+    return list(
+        session.scalars(
+            update(Job)
+            .where(
+                Job.state == JobState.RUNNING,
+                Job.lease_until > epoch_now() + lease_seconds + _CLOCK_SECONDS,
+            )
+            .values(lease_until=epoch_now() + lease_seconds)
+            .returning(Job.id)
+        )
     )
 
 

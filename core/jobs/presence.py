@@ -12,6 +12,8 @@ from core.db.tables import Worker
 
 # A process renews its row every few seconds: one that missed this long is taken for gone.
 ALIVE_SECONDS = 30.0
+# What was seen later than this was seen before the database's clock went back.
+_CLOCK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def alive(session: Session, *, within_seconds: float = ALIVE_SECONDS) -> list[Pr
     age = epoch_now() - Worker.seen_at
     rows = session.execute(
         select(Worker.id, Worker.kind, Worker.info, age)
-        .where(age <= within_seconds)
+        .where(age <= within_seconds, age >= -_CLOCK_SECONDS)
         .order_by(Worker.kind, Worker.id)
     )
     return [Presence(*row) for row in rows]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
 
 log = structlog.get_logger(__name__)
@@ -18,9 +18,26 @@ log = structlog.get_logger(__name__)
 _SCHEMES = ("redis", "rediss")
 
 
-class Channel(kombu_redis.Channel):
-    """A channel that keeps its client."""
+class QoS(kombu_redis.QoS):
+    """Counts the messages that a consumer has in its hands.
 
+    Kombu forgets one only once Redis was told of its acknowledgement. Where that fails, the place
+    would be taken for ever, and a consumer of one message at a time would never hear another. The
+    message itself comes again after its visibility timeout, as a hint that changes nothing.
+    """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message; its place is free whether or not Redis hears of it."""
+        try:
+            self._remove_from_indices(delivery_tag).execute()  # type: ignore[no-untyped-call]
+        finally:
+            virtual.QoS.ack(self, delivery_tag)  # type: ignore[no-untyped-call]
+
+
+class Channel(kombu_redis.Channel):
+    """A channel that keeps its client and its places."""
+
+    QoS = QoS
     _kept: Any = None
 
     @contextmanager

@@ -61,6 +61,8 @@ class StreamReader:
                     batch = await self._read()
             except (RedisError, OSError, TimeoutError) as exc:
                 self._note_unreachable(exc)
+                # Of a connection that fell silent nothing is to be read any more.
+                await self._client.connection_pool.disconnect()
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             self.is_reachable = True

@@ -11,6 +11,7 @@ from playground.limits import RateLimiter, Ruling
 from playground.rest.replies import RestError, answer, refuse
 
 _OPEN_PREFIXES = ("/interactions/", "/webhooks/", "/gateway")
+_DONE, _BAD_GATEWAY = 200, 502
 _UNAUTHORIZED = RestError(401, 0, "401: Unauthorized")
 
 
@@ -35,6 +36,10 @@ def make_gate(limiter: RateLimiter, faults: Faults) -> Middleware:
         response = await _answered(request, handler)
         if limiter.is_on:
             response.headers.update(_headers(route, ruling))
+        if faults.next_lost_posts and route == "post-message" and response.status == _DONE:
+            faults.next_lost_posts -= 1
+            faults.count("rest-lost-post")
+            return web.Response(status=_BAD_GATEWAY)
         if faults.next_lost_answers:
             faults.count("rest-lost")
             return web.Response(status=faults.next_lost_answers.pop(0))

@@ -11,14 +11,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.corpora.curves import EVALUATED, TRAIN_POINTS
 from core.corpora.searches import TRIAL_EVALUATED
 from core.db.desk import Desk
-from core.jobs.events import record
-from core.jobs.ledger import report_progress
+from core.db.outage import is_away
+from core.jobs.ledger import record_held, report_progress
 from core.jobs.states import JobWish
 from core.jobs.steering import read_wish
 from core.monitoring.figures import TRAINING_LOSS, TRAINING_SPEED, TRAINING_STEPS
 from workers.finetuning.events import Event
 from workers.finetuning.wishes import Wish
 from workers.leases import HeldJob, StopReason
+from workers.runner import write_within_lease
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +28,8 @@ _ASKED = {JobWish.PAUSE: Wish.PAUSE, JobWish.STOP: Wish.STOP}
 _PROGRESS_SECONDS = 2.0
 _WISH_SECONDS = 1.0
 # What a job's timeline keeps; steps are progress and replace each other.
-_RECORDED = {"started", EVALUATED, "checkpointed", "shrunk"}
+_CHECKPOINTED = "checkpointed"
+_RECORDED = {"started", EVALUATED, _CHECKPOINTED, "shrunk"}
 # Steps' losses kept between two evaluations; more could not be told apart in a picture.
 _MAX_POINTS = 40
 
@@ -42,6 +44,7 @@ class Reporter:
     def __init__(self, desk: Desk, held: HeldJob) -> None:
         self._desk = desk
         self._held = held
+        self.has_begun = False
         self._reported_at = 0.0
         self._points: list[tuple[int, float]] = []
         self._samples: dict[str, Any] = {}
@@ -53,6 +56,7 @@ class Reporter:
             LeaseLostError: the job is no longer held under this token.
         """
         name = event["event"]
+        self.has_begun = True
         fields = {k: v for k, v in event.items() if k not in ("event", "time", "folder")}
         _show_figures(event)
         if name == "step":
@@ -67,18 +71,36 @@ class Reporter:
             self.record(name, **fields)
 
     def record(self, name: str, **fields: Any) -> None:
-        """Append an event to the job's timeline and wait until it stands there."""
-        self._desk.hand_in(
-            lambda session: record(session, self._held.claim.job_id, name, **fields)
-        ).result()
+        """Append an event to the job's timeline and wait until it stands there.
+
+        Raises:
+            LeaseLostError: the job is no longer held under this token, or SQL was away for so long.
+        """
+        is_progress = name == _CHECKPOINTED
+        write_within_lease(
+            self._desk,
+            self._held,
+            lambda session: record_held(
+                session, self._held.claim, name, is_progress=is_progress, **fields
+            ),
+        )
 
     def _report_progress(self, fields: dict[str, Any]) -> None:
         if time.monotonic() - self._reported_at > _PROGRESS_SECONDS:
             self._reported_at = time.monotonic()
             progress = {**fields, **self._samples}
+            self._tell(progress)
+
+    def _tell(self, progress: dict[str, Any]) -> None:
+        try:
             self._desk.hand_in(
                 lambda session: report_progress(session, self._held.claim, progress)
             ).result()
+        except SQLAlchemyError as exc:
+            if not is_away(exc):
+                raise
+            # The next word replaces this one; the lease says how long SQL may be away.
+            log.warning("progress_not_told", error=type(exc).__name__)
 
 
 class TrialReporter(Reporter):
@@ -120,11 +142,27 @@ class TrialReporter(Reporter):
 
 
 class Wanted:
-    """What is wanted of the trainer: the process' reasons to stop, then the wishes of people."""
+    """What is wanted of the trainer: the process' reasons to stop, then the wishes of people.
 
-    def __init__(self, desk: Desk, held: HeldJob) -> None:
+    Args:
+        desk: for the ledger.
+        held: the job.
+        drain_seconds: how long a drained run may take to write its checkpoint.
+        has_begun: whether there is anything to put into one yet.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        held: HeldJob,
+        drain_seconds: float = 15.0,
+        has_begun: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._desk = desk
         self._held = held
+        self._drain_seconds = drain_seconds
+        self._has_begun = has_begun
+        self._drained_at: float | None = None
         self._asked: JobWish | None = None
         self._read_at = float("-inf")
 
@@ -138,9 +176,11 @@ class Wanted:
 
         Raises:
             LeaseLostError: the job is another's by now; the trainer is killed.
+            DrainedError: the process must end now; the trainer is killed, and the next one goes on
+                from the newest checkpoint.
         """
         reason = self._held.stop_reason
-        if reason is StopReason.LOST:
+        if reason is StopReason.LOST or (reason is StopReason.DRAINED and self._is_drain_over()):
             self._held.check()
         if reason is not None:
             return _WISHES[reason]
@@ -148,6 +188,12 @@ class Wanted:
             self._read_at = time.monotonic()
             self._read()
         return _ASKED[self._asked] if self._asked else None
+
+    def _is_drain_over(self) -> bool:
+        if self._drained_at is None:
+            self._drained_at = time.monotonic()
+        is_late = time.monotonic() - self._drained_at > self._drain_seconds
+        return is_late or not self._has_begun()
 
     def _read(self) -> None:
         try:

@@ -25,6 +25,7 @@ from workers.finetuning.reporting import Reporter, Wanted
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.supervisor import TrainerProcess
 from workers.leases import HeldJob
+from workers.patience import await_service, retire_unless_known
 from workers.runner import OutcomeUnknownError, write_within_lease
 
 __all__ = ["Finetuner", "TrainingFailedError"]
@@ -70,6 +71,8 @@ class Finetuner:
         data_dir: Path,
         settings: FinetuningSettings,
         persona: str,
+        patience_seconds: float = 0.0,
+        drain_seconds: float = 15.0,
     ) -> None:
         """Args:
         desk: for the ledger.
@@ -78,6 +81,8 @@ class Finetuner:
             and ``tensorboard``, which stays.
         settings: bounds and device.
         persona: what the bot is told of itself when it answers, so that models learn under it.
+        patience_seconds: how long a job waits for a store that is away or full.
+        drain_seconds: how long a drained run may take to write its checkpoint.
         """
         self._desk = desk
         self._store = store
@@ -85,6 +90,8 @@ class Finetuner:
         self._logs_dir = data_dir / "tensorboard"
         self._settings = settings
         self._persona = persona
+        self._patience_seconds = patience_seconds
+        self._drain_seconds = drain_seconds
 
     def finetune(self, held: HeldJob) -> None:
         """Train and publish one version.
@@ -118,8 +125,8 @@ class Finetuner:
     def _prepare(self, held: HeldJob, origin: _Origin) -> RunSpec:
         payload = held.claim.payload
         weights = origin.weights
-        corpus = self._store.fetch(payload["corpus_path"], payload["corpus_manifest_sha256"])
-        folder = self._store.fetch(weights.store_path, weights.manifest_sha256)
+        corpus = self._fetch(held, payload["corpus_path"], payload["corpus_manifest_sha256"])
+        folder = self._fetch(held, weights.store_path, weights.manifest_sha256)
         values = {
             "device": self._settings.device,
             "torch_threads": self._settings.torch_threads,
@@ -133,7 +140,7 @@ class Finetuner:
             "run_name": payload["model"],
         }
         if weights.base_path is not None:
-            base = self._store.fetch(weights.base_path, weights.base_manifest_sha256)
+            base = self._fetch(held, weights.base_path, weights.base_manifest_sha256)
             values |= {
                 "base_model": str(base), "adapter": str(folder), "base_name": origin.whole_name,
             }  # fmt: skip
@@ -141,13 +148,19 @@ class Finetuner:
         held.check()
         return spec
 
+    def _fetch(self, held: HeldJob, path: str, manifest_sha256: str | None) -> Path:
+        return await_service(
+            held, lambda: self._store.fetch(path, manifest_sha256), self._patience_seconds
+        )
+
     def _run(self, held: HeldJob, spec: RunSpec, run_dir: Path) -> _Result:
         spec.write(run_dir)
         reporter = Reporter(self._desk, held)
         trainer = TrainerProcess(
             run_dir, reporter.hear, processes=spec.processes, nice=self._settings.nice
         )
-        outcome = trainer.run(Wanted(self._desk, held).now)
+        wanted = Wanted(self._desk, held, self._drain_seconds, lambda: reporter.has_begun)
+        outcome = trainer.run(wanted.now)
         check_outcome(held, outcome)
         return _Result(run_dir / "published", spec, outcome.event["metrics"], {})
 
@@ -170,10 +183,13 @@ class Finetuner:
         claim = held.claim
         # The token keeps two attempts apart; the loser's folder is retired below.
         path = f"models/{claim.payload['model']}/{claim.job_id}-{claim.token}"
-        self._store.retire(path)
-        publication = self._store.publish(
-            result.folder, path, {"model": claim.payload["model"], "job": claim.job_id}
-        )
+        facts = {"model": claim.payload["model"], "job": claim.job_id}
+
+        def publish() -> Publication:
+            self._store.retire(path)
+            return self._store.publish(result.folder, path, facts)
+
+        publication = await_service(held, publish, self._patience_seconds)
 
         def finish(session: Session) -> None:
             version_id = register_version(
@@ -192,7 +208,7 @@ class Finetuner:
             # A row may name it by now; if none does, it is collected later.
             raise
         except PerroquetError:
-            self._store.retire(path)
+            retire_unless_known(self._desk, self._store, path)
             raise
         log.info("version_published", model=claim.payload["model"], path=path)
 

@@ -20,6 +20,8 @@ def run_finetuning_worker(settings: Settings) -> None:
         settings.data_dir,
         settings.finetuning,
         settings.chat.persona,
+        settings.store.patience_seconds,
+        settings.ledger.drain_seconds,
     )
     runner = JobRunner(
         process.desk,

@@ -17,7 +17,7 @@ from core.conversations.forgetting import purge_expired
 from core.corpora.submissions import conclude_validations
 from core.corpora.uploads import Uploads
 from core.errors import ServiceUnavailableError
-from core.jobs.outbox import reap
+from core.jobs.outbox import reap, shorten_leases
 from core.jobs.presence import forget_silent
 from core.jobs.states import JobKind
 from core.monitoring.figures import REAPED
@@ -102,6 +102,7 @@ def _build_validation(
             uploads,
             settings.data_dir.resolve() / "validations",
             settings.chat.persona,
+            patience_seconds=settings.store.patience_seconds,
         )
     )
     return JobRunner(
@@ -151,10 +152,13 @@ def run_chores(chores: list[Chore], ended: threading.Event) -> None:
         ended.wait(max(0.0, min(c.due_at for c in chores) - time.monotonic()))
 
 
-def reap_once(engine: Engine, max_crashes: int) -> None:
+def reap_once(engine: Engine, max_crashes: int, lease_seconds: float) -> None:
     """End the leases that have run out."""
     with Session(engine) as session, session.begin():
+        shortened = shorten_leases(session, lease_seconds)
         reaped = reap(session, max_crashes=max_crashes)
+    if shortened:
+        log.warning("leases_shortened", count=len(shortened))
     for outcome, job_ids in (
         ("requeued", reaped.requeued),
         ("failed", reaped.failed),
@@ -192,7 +196,7 @@ def _rounds(
     ledger, retention = settings.ledger, settings.retention
 
     def reap_leases() -> None:
-        reap_once(engine, ledger.max_crashes)
+        reap_once(engine, ledger.max_crashes, ledger.lease_seconds)
 
     def conclude() -> None:
         conclude_once(engine, uploads)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from core.corpora.submissions import PreparedCorpus, Validation, accept_corpus, 
 from core.corpora.uploads import Uploads
 from core.db.desk import Desk
 from core.errors import PerroquetError
-from models_store.store import ModelStore
+from models_store.store import ModelStore, Publication
 from workers.bare_environment import bare_environment
 from workers.leases import HeldJob
+from workers.patience import await_service, retire_unless_known
 from workers.runner import OutcomeUnknownError, write_within_lease
 from workers.validation.child import CORPUS, REQUEST, RESULT
 
@@ -60,6 +62,7 @@ class ValidatorParts:
         scratch: a folder of this host.
         persona: the system turn of the runs that follow.
         timeout_seconds: how long one corpus may take.
+        patience_seconds: how long a job waits for a store that is away or full.
     """
 
     desk: Desk
@@ -68,6 +71,7 @@ class ValidatorParts:
     scratch: Path
     persona: str
     timeout_seconds: float = 3600.0
+    patience_seconds: float = 0.0
 
 
 class Validator:
@@ -90,9 +94,14 @@ class Validator:
         work = parts.desk.hand_in(lambda session: load_validation(session, held.claim)).result()
         with _scratch_folder(parts.scratch / held.claim.job_id) as folder:
             files = self._bring(held, work, folder)
+            base = await_service(
+                held,
+                lambda: self._fetch_base(work.base),
+                parts.patience_seconds,
+            )
             request = {
                 "files": files,
-                "base": str(self._fetch_base(work.base)),
+                "base": str(base),
                 "options": {"persona": parts.persona, **work.options},
                 "search": work.search,
                 "validation_share": work.validation_share,
@@ -107,7 +116,11 @@ class Validator:
         for number, file in enumerate(work.files):
             held.check()
             target = folder / f"upload-{number}"
-            self._parts.uploads.bring(work.corpus_id, number, file, target)
+            await_service(
+                held,
+                partial(self._parts.uploads.bring, work.corpus_id, number, file, target),
+                self._parts.patience_seconds,
+            )
             brought.append(
                 {"path": str(target), "name": file.name, "is_validation": file.is_validation}
             )
@@ -167,9 +180,13 @@ class Validator:
         store = self._parts.store
         # The token keeps two attempts apart; the loser's folder is retired below.
         path = f"corpora/{work.corpus_id}-{held.claim.token}"
-        store.retire(path)
         report = found["report"]
-        publication = store.publish(folder / CORPUS, path, {"files": report["files"]})
+
+        def publish() -> Publication:
+            store.retire(path)
+            return store.publish(folder / CORPUS, path, {"files": report["files"]})
+
+        publication = await_service(held, publish, self._parts.patience_seconds)
         prepared = PreparedCorpus(
             path,
             publication.manifest_sha256,
@@ -189,7 +206,7 @@ class Validator:
             # A row may name it by now; if none does, it is collected later.
             raise
         except PerroquetError:
-            store.retire(path)
+            retire_unless_known(self._parts.desk, store, path)
             raise
         if not awaited[-1]:
             store.retire(path)

@@ -33,6 +33,7 @@ from core.jobs.ledger import (
     confirm_cancel,
     fail,
     is_set_apart,
+    record_held,
     release,
     renew,
     report_progress,
@@ -106,7 +107,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.claims: list[Claim] = []
         self.before: dict[str, Job] = {}
         self.now = 0
-        self.is_reaping = False
+        self.is_reaping = self.is_saving = False
         self.run(lambda s: [s.execute(delete(table)) for table in (JobEvent, Job)])
 
     @property
@@ -243,10 +244,11 @@ class LedgerMachine(RuleBasedStateMachine):
     def write(self, rng):
         """Write under a claim; the fence must let through what the model says and no more."""
         held = self.one(rng, self.live_claims, self.stale_claims or self.claims)
-        deed = rng.choice(["tell", "succeed", "fail", "release", "confirm"])
+        deed = rng.choice(["tell", "save", "succeed", "fail", "release", "confirm"])
         job = self.model[held.job_id]
         change, *arguments = {
             "tell": (report_progress, {"step": self.now}),
+            "save": (_save,),
             "succeed": (succeed, {"by": held.token}),
             "fail": (fail, InvalidInputError("x")),
             "release": (release,),
@@ -260,6 +262,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(change, held, *arguments)
         if deed == "tell":
             job.result = {"progress": {"step": self.now}}
+        elif deed == "save":
+            job.crashes, self.is_saving = 0, True
+            job.events["checkpointed"] += 1
         elif deed == "release":
             job.leave_running("queued")
             job.worker = job.sent = None
@@ -356,14 +361,15 @@ class LedgerMachine(RuleBasedStateMachine):
         for job_id, old in self.before.items():
             new = rows[job_id]
             assert new.token >= old.token, "the token fell"
-            assert new.crashes == old.crashes or self.is_reaping, "a crash without the reaper"
+            assert new.crashes <= old.crashes or self.is_reaping, "a crash without the reaper"
+            assert new.crashes >= old.crashes or self.is_saving, "a crash was forgotten"
             if old.state in FINAL_STATES:
                 assert _unmoved(new) == _unmoved(old), "an end was changed"
             if old.cancel_requested:
                 assert new.state in ("running", "cancelled"), "a wish to cancel was forgotten"
             if new.state == "running" and old.state == "running":
                 assert new.token == old.token, "a job was taken from its holder"
-        self.before, self.is_reaping = rows, False
+        self.before, self.is_reaping, self.is_saving = rows, False, False
 
     def teardown(self):
         """Let all that is left be settled: whatever happened, each job can come to an end."""
@@ -382,6 +388,10 @@ class LedgerMachine(RuleBasedStateMachine):
         events = self.run(lambda s: s.execute(select(JobEvent.job_id, JobEvent.type)).all())
         expected = Counter({(i, t): n for i, j in self.model.items() for t, n in j.events.items()})
         assert Counter((row.job_id, row.type) for row in events) == expected
+
+
+def _save(session, held):
+    record_held(session, held, "checkpointed", is_progress=True)
 
 
 def _seen(row):

@@ -88,7 +88,7 @@ def test_reaping_gives_a_silent_worker_s_job_back(engine):
     job_id = submit_job(engine)
     claim_job(engine, job_id)
     expire_lease(engine, job_id)
-    reap_once(engine, max_crashes=4)
+    reap_once(engine, max_crashes=4, lease_seconds=20.0)
     job = read_job(engine, job_id)
     assert (job.state, job.crashes) == ("queued", 1)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.trivial_model import prepare_database
+from benchmarks.unbound import UNBOUND
 from core.db.engines import make_engine
 from core.embedded import EmbeddedValkey, free_port
 from core.errors import ServiceUnavailableError
@@ -78,6 +79,7 @@ async def _measure(folder: Path, *, single: int, burst: int) -> dict[str, Any]:
         "PERROQUET_DATA_DIR": str(folder),
         "PERROQUET_PLAYGROUND__PORT": "0",
         "PERROQUET_LOG__LEVEL": "error",
+        **UNBOUND,
     }
     server = PlaygroundServer(load_settings(base, folder / "none"), rate_limits=False)
     await server.start()

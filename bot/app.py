@@ -9,6 +9,7 @@ from importlib.metadata import version
 from bot.catalogue import Catalogue
 from bot.chat.cog import ChatCog
 from bot.chat.intake import ChatIntake
+from bot.chat.limits import Bounds, ChatLimits
 from bot.chat.live_reply import TYPING_LASTS_SECONDS, ReplyTools
 from bot.chat.pacing import EditPacer
 from bot.chat.places import Places
@@ -33,7 +34,7 @@ from bot.translation import CatalogueTranslator
 from core.catalog.exporting import VersionFiles
 from core.db.desk import Desk
 from core.db.engines import make_engine
-from core.settings import Settings
+from core.settings import ChatSettings, Settings
 from core.sharding import Share
 from core.transport.courier import make_publishing_celery
 from core.transport.publisher import Publisher
@@ -86,7 +87,15 @@ def build_bot(settings: Settings) -> PerroquetBot:
         },
     )
 
-    chat = ChatCog(bot, intake, places, desk, catalogue, settings.chat.message_max_characters)
+    chat = ChatCog(
+        bot,
+        intake,
+        places,
+        desk,
+        catalogue,
+        settings.chat.message_max_characters,
+        make_limits(settings.chat),
+    )
     monitoring = BotMonitoring(settings, engine, bot)
     refreshing: list[asyncio.Task[None]] = []
 
@@ -131,3 +140,12 @@ def build_bot(settings: Settings) -> PerroquetBot:
     bot.starters = (start,)
     bot.closers = (close,)
     return bot
+
+
+def make_limits(chat: ChatSettings) -> ChatLimits:
+    """The bounds of members and guilds that the settings name."""
+    return ChatLimits(
+        Bounds(chat.member_max_in_flight, chat.member_max_per_minute),
+        Bounds(chat.guild_max_in_flight, chat.guild_max_per_minute),
+        time.monotonic,
+    )

@@ -101,6 +101,14 @@ class ChatSettings(Area):
     """Messages of a channel that a model is shown at most."""
     message_max_characters: int = Field(default=4000, gt=0)
     """Of a question; what is longer is refused with a word."""
+    member_max_in_flight: int = Field(default=10, ge=0)
+    """Answers that one member may wait for at a time; 0 is no bound, as for the next three."""
+    member_max_per_minute: int = Field(default=30, ge=0)
+    """Questions of one member in a minute; who asks more reads so once."""
+    guild_max_in_flight: int = Field(default=256, ge=0)
+    """Answers that one server may wait for at a time."""
+    guild_max_per_minute: int = Field(default=1200, ge=0)
+    """Questions of one server in a minute."""
     persona: str = (
         "You are Perroquet, a friendly and curious parrot who chats in a Discord channel. "
         "Answer in the language of the last message, in a few short sentences."

@@ -33,7 +33,7 @@ def run(
         ``figures`` with the counts of faults and safeguards, and the one goal: no violation.
     """
     seconds = minutes * 60 if minutes else 30.0 if quick else 180.0
-    plan = Plan(seed, seconds, database, log, finetunes=1 if quick else 3)
+    plan = Plan(seed, seconds, database, log, finetunes=1 if quick else 2)
     result = run_chaos(plan)
     count = len(result["violations"])
     return {

@@ -15,7 +15,7 @@ from core.db.tables import Job, JobEvent, Message, Reply, Worker
 from core.jobs.outbox import ERROR_CODE_CRASHED
 from core.jobs.states import FINAL_STATES, JobKind, JobState
 from core.settings import Settings
-from core.transport.names import broker_key, queue_of, stream_key
+from core.transport.names import PRIORITIES, broker_key, queue_of, stream_key
 
 # XADD trims to whole nodes of a hundred entries.
 _NODE_ENTRIES = 100
@@ -78,7 +78,8 @@ def judge_redis(settings: Settings, url: str) -> list[str]:
     wrong = []
     with redis.Redis.from_url(url) as client:
         for kind in JobKind:
-            waiting = client.llen(broker_key(prefix, queue_of(kind)))
+            keys = [broker_key(prefix, queue_of(kind), number) for number in PRIORITIES]
+            waiting = sum(client.llen(key) for key in keys)
             if waiting:
                 wrong.append(f"{waiting} hints of {kind} wait for nothing")
         entries = client.xlen(stream_key(prefix, settings.discord.process_name))

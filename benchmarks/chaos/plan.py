@@ -70,7 +70,7 @@ class Plan:
     log_file: Path | None = None
     gap_seconds: tuple[float, float] = (2.5, 5.5)
     ask_seconds: float = 0.3
-    finetunes: int = 3
+    finetunes: int = 2
     with_doomed: bool = True
     poisons: int = 2
     left_out: frozenset[Fault] = field(default_factory=frozenset)

@@ -34,6 +34,7 @@ from benchmarks.chaos.members import Members
 from benchmarks.chaos.plan import Fault, Plan
 from benchmarks.chaos.proxy import Wire
 from benchmarks.trivial_model import prepare_database
+from benchmarks.unbound import UNBOUND
 from core.db.engines import make_engine, reading
 from core.embedded import free_port
 from core.jobs.presence import alive
@@ -41,7 +42,7 @@ from core.jobs.states import JobKind
 from core.settings import load_settings
 from playground.server import PlaygroundServer
 
-_READY_SECONDS, _SETTLE_SECONDS = 300.0, 600.0
+_READY_SECONDS, _SETTLE_SECONDS = 600.0, 1500.0
 _TEND_SECONDS = 0.5
 _LEDGER = {
     "LEASE_SECONDS": "3",
@@ -136,6 +137,8 @@ class _Run:
             "PERROQUET_LOG__FORMAT": "json",
             "PERROQUET_REDIS__STREAM_MAX_ENTRIES": "500",
             "PERROQUET_CHAT__SWEEP_INTERVAL_SECONDS": "1",
+            # Alice asks for a few hundred people.
+            **UNBOUND,
             "PERROQUET_FINETUNING__DEVICE": "cpu",
             "PERROQUET_FINETUNING__TORCH_THREADS": "1",
             "PERROQUET_GENERATION__DEVICE": "cpu",

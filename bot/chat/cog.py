@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from bot.catalogue import Catalogue, LocaleCode
 from bot.chat.addressing import Verdict, address
 from bot.chat.intake import ChatIntake, hear
+from bot.chat.limits import ChatLimits
 from bot.chat.places import Places
 from bot.patience import keep_trying
 from core.conversations.forgetting import forget_message
@@ -37,6 +38,7 @@ class ChatCog(commands.Cog):
         desk: Desk,
         catalogue: Catalogue,
         max_characters: int,
+        limits: ChatLimits,
     ) -> None:
         self._client = client
         self._intake = intake
@@ -44,6 +46,7 @@ class ChatCog(commands.Cog):
         self._desk = desk
         self._catalogue = catalogue
         self._max_characters = max_characters
+        self._limits = limits
         self._taking: set[int] = set()
         # Messages that wait for longer than is worth silence, and channels that were told so.
         self._overdue: set[int] = set()
@@ -85,22 +88,31 @@ class ChatCog(commands.Cog):
         if len(self._taking) >= _MAX_WAITING:
             log.error("message_lost", waiting=len(self._taking))
             return
+        guild_id = None if message.guild is None else message.guild.id
+        place = self._limits.enter(message.author.id, guild_id)
+        if place is None:
+            if self._limits.is_to_be_told(message.author.id):
+                await self._hint(message, self._catalogue.say(locale, "chat-too-many"))
+            return
         self._taking.add(message.id)
 
-        async def take() -> None:
+        async def take() -> str | None:
             # Its author may have deleted it while the database was away.
-            if message.id in self._taking:
-                await self._intake.take(message, text, locale)
+            if message.id not in self._taking:
+                return None
+            return await self._intake.take(message, text, locale, place)
 
-        guild_id = None if message.guild is None else message.guild.id
         loop = asyncio.get_running_loop()
         telling = loop.call_later(_PATIENCE_SECONDS, self._tell_of_outage, message, locale)
+        job_id = None
         try:
             with begin(
                 "message", guild_id=guild_id, shard_id=getattr(message.guild, "shard_id", 0)
             ):
-                await keep_trying(take)
+                job_id = await keep_trying(take)
         finally:
+            if job_id is None:
+                place.leave()
             telling.cancel()
             self._taking.discard(message.id)
             self._overdue.discard(message.id)

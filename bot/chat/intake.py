@@ -8,6 +8,7 @@ import discord
 import structlog
 
 from bot.chat.addressing import HeardMessage
+from bot.chat.limits import Place as LimitedPlace
 from bot.chat.reply_keeper import ReplyKeeper
 from core.conversations.intake import IncomingMessage, ReplyOptions, receive
 from core.conversations.places import Place
@@ -39,8 +40,16 @@ class ChatIntake:
         self._share = share
         self._default_model = default_model
 
-    async def take(self, message: discord.Message, text: str, locale: str) -> str | None:
+    async def take(
+        self, message: discord.Message, text: str, locale: str, place: LimitedPlace
+    ) -> str | None:
         """Write the message and its job in one transaction, then publish and show.
+
+        Args:
+            message: what was said.
+            text: what of it is meant for the bot.
+            locale: the language of the reply.
+            place: is left once the answer is shown.
 
         Returns:
             The job's id, or None where the message was already taken in.
@@ -54,6 +63,7 @@ class ChatIntake:
             author_id=message.author.id,
             author_name=message.author.display_name,
             text=text,
+            priority=place.priority,
         )
         stream = self._share.name_for(incoming.place.guild_id)
         options = ReplyOptions(self._default_model, stream, {})
@@ -64,9 +74,10 @@ class ChatIntake:
         log.info("asked", job_id=job_id, guild_id=incoming.place.guild_id)
         # The placeholder comes after the hint: posting it first would keep the publisher's thread
         # from the interpreter for milliseconds, while the worker could be at work.
-        show = self._keeper.expect(job_id, incoming.place, message.id)
+        show = self._keeper.expect(job_id, incoming.place, message.id, shown=place.leave)
         call = partial(_call_in, asyncio.get_running_loop(), show)
-        self._publisher.publish(Hint(job_id, JobKind.GENERATE, 0, carried()), then=call)
+        hint = Hint(job_id, JobKind.GENERATE, place.priority, carried())
+        self._publisher.publish(hint, then=call)
         return job_id
 
 

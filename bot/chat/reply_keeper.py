@@ -18,6 +18,10 @@ from core.transport.stream_reader import StreamReader
 log = structlog.get_logger(__name__)
 
 
+def _nothing() -> None:
+    """Nobody waits for it."""
+
+
 class ReplyKeeper:
     """Owns one task for each reply that this process owes.
 
@@ -38,6 +42,7 @@ class ReplyKeeper:
         self._sweep_interval_seconds = sweep_interval_seconds
         self._live: dict[str, LiveReply] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._shown: dict[str, Callable[[], None]] = {}
 
     def start(self) -> None:
         """Begin to read the stream and to sweep; call within the running loop."""
@@ -50,8 +55,19 @@ class ReplyKeeper:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def expect(self, job_id: str, place: Place, trigger_id: int) -> Callable[[], None]:
+    def expect(
+        self,
+        job_id: str,
+        place: Place,
+        trigger_id: int,
+        *,
+        shown: Callable[[], None] = _nothing,
+    ) -> Callable[[], None]:
         """Keep what the stream says of a job that was just written.
+
+        Args:
+            job_id, place, trigger_id: of the reply.
+            shown: is called once the answer is shown, or put off because Discord or SQL is away.
 
         Returns:
             What begins to show it; to be called in the loop, whatever the stream has said by then.
@@ -66,6 +82,7 @@ class ReplyKeeper:
             trace=carried(),
         )
         self._live[job_id] = live
+        self._shown[job_id] = shown
         return lambda: self._show(live)
 
     @property
@@ -124,6 +141,7 @@ class ReplyKeeper:
             log.warning("reply_postponed", job_id=live.job_id, error=type(exc).__name__)
         finally:
             self._live.pop(live.job_id, None)
+            self._shown.pop(live.job_id, _nothing)()
 
     async def _read_stream(self) -> None:
         while True:

@@ -23,13 +23,17 @@ _INSERT_REPLY = insert(Reply.__table__)  # type: ignore[arg-type]
 
 @dataclass(frozen=True)
 class IncomingMessage:
-    """What a member said. ``message_id`` is Discord's, and None for a terminal."""
+    """What a member said. ``message_id`` is Discord's, and None for a terminal.
+
+    ``priority`` is that of its job, 0 the highest.
+    """
 
     place: Place
     message_id: int | None
     author_id: int
     author_name: str
     text: str
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def _job_for(
         requester_id=incoming.author_id,
         guild_id=place.guild_id,
         channel_id=place.channel_id,
+        priority=incoming.priority,
         payload={
             "conversation_id": conversation_id,
             "message_id": message_id,

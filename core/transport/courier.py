@@ -9,10 +9,7 @@ from celery import Celery
 from core.jobs.outbox import Hint
 from core.settings import Settings
 from core.transport import kombu_redis
-from core.transport.names import TASK_NAME, queue_of
-
-# Kombu delivers low numbers first with this order strategy; 0 is the default of a hint.
-_PRIORITY_STEPS = list(range(10))
+from core.transport.names import PRIORITIES, TASK_NAME, queue_of
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -41,7 +38,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_keepalive": True,
             "health_check_interval": 10,
             "queue_order_strategy": "priority",
-            "priority_steps": _PRIORITY_STEPS,
+            "priority_steps": list(PRIORITIES),
         },
     )
     return app

@@ -15,7 +15,7 @@ from core.monitoring.figures import RELAYED
 from core.monitoring.tracing import resume
 from core.settings import LedgerSettings
 from core.transport.courier import send_hint
-from core.transport.names import broker_key, queue_of
+from core.transport.names import PRIORITIES, broker_key, queue_of
 
 log = structlog.get_logger(__name__)
 
@@ -91,5 +91,5 @@ class Relay:
             send_hint(self._app, hint)
 
     def _is_empty(self, kind: JobKind) -> bool:
-        length = self._client.llen(broker_key(self._key_prefix, queue_of(kind)))
-        return length == 0
+        keys = [broker_key(self._key_prefix, queue_of(kind), number) for number in PRIORITIES]
+        return not self._client.exists(*keys)

@@ -175,6 +175,29 @@ def migrate() -> None:
 
 
 @app.command(rich_help_panel=_LOOK)
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder, on another disk best.")],
+) -> None:
+    """Save the database and every version that it names into a folder, while all runs.
+
+    SQLite is copied by its online backup; PostgreSQL needs pg_dump of its server's version.
+    """
+    from cli.backup.command import backup as run
+
+    run(folder)
+
+
+@app.command(rich_help_panel=_LOOK)
+def restore(
+    folder: Annotated[Path, typer.Argument(help="What “perroquet backup” has written.")],
+) -> None:
+    """Fill an empty installation from a backup. Every file of it is proven first."""
+    from cli.backup.command import restore as run
+
+    run(folder)
+
+
+@app.command(rich_help_panel=_LOOK)
 def config(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print all settings there are, with their meaning.")

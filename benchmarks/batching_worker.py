@@ -6,11 +6,13 @@
 import os
 import threading
 import time
+from collections.abc import Hashable
 
-from core.conversations.answers import Utterance
+from benchmarks.fair_turns import FairTurns
 from core.logging import configure_logging
 from core.settings import load_settings
-from workers.generation.protocol import Chunk, FinishReason, GenerationStream, Sampling
+from workers.generation.protocol import Chunk, FinishReason, GenerationStream
+from workers.generation.serving import Ask
 from workers.generation.tasks import run_generation_worker
 
 _WORDS = ("Seeds ", "and ", "fruit.")
@@ -18,21 +20,19 @@ _VARIABLE = "BENCH_ANSWER_SECONDS"
 
 
 class BatchingResponder:
-    """Answers at most ``places`` at a time, each over ``seconds``, whoever came first."""
+    """Answers at most ``places`` at a time, each over ``seconds``, in turns as the engine does."""
 
     is_alive = True
 
     def __init__(self, places: int, seconds: float) -> None:
-        self._places = threading.Semaphore(places)
+        self._turns = FairTurns(places)
         self._seconds = seconds
 
-    def ask(
-        self, request_id: str, utterances: tuple[Utterance, ...], sampling: Sampling
-    ) -> GenerationStream:
+    def ask(self, ask: Ask) -> GenerationStream:
         """Three words, evenly over the time."""
-        del request_id, utterances, sampling
         stream = GenerationStream(lambda: None)
-        threading.Thread(target=self._say, args=(stream,), daemon=True).start()
+        arguments = (stream, ask.standing.flow)
+        threading.Thread(target=self._say, args=arguments, daemon=True).start()
         return stream
 
     def describe(self) -> dict[str, str | int]:
@@ -42,8 +42,8 @@ class BatchingResponder:
     def close(self) -> None:
         """Nothing to free."""
 
-    def _say(self, stream: GenerationStream) -> None:
-        with self._places:
+    def _say(self, stream: GenerationStream, flow: Hashable) -> None:
+        with self._turns.turn(flow, lambda: None):
             for count, word in enumerate(_WORDS, 1):
                 time.sleep(self._seconds / len(_WORDS))
                 stream.put(Chunk(word, count, FinishReason.STOP if count == len(_WORDS) else None))

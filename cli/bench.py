@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any

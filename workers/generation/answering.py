@@ -3,13 +3,12 @@
 import hashlib
 import threading
 import time
-from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
 from sqlalchemy.orm import Session
 
-from core.conversations.answers import Question, Weights, load_question, write_answer
+from core.conversations.answers import Question, load_question, write_answer
 from core.db.desk import Desk
 from core.errors import LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim
@@ -27,7 +26,6 @@ from workers.generation.protocol import (
     Standing,
 )
 from workers.generation.serving import Ask, ModelPool
-from workers.generation.turns import FairTurns
 from workers.leases import HeldJob
 from workers.runner import write_within_lease
 
@@ -62,9 +60,6 @@ class Answerer:
         self._streams = streams
         self._generation = generation
         self._chat = chat
-        # A model has as many places as its engine; the tables of models that were let go are empty.
-        self._turns: dict[Weights, FairTurns] = {}
-        self._turns_lock = threading.Lock()
         self._count_lock = threading.Lock()
         self._generated_tokens = 0
 
@@ -96,7 +91,7 @@ class Answerer:
         question: Question = held.brief
         started = time.monotonic()
         try:
-            with self._pool.using(question.weights) as responder, self._turn(held, question):
+            with self._pool.using(question.weights) as responder:
                 held.check()
                 stream = responder.ask(self._ask(held, question))
                 held.on_stop(stream.cancel)
@@ -107,15 +102,6 @@ class Answerer:
             raise LeaseLostError("The engine broke down under this job.") from exc
         facts["seconds"] = round(time.monotonic() - started, 3)
         self._write(held, question, text, facts)
-
-    def _turn(self, held: HeldJob, question: Question) -> AbstractContextManager[None]:
-        """A place beside the other answers of this model, handed out in turns of the guilds."""
-        with self._turns_lock:
-            turns = self._turns.setdefault(
-                question.weights, FairTurns(self._generation.max_batch_size)
-            )
-        claim = held.claim
-        return turns.turn(claim.guild_id or -claim.requester_id, held.check)
 
     def announce_end(self, claim: Claim) -> None:
         """Tell the bot process that the job has ended, so that it reads the end from SQL."""

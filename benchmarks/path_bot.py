@@ -8,6 +8,7 @@ from typing import Any
 
 from bot.chat.cog import ChatCog
 from bot.chat.intake import ChatIntake
+from bot.chat.limits import Place
 from bot.chat.live_reply import LiveReply
 from bot.main import run_bot
 from core import loops
@@ -28,8 +29,10 @@ def watch(file: Path) -> None:
         heard[message.id] = time.perf_counter()
         await on_message(self, message)
 
-    async def timed_take(self: Any, message: Any, text: str, locale: str) -> str | None:
-        job_id = await take(self, message, text, locale)
+    async def timed_take(
+        self: Any, message: Any, text: str, locale: str, place: Place
+    ) -> str | None:
+        job_id = await take(self, message, text, locale, place)
         if job_id is not None:
             asked[job_id] = heard.pop(message.id)
         return job_id

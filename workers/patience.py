@@ -7,7 +7,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.catalog.retiring import kept_paths
+from core.catalog.disposal import kept_paths
 from core.db.desk import Desk
 from core.errors import PerroquetError, ServiceUnavailableError
 from models_store.store import ModelStore

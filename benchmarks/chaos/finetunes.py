@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmarks.tiny_tokenizer import make_tiny_tokenizer
+from core.catalog.disposal import dead_paths
 from core.catalog.registry import StoredVersion, register_version
-from core.catalog.retiring import kept_paths
 from core.conversations.places import Place
 from core.corpora.submissions import NewFinetune, start_finetune, submit_finetune
 from core.corpora.uploads import Uploads
@@ -124,8 +124,6 @@ class Finetunes:
         """What is wrong with the fine-tunes, their versions and their boards."""
         wrong = []
         with Session(reading(self.engine)) as session:
-            # What lost attempts left is garbage; nothing that a row knows may be.
-            self._store.collect_garbage(0.0, kept_paths(session))
             jobs = {job.id: job for job in session.scalars(select(Job))}
             versions = session.scalars(select(Version).where(Version.job_id.is_not(None))).all()
         for job_id in self.job_ids:
@@ -187,9 +185,12 @@ class Finetunes:
         return None
 
     def _judge_store(self, known: set[str]) -> list[str]:
-        """No attempt but the one that counts may stand in the store."""
-        stored = [path for path in self._store.list_versions() if path.startswith("models/coco-")]
-        return [f"{path} is published and no version" for path in stored if path not in known]
+        """What stands in the store is a version, or what a lost attempt left to be collected."""
+        stored = {path for path in self._store.list_versions() if path.startswith("models/coco-")}
+        with Session(reading(self.engine)) as session:
+            dead = dead_paths(session, stored)
+        wrong = [f"{path} is garbage and a version" for path in dead & known]
+        return wrong + [f"{path} is nobody's" for path in stored - known - dead]
 
     def _judge_boards(self) -> list[str]:
         shown = [

@@ -55,10 +55,11 @@ class Installation:
             message = IncomingMessage(PLACE, message_id, 1001, "Alice", text)
             job_id = receive(session, message, ReplyOptions("tiny", "bot-0", {}))
         desk, settings = Desk(self.engine), self.settings
+        store = ModelStore(settings.store_url, settings.cache_dir, 10**9)
         desk.start()
         keeper = LeaseKeeper(self.engine, f"w{message_id}", "generate", 60.0)
         streams = StreamWriter(make_writing_client(settings.redis.url), "t", 100)
-        pool = ModelPool(_store_loader(settings), 1)
+        pool = ModelPool(_store_loader(settings, store), 1)
         answerer = Answerer(desk, pool, streams, settings.generation, settings.chat)
         runner = JobRunner(
             desk,

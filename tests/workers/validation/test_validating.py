@@ -47,23 +47,24 @@ class Bench:
         self.desk = Desk(engine)
         self.desk.start()
         self.scratch = tmp_path / "validations"
-        self.keeper = LeaseKeeper(engine, "w", "upkeep", 30.0)
-        self.keeper.start()
-        validator = Validator(
-            ValidatorParts(
-                self.desk, self.store, self.uploads, self.scratch, "You are Coco.", **parts
-            )
+        self.parts = ValidatorParts(
+            self.desk, self.store, self.uploads, self.scratch, "You are Coco.", **parts
         )
+        self.start_worker()
+        base = self.store.publish(base_folder, "models/base/1", {})
+        self.base_id = add_version(
+            engine, store_path=base.path, manifest_sha256=base.manifest_sha256
+        )
+
+    def start_worker(self) -> None:
+        self.keeper = LeaseKeeper(self.engine, "w", "upkeep", 30.0)
+        self.keeper.start()
         self.runner = JobRunner(
             self.desk,
             self.keeper,
             isolate_after_crashes=2,
-            work=validator.validate,
+            work=Validator(self.parts).validate,
             ended=lambda _claim: None,
-        )
-        base = self.store.publish(base_folder, "models/base/1", {})
-        self.base_id = add_version(
-            engine, store_path=base.path, manifest_sha256=base.manifest_sha256
         )
 
     def close(self) -> None:
@@ -220,6 +221,9 @@ def test_a_drained_validation_goes_back_unharmed_and_is_done_again(bench):
     job = read_job(bench.engine, submitted.validation_id)
     assert (job.state, job.crashes, job.dispatched_at) == ("queued", 0, None)
     assert list(bench.scratch.iterdir()) == []
+    # A process that drains takes nothing any more; its successor does.
+    bench.keeper.close()
+    bench.start_worker()
     bench.runner.run(submitted.validation_id)
     assert run(bench.engine, read_board, submitted.job_id).is_read
 

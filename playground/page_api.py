@@ -20,10 +20,11 @@ from playground.rest.replies import (
     refuse,
 )
 from playground.rest.replies import RestError as _RestError
-from playground.world import DIRECT, Event, Object, World
+from playground.world import DIRECT, EPHEMERAL, Event, Object, World
 
 _HISTORY = 50
-_MAX_CONTENT = 2000
+# The people here have what Discord calls Nitro; the bot has not.
+_MAX_CONTENT = 4000
 _ANSWER_SECONDS = 3.0
 _SHOWN = {
     "MESSAGE_CREATE",
@@ -214,8 +215,13 @@ class PageApi:
             "dms": [c for c in channels if c["type"] == DIRECT],
             "commands": world.commands,
             "bot_online": self._gateway.is_bot_online,
-            "history": {c["id"]: world.history(c["id"], user_id)[-_HISTORY:] for c in channels},
+            "history": {c["id"]: self._history(c["id"], user_id) for c in channels},
         }
+
+    def _history(self, channel_id: str, user_id: str) -> list[Object]:
+        """What a client shows that starts now: it knows no ephemeral message any more."""
+        seen = self._world.history(channel_id, user_id)
+        return [m for m in seen if not m["flags"] & EPHEMERAL][-_HISTORY:]
 
     def _on_event(self, event: Event) -> None:
         if event.name not in _SHOWN and not event.name.startswith("PAGE_"):

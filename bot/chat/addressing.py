@@ -16,8 +16,9 @@ class Verdict(Enum):
 
     IGNORE = "ignore"
     ANSWER = "answer"
-    # It is meant for the bot and holds nothing that can be read.
+    # It is meant for the bot and holds nothing that can be read: files alone, or nothing at all.
     ASK_FOR_TEXT = "ask for text"
+    ASK_WHAT = "ask what"
     TOO_LONG = "too long"
 
 
@@ -26,6 +27,7 @@ class HeardMessage:
     """What addressing needs to know of a message.
 
     ``names`` maps the ids of mentioned users, roles and channels to what people call them.
+    ``has_files`` says whether there is anything but text, such as a picture or a sticker.
     """
 
     content: str
@@ -35,6 +37,7 @@ class HeardMessage:
     mentions_bot: bool
     replies_to_bot: bool
     names: Mapping[int, str]
+    has_files: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ def address(heard: HeardMessage, *, bot_id: int, max_characters: int) -> Address
     if not text:
         # In a channel that is switched on, a picture among members asks for nothing.
         is_personal = heard.is_direct or heard.mentions_bot or heard.replies_to_bot
-        return Addressed(Verdict.ASK_FOR_TEXT if is_personal else Verdict.IGNORE)
+        question = Verdict.ASK_FOR_TEXT if heard.has_files else Verdict.ASK_WHAT
+        return Addressed(question if is_personal else Verdict.IGNORE)
     if len(text) > max_characters:
         return Addressed(Verdict.TOO_LONG)
     return Addressed(Verdict.ANSWER, text)

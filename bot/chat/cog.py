@@ -77,6 +77,8 @@ class ChatCog(commands.Cog):
             await self._answer(message, addressed.text, locale)
         elif addressed.verdict is Verdict.ASK_FOR_TEXT:
             await self._hint(message, self._catalogue.say(locale, "chat-text-only"))
+        elif addressed.verdict is Verdict.ASK_WHAT:
+            await self._hint(message, self._catalogue.say(locale, "chat-ask-what"))
         elif addressed.verdict is Verdict.TOO_LONG:
             text = self._catalogue.say(locale, "chat-text-too-long", limit=self._max_characters)
             await self._hint(message, text)

@@ -119,4 +119,5 @@ def hear(message: discord.Message, bot_id: int, listening: set[int]) -> HeardMes
         mentions_bot=any(user.id == bot_id for user in message.mentions),
         replies_to_bot=isinstance(replied, discord.Message) and replied.author.id == bot_id,
         names=names,
+        has_files=bool(message.attachments or message.stickers or message.poll),
     )

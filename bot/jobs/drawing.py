@@ -33,14 +33,18 @@ _SHOWN_FIGURES = ("attempt", "step", "steps", "loss", "crashes")
 
 def draw_page(catalogue: Catalogue, locale: str, page: Page, number: int) -> discord.Embed:
     """A page of a list; ``number`` counts from 1."""
-    lines = [_line(catalogue, locale, job) for job in page.jobs]
+    # One model for all is said once, below.
+    models = {job.model or "" for job in page.jobs}
+    common = models.pop() if len(models) == 1 else ""
+    lines = [_line(catalogue, locale, job, with_model=not common) for job in page.jobs]
     nothing = "jobs-none-here" if page.next_before else "jobs-none"
     embed = discord.Embed(
         title=catalogue.say(locale, "jobs-title"),
         description="\n".join(lines) or catalogue.say(locale, nothing),
         colour=discord.Colour.blurple(),
     )
-    embed.set_footer(text=catalogue.say(locale, "jobs-page", number=number))
+    footer = [catalogue.say(locale, "jobs-page", number=number), clipped(common, _MODEL_CHARACTERS)]
+    embed.set_footer(text=" · ".join(part for part in footer if part))
     return embed
 
 
@@ -71,14 +75,16 @@ def say_kind(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
     return catalogue.say(locale, f"job-kind-{job.kind}")
 
 
-def _line(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
+def _line(catalogue: Catalogue, locale: str, job: JobSummary, *, with_model: bool) -> str:
+    """One row; what is done needs no more words than its sign."""
+    is_done = job.state is JobState.SUCCEEDED
     parts = [
-        f"{_SIGNS[job.state]} `{job.id}`",
+        f"{_SIGNS[job.state]} <t:{int(job.created_at)}:R>",
         say_kind(catalogue, locale, job),
-        say_state(catalogue, locale, job),
-        clipped(job.model, _MODEL_CHARACTERS) if job.model else "",
+        "" if is_done else say_state(catalogue, locale, job),
+        clipped(job.model, _MODEL_CHARACTERS) if job.model and with_model else "",
         f"<@{job.requester_id}>" if job.requester_id else "",
-        f"<t:{int(job.created_at)}:R>",
+        f"`{job.id}`",
     ]
     return " · ".join(part for part in parts if part)
 

@@ -3,9 +3,12 @@ import { $, el, toast } from "./dom.js";
 import { getLocale, language, say, setLocale } from "./i18n.js";
 import * as api from "./api.js";
 import { messageNode } from "./messages.js";
+import { refresh } from "./markdown.js";
 import { Picker, openModal } from "./commands.js";
 
-const LIMIT = 2000, DIRECT = 1, THREAD = 11, BOT = "1000";
+// Everybody here has what Discord calls Nitro: 4,000 characters instead of 2,000.
+const LIMIT = 4000, COUNTED_FROM = 200;
+const EPHEMERAL = 64, DIRECT = 1, THREAD = 11, BOT = "1000";
 const state = { me: null, users: new Map(), guilds: [], channels: new Map(), history: new Map(), commands: [], online: false, unread: new Set(), replyTo: null, files: [], channelId: null };
 let disconnect = null, typingTimer = null;
 
@@ -97,6 +100,11 @@ function changeReaction(d, isAdded) {
   $(`m${message.id}`)?.replaceWith(messageNode(message, view));
 }
 
+/** Discord's client starts anew in another language, and has no ephemeral message then. */
+function dropEphemeral() {
+  for (const [id, messages] of state.history) state.history.set(id, messages.filter((message) => !(message.flags & EPHEMERAL)));
+}
+
 /** Change the list and stay at its end if the reader was there; else leave the reader in peace. */
 function keepingBottom(change) {
   const list = $("messages");
@@ -131,7 +139,7 @@ function drawAll() {
   $("drawer").setAttribute("aria-label", say("menu"));
   $("attach-label").title = say("attach");
   $("attach").setAttribute("aria-label", say("attach"));
-  drawChannels(); drawMessages(); drawStatus(); drawReply(); drawFiles(); drawSpeakers();
+  drawChannels(); drawMessages(); drawStatus(); drawReply(); drawFiles(); drawSpeakers(); drawCount();
 }
 
 function drawSpeakers() {
@@ -197,16 +205,25 @@ function grow() {
   const text = $("text");
   text.style.height = "auto";
   text.style.height = `${text.scrollHeight}px`;
-  const left = LIMIT - text.value.length;
-  $("count").textContent = left < 200 ? left : "";
-  $("count").classList.toggle("over", left < 0);
+  drawCount();
   if (text.value.startsWith("/") && !text.value.includes("\n")) picker.suggest(text.value);
   else if (!picker.isForm) picker.close();
 }
 
+/** Characters as Discord counts them, not as JavaScript does: an emoji is one. */
+const left = () => LIMIT - [...withMentions($("text").value.trim())].length;
+
+function drawCount() {
+  const count = left();
+  const number = Math.abs(count).toLocaleString(language());
+  $("count").textContent = count < 0 ? say("tooMany", { number }) : count < COUNTED_FROM ? say("charactersLeft", { number }) : "";
+  $("count").classList.toggle("over", count < 0);
+  $("send").disabled = count < 0;
+}
+
 async function submit() {
   const content = withMentions($("text").value.trim());
-  if (content.length > LIMIT) { toast(say("tooLong")); return; }
+  if (left() < 0) return;
   if (!content && !state.files.length) return;
   const files = state.files, replyTo = state.replyTo?.id;
   const kept = $("text").value;
@@ -249,9 +266,12 @@ $("attach").addEventListener("change", (event) => { addFiles(event.target.files)
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => { event.preventDefault(); if (event.dataTransfer.files.length) addFiles(event.dataTransfer.files); });
 $("speaker").addEventListener("change", (event) => start(event.target.value));
-$("language").addEventListener("change", (event) => { setLocale(event.target.value); drawAll(); });
+$("language").addEventListener("change", (event) => { setLocale(event.target.value); dropEphemeral(); drawAll(); });
 $("menu").addEventListener("click", () => toggleDrawer(!$("drawer").classList.contains("open")));
 $("scrim").addEventListener("click", () => toggleDrawer(false));
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") { toggleDrawer(false); picker.close(); } });
+
+// "3 minutes ago" does not stay true.
+setInterval(() => document.querySelectorAll("time[data-unix]").forEach(refresh), 20000);
 
 start(localStorage.getItem("user") ?? "1001");

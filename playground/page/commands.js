@@ -1,5 +1,5 @@
 // The slash-command picker, its form of options, and modals.
-import { $, el, toast } from "./dom.js";
+import { $, el } from "./dom.js";
 import { getLocale, localised, say } from "./i18n.js";
 import * as api from "./api.js";
 
@@ -100,7 +100,7 @@ export class Picker {
     const options = [], files = [];
     for (const [option, input] of inputs) {
       const isEmpty = option.type === ATTACHMENT ? !input.files.length : input.value === "";
-      if (isEmpty && option.required) { toast(say("required", { name: localised(option, "name") })); input.focus(); return; }
+      if (isEmpty && option.required) { complain(input, say("required")); return; }
       if (isEmpty) continue;
       let value = input.value;
       if (option.type === ATTACHMENT) { value = `file:${files.length}`; files.push(input.files[0]); }
@@ -119,6 +119,17 @@ export class Picker {
     const data = { id: item.command.id, name: item.command.name, type: 1, options: nested };
     api.interact({ type, user_id: this.view.me().id, channel_id: this.view.channelId(), locale: getLocale(), nonce, data }, files);
   }
+}
+
+/** Say beside a field what it lacks, until something is put into it. */
+function complain(input, text) {
+  const label = input.closest("label");
+  if (!label.querySelector(".missing")) {
+    input.before(el("small", { className: "missing", role: "alert" }, text));
+    for (const event of ["input", "change"]) input.addEventListener(event, () => label.querySelector(".missing")?.remove(), { once: true });
+  }
+  input.focus();
+  label.scrollIntoView({ block: "nearest" });
 }
 
 /** Show a modal that the bot opened; what is filled in goes back as an interaction. */

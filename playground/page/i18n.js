@@ -11,11 +11,11 @@ const STRINGS = {
     emptyButton: "Say hello", hello: "Hello! What is a parrot?", typing: "{name} is typing …",
     edited: "(edited)", privately: "Only you can see this", dismiss: "Dismiss",
     reply: "Reply", delete: "Delete", thread: "Thread", replyingTo: "Replying to {name}",
-    attach: "Attach files", remove: "Remove", menu: "Channels", required: "This is required: {name}",
+    attach: "Attach files", remove: "Remove", menu: "Channels", required: "This is required.",
     run: "Run", cancel: "Cancel", submit: "Submit", admin: "admin", member: "member",
     failed: "Perroquet did not answer in time. Is it running? Try again.",
     refused: "That was refused: {reason}", noCommands: "No command begins like that.",
-    tooLong: "A message has at most 2,000 characters.",
+    charactersLeft: "Characters left: {number}", tooMany: "Too long: {number} over the limit of 4,000 characters.",
   },
   fr: {
     playground: "terrain de jeu", speakAs: "Parler comme", language: "Langue", direct: "Messages privés",
@@ -28,11 +28,11 @@ const STRINGS = {
     emptyButton: "Dire bonjour", hello: "Bonjour ! Qui es-tu ?", typing: "{name} écrit…",
     edited: "(modifié)", privately: "Toi seul peux voir ceci", dismiss: "Fermer",
     reply: "Répondre", delete: "Supprimer", thread: "Fil", replyingTo: "Réponse à {name}",
-    attach: "Joindre des fichiers", remove: "Retirer", menu: "Salons", required: "À remplir : {name}",
+    attach: "Joindre des fichiers", remove: "Retirer", menu: "Salons", required: "À remplir.",
     run: "Lancer", cancel: "Annuler", submit: "Envoyer", admin: "admin", member: "membre",
     failed: "Perroquet n’a pas répondu à temps. Est-il lancé ? Réessaie.",
     refused: "C’est refusé : {reason}", noCommands: "Aucune commande ne commence ainsi.",
-    tooLong: "Un message a au plus 2 000 caractères.",
+    charactersLeft: "Caractères restants : {number}", tooMany: "Trop long : {number} au-delà des 4 000 caractères.",
   },
 };
 

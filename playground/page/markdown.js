@@ -1,7 +1,8 @@
 // Discord's markdown as DOM nodes. Nothing here ever parses HTML.
 import { el } from "./dom.js";
+import { language } from "./i18n.js";
 
-const INLINE = /(`+)([\s\S]+?)\1|\*\*([\s\S]+?)\*\*|__([\s\S]+?)__|~~([\s\S]+?)~~|\|\|([\s\S]+?)\|\||\*(\S(?:[\s\S]*?\S)?)\*|\b_(\S(?:[\s\S]*?\S)?)_\b|<@!?(\d+)>|<#(\d+)>|<\/([^:>]+):\d+>|<t:(\d+)(?::\w)?>|\[([^\]\n]+)\]\((https?:\/\/[^\s)]+)\)|(https?:\/\/[^\s<]+[^\s<.,:;"')\]])/g;
+const INLINE = /(`+)([\s\S]+?)\1|\*\*([\s\S]+?)\*\*|__([\s\S]+?)__|~~([\s\S]+?)~~|\|\|([\s\S]+?)\|\||\*(\S(?:[\s\S]*?\S)?)\*|\b_(\S(?:[\s\S]*?\S)?)_\b|<@!?(\d+)>|<#(\d+)>|<\/([^:>]+):\d+>|<t:(\d+)(?::(\w))?>|\[([^\]\n]+)\]\((https?:\/\/[^\s)]+)\)|(https?:\/\/[^\s<]+[^\s<.,:;"')\]])/g;
 
 /** @param {string} text @param {{user(id):string, channel(id):string}} names */
 export function render(text, names) {
@@ -54,12 +55,34 @@ function inline(text, names) {
     else if (m[9]) nodes.push(el("span", { className: "mention" }, "@" + names.user(m[9])));
     else if (m[10]) nodes.push(el("span", { className: "mention" }, "#" + names.channel(m[10])));
     else if (m[11]) nodes.push(el("span", { className: "mention" }, "/" + m[11]));
-    else if (m[12]) nodes.push(el("time", {}, new Date(m[12] * 1000).toLocaleString()));
-    else if (m[13]) nodes.push(link(m[14], m[13]));
-    else nodes.push(link(m[15], m[15]));
+    else if (m[12]) nodes.push(timestamp(Number(m[12]), m[13] ?? "f"));
+    else if (m[14]) nodes.push(link(m[15], m[14]));
+    else nodes.push(link(m[16], m[16]));
   }
   if (end < text.length) nodes.push(text.slice(end));
   return nodes;
+}
+
+// Discord's styles of a timestamp.
+const STYLES = {
+  t: { timeStyle: "short" }, T: { timeStyle: "medium" }, d: { dateStyle: "short" }, D: { dateStyle: "long" },
+  f: { dateStyle: "long", timeStyle: "short" }, F: { dateStyle: "full", timeStyle: "short" },
+};
+const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+function timestamp(seconds, style) {
+  const date = new Date(seconds * 1000);
+  const full = date.toLocaleString(language(), STYLES.F);
+  if (style === "R") return refresh(el("time", { dateTime: date.toISOString(), title: full, "data-unix": String(seconds) }));
+  return el("time", { dateTime: date.toISOString(), title: full }, date.toLocaleString(language(), STYLES[style] ?? STYLES.f));
+}
+
+/** Write how long ago, or how far ahead, the moment of a relative timestamp is. */
+export function refresh(node) {
+  const ahead = Number(node.dataset.unix) - Date.now() / 1000;
+  const [unit, length] = UNITS.find(([, size]) => Math.abs(ahead) >= size) ?? UNITS.at(-1);
+  node.textContent = new Intl.RelativeTimeFormat(language(), { numeric: "auto" }).format(Math.trunc(ahead / length), unit);
+  return node;
 }
 
 const link = (href, text) => el("a", { href, target: "_blank", rel: "noopener noreferrer" }, text);

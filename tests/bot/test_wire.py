@@ -293,7 +293,7 @@ async def test_the_language_of_a_server_is_chosen(wire):
         options = [{"name": "language", "type": 3, "value": "Français"}]
         await run_command(wire, cast.CAMILLE, "perroquet", "language", options=options)
         wire.world.say(cast.ALICE, cast.GENERAL, f"<@{cast.BOT_ID}>")
-        await eventually(lambda: any("que du texte" in said for said in wire.said_by_bot()))
+        await eventually(lambda: any("Oui ?" in said for said in wire.said_by_bot()))
 
 
 async def test_help_speaks_the_language_of_who_asks(wire):

@@ -37,7 +37,24 @@ def run_command(page, command: str, **fields) -> None:
             field.locator("select").select_option(value)
         else:
             field.locator("input").fill(value)
-    page.click("#picker button.primary")
+    run = page.locator("#picker button.primary")
+    assert contrast(run) >= 4.5, "the button cannot be read"
+    run.click()
+
+
+def contrast(element) -> float:
+    """WCAG's contrast of an element's text with its own background; 1 where that lets through."""
+    return element.evaluate("""node => {
+        const style = getComputedStyle(node);
+        const [ink, ground] = [style.color, style.backgroundColor].map((colour) => {
+            const [r, g, b, alpha = 1] = colour.match(/[\\d.]+/g).map(Number);
+            const parts = [r, g, b].map((v) => v / 255)
+                .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+            return alpha < 1 ? null : 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+        });
+        if (ink === null || ground === null) return 1;
+        return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+    }""")
 
 
 def fill_form(page, *values) -> None:

@@ -151,6 +151,30 @@ async def test_the_page_sees_its_own_guilds_and_says_things(server):
             assert response.headers["Content-Security-Policy"] == "sandbox"
 
 
+async def test_people_write_four_thousand_characters_and_not_one_more(server):
+    url = f"{server.base}/page-api/channels/{cast.GENERAL}/messages"
+    statuses = []
+    async with aiohttp.ClientSession() as session:
+        for length in (4000, 4001):
+            async with session.post(
+                url, json={"user_id": cast.ALICE, "content": "🦜" * length}
+            ) as response:
+                statuses.append(response.status)
+    assert statuses == [200, 400]
+
+
+async def test_a_page_that_opens_anew_has_no_message_that_was_for_one_person(server):
+    world = server.world
+    world.post(cast.GENERAL, cast.BOT_ID, "whispered", only_user_id=cast.ALICE)
+    world.post(cast.GENERAL, cast.BOT_ID, "said")
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{server.base}/page-api/ws?user={cast.ALICE}") as socket,
+    ):
+        hello = json.loads((await socket.receive()).data)
+    assert [m["content"] for m in hello["d"]["history"][cast.GENERAL]] == ["said"]
+
+
 async def test_a_stranger_can_neither_read_nor_write_in_another_guild(server):
     async with aiohttp.ClientSession() as session:
         form = aiohttp.FormData()

@@ -29,7 +29,9 @@ def test_machines_are_left_alone():
 
 @pytest.mark.parametrize("text", ["", "   \n\t", f"<@{BOT}>", f"<@!{BOT}> "])
 def test_a_message_without_text_is_asked_for_some(text):
-    assert decide(content=text, mentions_bot=True).verdict is Verdict.ASK_FOR_TEXT
+    bare, picture = (decide(content=text, mentions_bot=True, has_files=x) for x in (False, True))
+    assert bare.verdict is Verdict.ASK_WHAT
+    assert picture.verdict is Verdict.ASK_FOR_TEXT
 
 
 def test_a_picture_in_a_listening_channel_asks_for_nothing():

@@ -13,6 +13,7 @@ from tests.bot.wire import eventually, open_wire
 CALL = f"<@{cast.BOT_ID}>"
 ZALGO = "h̸͎̓e̵̝͝l̶̰̈́l̴̰͝o̶͓͋" * 20
 RIGHT_TO_LEFT = "مرحبا كيف حالك؟"
+PICTURE = {"id": "7", "filename": "a.png", "size": 1, "url": "http://x/a.png", "proxy_url": ""}
 
 
 @pytest.fixture
@@ -60,7 +61,10 @@ async def test_whitespace_alone_asks_for_words(wire, text):
         direct = wire.world.open_direct(cast.ALICE)
         wire.world.say(cast.ALICE, direct["id"], text)
         await eventually(lambda: len(wire.said_by_bot(direct["id"])) == 1)
-        assert "text only" in wire.said_by_bot(direct["id"])[0]
+        assert "Yes?" in wire.said_by_bot(direct["id"])[0]
+        wire.world.say(cast.ALICE, direct["id"], text, attachments=[PICTURE])
+        await eventually(lambda: len(wire.said_by_bot(direct["id"])) == 2)
+        assert "only read text" in wire.said_by_bot(direct["id"])[1]
         assert count_jobs(wire) == 0
 
 

@@ -1,5 +1,7 @@
 """/jobs over the wire: what an admin sees and does, and what everybody else does not."""
 
+import re
+
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -45,6 +47,7 @@ async def test_a_list_is_leafed_through_with_buttons(wire):
         assert said["flags"] & EPHEMERAL
         first = text_of(said)
         assert "Page 1" in first
+        assert len(set(re.findall(r"^⏳ <t:\d+:R> · .*`\w+`$", first, re.MULTILINE))) == 10
         seen = [job_id for job_id in ids if job_id in first]
         assert len(seen) == 10
         for number in (2, 3):

@@ -7,12 +7,14 @@ Object = dict[str, Any]
 BOT_ID = "1000"
 ALICE, BRUNO, CAMILLE = "1001", "1002", "1003"
 PERROQUET_GUILD, AVIARY_GUILD = "2000", "2100"
-GENERAL, FRENCH, RANDOM, SALON = "3000", "3001", "3002", "3100"
+GENERAL, FRENCH, RANDOM, MUTE, SALON = "3000", "3001", "3002", "3003", "3100"
 
 # View, send (in threads too), read history, embed, attach, react, use commands, make threads.
 _EVERYONE = 1 << 10 | 1 << 11 | 1 << 38 | 1 << 16 | 1 << 14 | 1 << 15 | 1 << 6 | 1 << 31 | 1 << 35
+SEND_MESSAGES = 1 << 11 | 1 << 38
+MANAGE_GUILD = 1 << 5
 # Manage server, channels, messages.
-_ADMIN = 1 << 5 | 1 << 4 | 1 << 13
+_ADMIN = MANAGE_GUILD | 1 << 4 | 1 << 13
 _JOINED = "2024-01-01T00:00:00+00:00"
 
 
@@ -36,11 +38,13 @@ def guilds() -> list[Object]:
 
 
 def channels() -> list[Object]:
-    """The text channels of both."""
+    """The text channels of both; in one of them the bot may read but not write."""
+    hush = {"id": BOT_ID, "type": 1, "allow": "0", "deny": str(SEND_MESSAGES)}
     return [
         channel(GENERAL, PERROQUET_GUILD, "general"),
         channel(FRENCH, PERROQUET_GUILD, "français"),
         channel(RANDOM, PERROQUET_GUILD, "random"),
+        channel(MUTE, PERROQUET_GUILD, "no-parrots") | {"permission_overwrites": [hush]},
         channel(SALON, AVIARY_GUILD, "salon"),
     ]
 
@@ -96,7 +100,7 @@ def guild(guild_id: str, name: str, members: dict[str, bool], owner_id: str) -> 
         "owner_id": owner_id,
         "roles": roles,
         "members": [
-            _member(by_id[user_id], [admin_role] if is_boss else [])
+            member(by_id[user_id], [admin_role] if is_boss else [])
             for user_id, is_boss in members.items()
         ],
         "member_count": len(members),
@@ -149,7 +153,8 @@ def _role(role_id: str, name: str, permissions: int) -> Object:
     }
 
 
-def _member(user: Object, roles: list[str]) -> Object:
+def member(user: Object, roles: list[str]) -> Object:
+    """A member of a guild, in Discord's shape."""
     return {
         "user": user,
         "nick": None,

@@ -135,7 +135,7 @@ class Gateway:
         session = Session((shard_id, shard_count), data["intents"])
         self._forget_lost_sessions(session.shard)
         self._sessions[session.id] = session
-        guilds = [g for g in self._world.guilds.values() if self._is_of_shard(g["id"], session)]
+        guilds = [g for g in self._world.bot_guilds() if self._is_of_shard(g["id"], session)]
         session.dispatch(
             "READY",
             {
@@ -152,7 +152,7 @@ class Gateway:
             },
         )
         for guild in guilds:
-            session.dispatch("GUILD_CREATE", self._guild(guild))
+            session.dispatch("GUILD_CREATE", self._world.with_channels(guild))
         return session
 
     def _forget_lost_sessions(self, shard: tuple[int, int]) -> None:
@@ -174,18 +174,14 @@ class Gateway:
         session.dispatch("RESUMED", {})
         return session
 
-    def _guild(self, guild: dict[str, Any]) -> dict[str, Any]:
-        own = [c for c in self._world.channels.values() if c.get("guild_id") == guild["id"]]
-        return {
-            **guild,
-            "channels": [c for c in own if "thread_metadata" not in c],
-            "threads": [c for c in own if "thread_metadata" in c],
-        }
-
     def _on_event(self, event: Event) -> None:
         if event.only_user_id is not None and event.name != "INTERACTION_CREATE":
             return
         if event.name.startswith("PAGE_"):
+            return
+        guild_id = event.guild_id
+        is_ours = guild_id is None or self._world.is_member(guild_id, cast.BOT_ID)
+        if not is_ours and event.name != "GUILD_DELETE":
             return
         for session in self._sessions.values():
             if event.guild_id is None and session.shard[0] != 0:

@@ -207,7 +207,4 @@ class Interactions:
     def _bits(self, channel: Object, user_id: str) -> int:
         if channel["type"] == DIRECT:
             return 2**50 - 1
-        bits = self._world.permissions(channel["guild_id"], user_id)
-        # Discord says the same of a channel that the bot may not write in.
-        forbidden = user_id == cast.BOT_ID and channel["id"] in self._world.forbidden_channels
-        return bits & ~(1 << 11) if forbidden else bits
+        return self._world.permissions_in(channel, user_id)

@@ -13,6 +13,7 @@ from playground.rest.bodies import Body, keep_files, read_body
 from playground.rest.messages import react
 from playground.rest.replies import (
     MISSING_ACCESS,
+    MISSING_PERMISSIONS,
     UNKNOWN_CHANNEL,
     UNKNOWN_MESSAGE,
     answer,
@@ -35,7 +36,6 @@ _SHOWN = {
     "THREAD_CREATE",
     "MESSAGE_REACTION_ADD",
     "MESSAGE_REACTION_REMOVE",
-    "GUILD_DELETE",
 }
 
 
@@ -64,6 +64,7 @@ class PageApi:
             web.post(channel + "/threads", self.open_thread),
             web.post("/page-api/dms", self.open_direct),
             web.post("/page-api/interactions", self.interact),
+            web.post("/page-api/guilds/{guild}/bot", self.set_bot),
         ]
 
     async def connect(self, request: web.Request) -> web.WebSocketResponse:
@@ -139,10 +140,26 @@ class PageApi:
         body = await read_body(request)
         return answer(self._world.open_direct(str(body.data["user_id"])))
 
+    async def set_bot(self, request: web.Request) -> web.Response:
+        """Invite the bot into a guild, or remove it: what who manages the guild may do."""
+        body = await read_body(request)
+        guild_id, user_id = request.match_info["guild"], str(body.data.get("user_id", ""))
+        if guild_id not in self._world.guilds or not self._world.is_member(guild_id, user_id):
+            raise MISSING_ACCESS
+        if not self._world.permissions(guild_id, user_id) & cast.MANAGE_GUILD:
+            raise MISSING_PERMISSIONS
+        if body.data.get("is_there"):
+            self._world.invite_bot(guild_id)
+        else:
+            self._world.remove_bot(guild_id)
+        return nothing()
+
     async def interact(self, request: web.Request) -> web.Response:
         """Use a command, a button, a field with suggestions, a modal."""
         body = await read_body(request)
         user_id, channel = self._person_in(request, body)
+        if not self._world.may_see(cast.BOT_ID, channel):
+            raise MISSING_ACCESS
         data = body.data["data"]
         if body.files:
             attachments = keep_files(self._world, self._base, channel["id"], body)
@@ -203,6 +220,7 @@ class PageApi:
                 "id": guild["id"],
                 "name": guild["name"],
                 "permissions": str(world.permissions(guild["id"], user_id)),
+                "has_bot": world.is_member(guild["id"], cast.BOT_ID),
                 "channels": [c for c in channels if c.get("guild_id") == guild["id"]],
             }
             for guild in world.guilds.values()
@@ -234,6 +252,8 @@ class PageApi:
     def _may_know(self, user_id: str, event: Event) -> bool:
         if event.only_user_id is not None:
             return event.only_user_id == user_id
+        if event.channel_id is None and event.guild_id is not None:
+            return self._world.is_member(event.guild_id, user_id)
         channel = self._world.channels.get(event.channel_id or "")
         return channel is None or self._world.may_see(user_id, channel)
 

@@ -103,6 +103,22 @@ class World:
             bits |= roles[role_id]
         return bits
 
+    def permissions_in(self, channel: Object, user_id: str) -> int:
+        """The permission bits of a member in a channel of a guild, or in a thread of one."""
+        bits = self.permissions(channel["guild_id"], user_id)
+        above = self.channels.get(channel["parent_id"] or "", channel)
+        for overwrite in above["permission_overwrites"]:
+            if overwrite["id"] == user_id:
+                bits = bits & ~int(overwrite["deny"]) | int(overwrite["allow"])
+        is_forbidden = user_id == cast.BOT_ID and channel["id"] in self.forbidden_channels
+        return bits & ~cast.SEND_MESSAGES if is_forbidden else bits
+
+    def bot_may_write(self, channel: Object) -> bool:
+        """Whether the bot may post in a channel that it sees."""
+        if channel["type"] == DIRECT:
+            return channel["id"] not in self.forbidden_channels
+        return bool(self.permissions_in(channel, cast.BOT_ID) & cast.SEND_MESSAGES)
+
     def may_see(self, user_id: str, channel: Object) -> bool:
         """Whether a user sees a channel."""
         if channel["type"] == DIRECT:
@@ -232,10 +248,42 @@ class World:
             if m.get("only_user_id") in (None, user_id)
         ]
 
-    def remove_guild(self, guild_id: str) -> None:
-        """The bot is removed from a guild."""
-        self.guilds.pop(guild_id)
+    def bot_guilds(self) -> list[Object]:
+        """The guilds that the bot is in."""
+        return [guild for guild in self.guilds.values() if self.is_member(guild["id"], cast.BOT_ID)]
+
+    def remove_bot(self, guild_id: str) -> None:
+        """The bot is removed from a guild; nothing happens where it is not in it."""
+        guild = self.guilds[guild_id]
+        if not self.is_member(guild_id, cast.BOT_ID):
+            return
+        guild["members"] = [m for m in guild["members"] if m["user"]["id"] != cast.BOT_ID]
+        guild["member_count"] = len(guild["members"])
         self.emit(Event("GUILD_DELETE", {"id": guild_id}, guild_id))
+        self._tell_page_of_bot(guild_id, is_there=False)
+
+    def invite_bot(self, guild_id: str) -> None:
+        """The bot comes into a guild; nothing happens where it is in it."""
+        if self.is_member(guild_id, cast.BOT_ID):
+            return
+        guild = self.guilds[guild_id]
+        guild["members"].insert(0, cast.member(self.bot, []))
+        guild["member_count"] = len(guild["members"])
+        self.emit(Event("GUILD_CREATE", self.with_channels(guild), guild_id))
+        self._tell_page_of_bot(guild_id, is_there=True)
+
+    def with_channels(self, guild: Object) -> Object:
+        """A guild as the gateway tells of it."""
+        own = [c for c in self.channels.values() if c.get("guild_id") == guild["id"]]
+        return {
+            **guild,
+            "channels": [c for c in own if "thread_metadata" not in c],
+            "threads": [c for c in own if "thread_metadata" in c],
+        }
+
+    def _tell_page_of_bot(self, guild_id: str, *, is_there: bool) -> None:
+        data = {"guild_id": guild_id, "has_bot": is_there}
+        self.emit(Event("PAGE_GUILD_BOT", data, guild_id))
 
     def save(self) -> None:
         """Write the state to its file, if it changed."""
@@ -254,7 +302,13 @@ class World:
             for channel_id, history in self.messages.items()
         }
         channels = {channel_id: dict(channel) for channel_id, channel in self.channels.items()}
-        return {"last_id": self._last_id, "channels": channels, "messages": kept}
+        here = {guild["id"] for guild in self.bot_guilds()}
+        return {
+            "last_id": self._last_id,
+            "channels": channels,
+            "messages": kept,
+            "left_guilds": [guild_id for guild_id in self.guilds if guild_id not in here],
+        }
 
     def write(self, state: Object) -> None:
         """Write a state to the file, whole or not at all; in any thread.
@@ -296,6 +350,8 @@ class World:
         state = json.loads(self._state_file.read_text(encoding="utf-8"))
         self._last_id = state["last_id"]
         self.channels |= state["channels"]
+        for guild_id in state.get("left_guilds", []):
+            self.remove_bot(guild_id)
         self.messages = {
             channel_id: OrderedDict((m["id"], m) for m in messages)
             for channel_id, messages in state["messages"].items()

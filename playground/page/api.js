@@ -21,6 +21,7 @@ export const sayIn = (channel, payload, files) => send("POST", `/channels/${chan
 export const remove = (channel, message, user) => send("DELETE", `/channels/${channel}/messages/${message}?user_id=${user}`);
 export const openDirect = (user) => send("POST", "/dms", { user_id: user });
 export const openThread = (channel, payload) => send("POST", `/channels/${channel}/threads`, payload);
+export const setBot = (guild, user, isThere) => send("POST", `/guilds/${guild}/bot`, { user_id: user, is_there: isThere });
 export const interact = (payload, files) => send("POST", "/interactions", payload, files);
 export const setReaction = (channel, message, emoji, user, isOn) =>
   send(isOn ? "PUT" : "DELETE", `/channels/${channel}/messages/${message}/reactions/${encodeURIComponent(emoji)}?user_id=${user}`);

@@ -8,12 +8,13 @@ import { Picker, openModal } from "./commands.js";
 
 // Everybody here has what Discord calls Nitro: 4,000 characters instead of 2,000.
 const LIMIT = 4000, COUNTED_FROM = 200;
-const EPHEMERAL = 64, DIRECT = 1, THREAD = 11, BOT = "1000";
+const MANAGE_GUILD = 32n, EPHEMERAL = 64, DIRECT = 1, THREAD = 11, BOT = "1000";
 const state = { me: null, users: new Map(), guilds: [], channels: new Map(), history: new Map(), commands: [], online: false, unread: new Set(), replyTo: null, files: [], channelId: null };
 let disconnect = null, typingTimer = null;
 
 const channel = () => state.channels.get(state.channelId);
 const guildOf = (id) => state.guilds.find((guild) => guild.id === state.channels.get(id)?.guild_id);
+const isAbsent = () => guildOf(state.channelId)?.has_bot === false;
 const nameOf = (c) => (c.type === DIRECT ? "Perroquet" : `# ${c.name}`);
 const names = { user: (id) => state.users.get(id)?.global_name ?? "?", channel: (id) => state.channels.get(id)?.name ?? "?" };
 const view = {
@@ -28,7 +29,7 @@ const view = {
   },
 };
 const picker = new Picker({
-  me: () => state.me, channelId: () => state.channelId, commands: () => state.commands,
+  me: () => state.me, channelId: () => state.channelId, commands: () => (isAbsent() ? [] : state.commands),
   permissions: () => { const guild = guildOf(state.channelId); return guild ? BigInt(guild.permissions) : null; },
   clear: () => { $("text").value = ""; grow(); },
 });
@@ -85,7 +86,7 @@ const handlers = {
   MODAL_OPEN(d) { openModal(d, { me: () => state.me, channelId: () => state.channelId }); },
   INTERACTION_FAILED() { toast(say("failed")); drawMessages(); },
   INTERACTION_DONE() { document.querySelectorAll("button.pending").forEach((b) => { b.classList.remove("pending"); b.disabled = false; }); },
-  GUILD_DELETE(d) { state.guilds = state.guilds.filter((guild) => guild.id !== d.id); drawChannels(); },
+  GUILD_BOT(d) { state.guilds.find((guild) => guild.id === d.guild_id).has_bot = d.has_bot; drawChannels(); drawStatus(); },
 };
 const onFrame = (t, d) => handlers[t]?.(d);
 
@@ -151,12 +152,18 @@ function drawChannels() {
   const button = (c) => el("button", { type: "button", className: `${c.type === THREAD ? "thread" : ""}${state.unread.has(c.id) ? " unread" : ""}`, "aria-current": c.id === state.channelId ? "page" : null, onclick: () => open(c.id) }, nameOf(c).replace("# ", c.type === THREAD ? "↳ " : "# "));
   const all = [...state.channels.values()];
   const nodes = state.guilds.flatMap((guild) => [
-    el("h2", {}, guild.name),
+    el("h2", {}, guild.name), botSwitch(guild),
     ...all.filter((c) => c.guild_id === guild.id && c.type !== THREAD).flatMap((c) => [button(c), ...all.filter((t) => t.parent_id === c.id && t.type === THREAD).map(button)]),
   ]);
   const direct = all.find((c) => c.type === DIRECT);
   nodes.push(el("h2", {}, say("direct")), direct ? button(direct) : el("button", { type: "button", onclick: openDirect }, "Perroquet"));
   $("channels").replaceChildren(...nodes);
+}
+
+/** What who manages a server may do: remove the bot, and invite it again. */
+function botSwitch(guild) {
+  if (!(BigInt(guild.permissions) & MANAGE_GUILD)) return "";
+  return el("button", { type: "button", className: "switch", onclick: () => api.setBot(guild.id, state.me.id, !guild.has_bot) }, say(guild.has_bot ? "removeBot" : "inviteBot"));
 }
 
 function drawMessages() {
@@ -178,8 +185,8 @@ function empty() {
 function drawStatus() {
   $("status").textContent = say(state.online ? "online" : "offline");
   $("status").classList.toggle("online", state.online);
-  $("banner").hidden = !state.lost && state.online;
-  $("banner").textContent = say(state.lost ? "lost" : "away");
+  $("banner").hidden = !state.lost && state.online && !isAbsent();
+  $("banner").textContent = say(state.lost ? "lost" : state.online ? "absent" : "away");
 }
 
 function drawTyping(name) {

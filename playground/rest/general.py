@@ -112,7 +112,7 @@ class GeneralRoutes:
                     "name": guild["name"],
                     "permissions": str(self._world.permissions(guild["id"], cast.BOT_ID)),
                 }
-                for guild in self._world.guilds.values()
+                for guild in self._world.bot_guilds()
             ]
         )
 
@@ -160,7 +160,9 @@ class GeneralRoutes:
         return answer(self._world.commands)
 
     def _guild(self, request: web.Request) -> Object:
-        guild = self._world.guilds.get(request.match_info["guild"])
-        if guild is None:
+        """One of the bot's own; of others Discord says no more than of none."""
+        guild_id = request.match_info["guild"]
+        guild = self._world.guilds.get(guild_id)
+        if guild is None or not self._world.is_member(guild_id, cast.BOT_ID):
             raise UNKNOWN_GUILD
         return guild

@@ -143,7 +143,7 @@ class MessageRoutes:
 
     def _writable(self, request: web.Request) -> Object:
         channel = self._channel(request)
-        if channel["id"] in self._world.forbidden_channels:
+        if not self._world.bot_may_write(channel):
             raise MISSING_PERMISSIONS
         return channel
 

@@ -194,9 +194,8 @@ async def test_a_deleted_question_is_not_answered_any_more(wire):
 
 
 async def test_a_channel_the_bot_may_not_write_in_ends_the_matter(wire):
-    wire.world.forbidden_channels.add(cast.GENERAL)
     async with wire.bot():
-        wire.world.say(cast.ALICE, cast.GENERAL, ASK)
+        wire.world.say(cast.ALICE, cast.MUTE, ASK)
         (job_id,) = await wire.queued()
 
         def reason() -> str | None:
@@ -210,13 +209,19 @@ async def test_a_guild_that_is_left_has_its_jobs_cancelled(wire):
     async with wire.bot():
         wire.world.say(cast.ALICE, cast.GENERAL, ASK)
         (job_id,) = await wire.queued()
-        wire.world.remove_guild(cast.PERROQUET_GUILD)
+        wire.world.remove_bot(cast.PERROQUET_GUILD)
 
         def state() -> str:
             with Session(wire.engine) as session:
                 return session.get(Job, job_id).state
 
         await eventually(lambda: state() == "cancelled")
+        before = wire.said_by_bot()
+        wire.world.say(cast.ALICE, cast.GENERAL, f"<@{cast.BOT_ID}>")
+        wire.world.invite_bot(cast.PERROQUET_GUILD)
+        wire.world.say(cast.ALICE, cast.RANDOM, f"<@{cast.BOT_ID}>")
+        await eventually(lambda: len(wire.said_by_bot(cast.RANDOM)) == 1)
+        assert wire.said_by_bot() == before
 
 
 async def test_commands_are_registered_in_both_languages(wire):

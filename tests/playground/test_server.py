@@ -175,6 +175,28 @@ async def test_a_page_that_opens_anew_has_no_message_that_was_for_one_person(ser
     assert [m["content"] for m in hello["d"]["history"][cast.GENERAL]] == ["said"]
 
 
+async def test_only_who_manages_a_server_removes_and_invites_the_bot(server, http, tmp_path):
+    async def set_bot(user, is_there):
+        url = f"{server.base}/page-api/guilds/{cast.PERROQUET_GUILD}/bot"
+        async with http.post(url, json={"user_id": user, "is_there": is_there}) as response:
+            return response.status
+
+    async def guilds():
+        async with http.get("users/@me/guilds") as response:
+            return [guild["id"] for guild in await response.json()]
+
+    assert await set_bot(cast.ALICE, False) == 403
+    assert await set_bot(cast.CAMILLE, False) == 204
+    assert await guilds() == [cast.AVIARY_GUILD]
+    url = f"channels/{cast.GENERAL}/messages"
+    async with http.post(url, json={"content": "still here"}) as response:
+        assert (await response.json())["code"] == 50001
+    server.world.save()
+    assert len(World(tmp_path / "state.json").bot_guilds()) == 1
+    assert await set_bot(cast.CAMILLE, True) == 204
+    assert await guilds() == [cast.PERROQUET_GUILD, cast.AVIARY_GUILD]
+
+
 async def test_a_stranger_can_neither_read_nor_write_in_another_guild(server):
     async with aiohttp.ClientSession() as session:
         form = aiohttp.FormData()

@@ -48,7 +48,7 @@ class PlaygroundServer:
     ) -> None:
         if settings.discord_token:
             raise SettingsError(
-                "There is a DISCORD_TOKEN, so the bot belongs into Discord itself; unset it to use "
+                "There is a DISCORD_TOKEN, so the bot belongs in Discord itself; unset it to use "
                 "the playground.",
                 key="DISCORD_TOKEN",
             )

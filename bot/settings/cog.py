@@ -8,6 +8,7 @@ from discord.ext import commands
 
 from bot.catalogue import Catalogue, LocaleCode, locale_code
 from bot.chat.places import Places
+from bot.settings.help import draw_help
 from bot.settings.views import Undo
 from bot.translation import text
 from core.conversations.places import Place, set_listening, set_locale, set_teacher_role
@@ -100,13 +101,8 @@ def make_settings_cog(  # noqa: C901 - a cog's commands live in its class
             name=text(catalogue, "command-help-name"), description=text(catalogue, "command-help")
         )
         async def help(self, interaction: discord.Interaction) -> None:
-            """Say what the bot can do."""
-            locale = locale_code(str(interaction.locale))
-            embed = discord.Embed(
-                title=catalogue.say(locale, "help-title"),
-                description=catalogue.say(locale, "help-text"),
-                colour=discord.Colour.green(),
-            )
+            """Say what the bot can do for who asks."""
+            embed = draw_help(catalogue, places, interaction)
             await interaction.response.send_message(embed=embed, ephemeral=True)
 
     async def switch(interaction: discord.Interaction, *, is_listening: bool) -> None:

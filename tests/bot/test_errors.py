@@ -15,7 +15,7 @@ CASES = [
     (
         OperationalError("UPDATE", {}, ConnectionRefusedError()),
         "en-US",
-        "A part of me is down. Please try again in a moment.",
+        "Part of me is down. Please try again in a moment.",
     ),
 ]
 

@@ -305,6 +305,15 @@ async def test_help_speaks_the_language_of_who_asks(wire):
     async with wire.bot():
         said = await run_command(wire, cast.ALICE, "perroquet", "help", locale="fr")
         assert "mentionne-moi" in said["embeds"][0]["description"]
+        assert not said["embeds"][0].get("fields")
+
+
+async def test_help_names_every_command_to_an_admin(wire):
+    async with wire.bot():
+        said = await run_command(wire, cast.CAMILLE, "perroquet", "help")
+        embed = said["embeds"][0]
+        text = embed["description"] + "".join(field["value"] for field in embed["fields"])
+        assert [c["name"] for c in wire.world.commands if f"/{c['name']}" not in text] == []
 
 
 async def test_a_member_s_words_are_forgotten_after_a_question(wire):

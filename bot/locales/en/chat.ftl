@@ -1,9 +1,9 @@
 ### Talking with members.
 
 chat-placeholder = 🦜 …
-chat-delayed = 🦜 A part of me is down. Your message is kept, and the answer will come by itself.
-chat-database-down = 🦜 My memory is out of reach for the moment. Your message waits, and I will answer when it is back.
+chat-delayed = 🦜 Part of me is down. Your message is kept, and I will answer as soon as I can.
+chat-database-down = 🦜 I cannot reach my memory at the moment. Your message is kept, and I will answer when it is back.
 chat-ask-what = 🦜 Yes? Write me something.
 chat-text-only = 🦜 I can only read text. Write me something and I will answer.
-chat-text-too-long = 🦜 That is longer than the { $limit } characters I can take in at once. Please send it in pieces.
+chat-text-too-long = 🦜 That is longer than the { $limit } characters I can read at once. Please send it in pieces.
 chat-too-many = 🦜 That is a lot at once. I am still busy with earlier questions; ask again in a moment.

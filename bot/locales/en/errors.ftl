@@ -1,21 +1,21 @@
 ### Errors, by the code of core/errors.py.
 
-error-internal = Something went wrong on my side. The operator finds it in the logs; please try again.
+error-internal = Something went wrong on my side. Please try again; the operator can find the details in the logs.
 error-invalid-input = I cannot use that. Please check what you sent and try again.
 error-not-found = There is no such thing here.
-error-no-model = No model is published yet. The operator adds one with `perroquet models add`.
+error-no-model = No model has been published yet. The operator can add one with `perroquet models add`.
 error-forgotten = The message was deleted before I could answer it.
 error-model-unreadable = The model that answers here cannot be loaded. The operator should run `perroquet models verify`.
 error-store = The model that answers here is damaged or missing. The operator should run `perroquet models verify`.
 error-empty-answer = I have nothing to say to that. Try putting it another way.
-error-too-late = That took me too long, so I gave up before my first word. Please try again in a moment.
-error-job-crashed = I tried several times and my worker was lost each time, so I gave up on this message.
+error-too-late = That took too long, so I gave up before the first word. Please try again in a moment.
+error-job-crashed = I tried several times and lost my worker each time, so I gave up on this message.
 error-cancelled = That was cancelled.
-error-service-unavailable = A part of me is down. Please try again in a moment.
+error-service-unavailable = Part of me is down. Please try again in a moment.
 error-missing-permissions = You may not do that here.
-error-missing-permission = You may not do that here: it takes the permission “{ $permission }”.
+error-missing-permission = You may not do that here: you need the permission “{ $permission }”.
 permission-manage_channels = Manage Channels
 permission-manage_guild = Manage Server
 permission-manage_messages = Manage Messages
 error-guild-only = That works only in a server.
-error-unforeseen = Something went wrong on my side. The operator finds it in the logs as { $reference }.
+error-unforeseen = Something went wrong on my side. The operator can find it in the logs as { $reference }.

@@ -3,7 +3,7 @@
 command-ping-name = ping
 command-ping = Is everything up, and who answers here?
 ping-well = 🦜 All is well
-ping-unwell = 🦜 A part of me is down
+ping-unwell = 🦜 Part of me is down
 ping-up = up
 ping-down = down
 ping-nobody = nobody yet

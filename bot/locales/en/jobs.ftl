@@ -3,17 +3,17 @@
 command-jobs-name = jobs
 command-jobs = What I was asked to do here, and what became of it
 command-jobs-list-name = list
-command-jobs-list = Leaf through the jobs of this server
+command-jobs-list = Browse the jobs of this server
 command-jobs-show-name = show
 command-jobs-show = Everything about one job
 command-jobs-watch-name = watch
-command-jobs-watch = Show a job and keep the message current
+command-jobs-watch = Show a job and keep the message up to date
 command-jobs-cancel-name = cancel
-command-jobs-cancel = Cancel a job that waits or runs
+command-jobs-cancel = Cancel a job that is waiting or running
 command-jobs-retry-name = retry
-command-jobs-retry = Do again what failed or was cancelled
+command-jobs-retry = Retry a job that failed or was cancelled
 command-status-name = status
-command-status = Who works, what waits, and what went wrong last
+command-status = Who is at work, what is waiting, and the last error
 option-jobs-job-name = job
 option-jobs-job = The job; type to search
 option-jobs-state-name = state
@@ -43,20 +43,20 @@ job-state-stopping = stopping
 job-state-paused = paused
 
 jobs-title = 🦜 Jobs
-jobs-none = There are no such jobs.
-jobs-none-here = There are none among these; “Older” searches on.
+jobs-none = No jobs found.
+jobs-none-here = None found so far; “Older” searches further back.
 jobs-page = Page { $number }
 jobs-newer = Newer
 jobs-older = Older
 jobs-cancel-cancelled = The job is cancelled.
 jobs-cancel-running = I asked its worker to stop; that takes a few seconds.
-jobs-cancel-ended = The job had ended before; nothing was changed.
-jobs-retried = I try again, as job `{ $job }`.
-jobs-retried-already = That is tried again already, as job `{ $job }`.
+jobs-cancel-ended = The job had already ended; nothing was changed.
+jobs-retried = I am trying again, as job `{ $job }`.
+jobs-retried-already = I am already trying that again, as job `{ $job }`.
 
 job-field-state = State
 job-field-model = Model
-job-field-member = Asked by
+job-field-member = Requested by
 job-field-place = In the queue
 job-field-start = Expected start
 job-field-duration = Took
@@ -76,42 +76,42 @@ job-attempts =
 job-time-left = about { $time } left
 job-timeline-hidden =
     { $count ->
-        [one] … and one thing before
-       *[other] … and { $count } things before
+        [one] … and one event before
+       *[other] … and { $count } events before
     }
-job-watch-on = Kept current for up to 14 minutes
-job-watch-over = Not kept current any more
+job-watch-on = Kept up to date for 14 minutes
+job-watch-over = No longer kept up to date
 
 job-figure-attempt = attempt { $value }
 job-figure-step = step { $value }
 job-figure-steps = { $value } steps
 job-figure-loss = loss { $value }
 job-figure-crashes = lost workers: { $value }
-job-event-submitted = asked for
+job-event-submitted = requested
 job-event-claimed = taken by a worker
 job-event-released = given back by its worker
 job-event-lease-expired = its worker fell silent
-job-event-cancel-requested = its end was asked for
-job-event-pause-requested = a pause was asked for
-job-event-stop-requested = an early end was asked for
+job-event-cancel-requested = cancellation requested
+job-event-pause-requested = pause requested
+job-event-stop-requested = early stop requested
 job-event-resumed = resumed
 job-event-started = training began
-job-event-evaluated = judged
-job-event-checkpointed = a checkpoint was kept
+job-event-evaluated = evaluated
+job-event-checkpointed = checkpoint saved
 job-event-shrunk = memory ran short; smaller batches
-job-event-retried = tried again as
-job-event-retry-of = a new try of
+job-event-retried = retried as
+job-event-retry-of = retry of
 job-event-succeeded = done
 job-event-failed = failed
 job-event-cancelled = cancelled
 
-status-well = 🦜 Somebody works
+status-well = 🦜 At work
 status-unwell = 🦜 Nobody answers at the moment
 status-workers = Processes
 status-model = Answers here
 status-queues = Jobs of this server
 status-last-error = Last error
-status-no-error = none that I remember
+status-no-error = none on record
 status-nobody = nobody
 status-more =
     { $count ->
@@ -134,6 +134,6 @@ status-kind-upkeep = Upkeep
 status-kind-bot = Bot
 
 error-since = I cannot read that time. Write 30m, 24h, 7d or a day such as 2026-11-23.
-error-too-many-watches = So many jobs are watched at the moment that I cannot take one more. Use `/jobs show`, or try again in a few minutes.
-error-not-retryable = That cannot be tried again: only what failed or was cancelled can, and only while its corpus and base model are still there. Otherwise upload it anew.
-error-already-retried = That is tried again already.
+error-too-many-watches = Too many jobs are being watched at the moment for me to take one more. Use `/jobs show`, or try again in a few minutes.
+error-not-retryable = That cannot be retried: only a job that failed or was cancelled can, and only while its corpus and base model are still there. Otherwise, please upload it again.
+error-already-retried = I am already trying that again.

@@ -27,8 +27,8 @@ models-list-more =
         [one] and one more
        *[other] and { $count } more
     }
-models-own = this server's
-models-shared = everybody's
+models-own = this server only
+models-shared = all servers
 models-label = { $model } { $number } · perplexity { $perplexity }
 models-line = version { $number }
 models-line-perplexity = perplexity { $perplexity }

@@ -1,9 +1,9 @@
 ### Parler avec les membres.
 
 chat-placeholder = 🦜 …
-chat-delayed = 🦜 Une partie de moi est en panne. Ton message est gardé, et la réponse viendra d’elle-même.
-chat-database-down = 🦜 Ma mémoire est hors de portée pour l’instant. Ton message attend, et je répondrai à son retour.
+chat-delayed = 🦜 Une partie de moi est en panne. Ton message est gardé, et je répondrai dès que possible.
+chat-database-down = 🦜 Je n’ai pas accès à ma mémoire pour l’instant. Ton message est gardé, et je répondrai dès que possible.
 chat-ask-what = 🦜 Oui ? Écris-moi quelque chose.
 chat-text-only = 🦜 Je ne lis que du texte. Écris-moi quelque chose et je répondrai.
-chat-text-too-long = 🦜 C’est plus long que les { $limit } caractères que je peux prendre d’un coup. Envoie-le en plusieurs morceaux.
+chat-text-too-long = 🦜 C’est plus long que les { $limit } caractères que je peux lire d’un coup. Envoie-le en plusieurs morceaux.
 chat-too-many = 🦜 Ça fait beaucoup d’un coup. Je réponds encore aux questions d’avant ; redemande dans un moment.

@@ -1,9 +1,9 @@
 ### Erreurs, par le code de core/errors.py.
 
-error-internal = Quelque chose a mal tourné de mon côté. L’hébergeur le trouvera dans les journaux ; réessaie.
-error-invalid-input = Je ne peux pas m’en servir. Vérifie ce que tu as envoyé et réessaie.
+error-internal = Quelque chose a mal tourné de mon côté. Réessaie ; l’hébergeur trouvera les détails dans les journaux.
+error-invalid-input = Je ne peux rien faire de cela. Vérifie ce que tu as envoyé et réessaie.
 error-not-found = Cela n’existe pas ici.
-error-no-model = Aucun modèle n’est encore publié. L’hébergeur en ajoute un avec `perroquet models add`.
+error-no-model = Aucun modèle n’est encore publié. L’hébergeur peut en ajouter un avec `perroquet models add`.
 error-forgotten = Le message a été supprimé avant que je puisse y répondre.
 error-model-unreadable = Le modèle qui répond ici ne se charge pas. L’hébergeur devrait lancer `perroquet models verify`.
 error-store = Le modèle qui répond ici est abîmé ou manquant. L’hébergeur devrait lancer `perroquet models verify`.

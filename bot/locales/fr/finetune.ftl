@@ -1,9 +1,9 @@
 ### /affiner, et le tableau d’un affinage.
 
 command-finetune-name = affiner
-command-finetune = M’apprendre quelque chose avec vos propres fichiers
+command-finetune = M’affiner avec tes propres fichiers
 command-finetune-start-name = lancer
-command-finetune-start = Envoie un corpus ; je le lis, je montre un rapport, et je commence quand tu le dis
+command-finetune-start = Envoyer un corpus ; je le lis, te montre un rapport, et commence quand tu le dis
 command-finetune-search-name = chercher
 command-finetune-search = Entraîner plusieurs fois avec d’autres options et garder le meilleur ; le rapport d’abord
 option-finetune-trials-name = essais
@@ -32,7 +32,7 @@ option-finetune-block-size = Jetons par ligne ; choisi pour toi si omis
 option-finetune-batch-size-name = lot
 option-finetune-batch-size = Lignes par pas ; choisi pour toi si omis
 option-finetune-validation-file-name = fichier_validation
-option-finetune-validation-file = Un fichier pour juger ; rien n’est alors réservé des autres pour cela
+option-finetune-validation-file = Un fichier pour juger ; rien n’est alors réservé dans les autres
 option-finetune-validation-percent-name = pourcent_validation
 option-finetune-validation-percent = Quelle part du corpus réserver pour juger ; 5 si omis
 option-finetune-patience-name = patience
@@ -52,7 +52,7 @@ option-finetune-file5 = Un cinquième fichier
 method-lora = LoRA
 method-full = poids complets
 
-finetune-form-title = M’apprendre quelque chose
+finetune-form-title = M’affiner avec tes propres fichiers
 finetune-form-files = Fichiers
 finetune-form-files-hint = Jusqu’à cinq : texte, CSV, JSON ou JSONL, aussi en .zip ou .gz
 finetune-form-name = Nom du nouveau modèle
@@ -61,12 +61,12 @@ finetune-form-prompts = Questions à poser avant et après
 finetune-form-prompts-hint = Une par ligne ; si vide, elles viennent de tes fichiers
 finetune-form-rights = J’ai les droits sur ces fichiers
 finetune-form-rights-hint = Et aucun message n’y vient de l’API de Discord.
-finetune-rights-missing = Je n’accepte de fichiers que de qui en a les droits. Discord interdit d’apprendre des messages pris par son API ; de tels fichiers ne sont donc pas admis non plus. Si tu as les droits, recommence et dis-le : avec `droits`, ou dans le formulaire.
+finetune-rights-missing = Je n’accepte que des fichiers dont tu as les droits. Discord interdit d’apprendre des messages tirés de son API ; de tels fichiers ne sont donc pas admis non plus. Si tu as les droits, recommence et dis-le : avec `droits`, ou dans le formulaire.
 finetune-cannot-write = Je ne peux pas écrire ici. Donne-moi les permissions de voir ce salon, d’envoyer des messages, d’intégrer des liens et de joindre des fichiers, ou choisis un autre salon.
 finetune-taken-in =
     { $count ->
-        [one] J’ai ton fichier et je le lis. Le rapport paraîtra dans ce salon.
-       *[other] J’ai tes { $count } fichiers et je les lis. Le rapport paraîtra dans ce salon.
+        [one] J’ai ton fichier et je le lis. Le rapport apparaîtra dans ce salon.
+       *[other] J’ai tes { $count } fichiers et je les lis. Le rapport apparaîtra dans ce salon.
     }
 
 button-start = Commencer
@@ -85,7 +85,7 @@ board-validating-text = Le rapport prendra place ici dans un instant.
 board-queued = 🦜 { $model } : en attente de son tour
 board-queued-text = L’entraînement commence dès qu’un ouvrier d’affinage est libre.
 board-running = 🦜 { $model } : entraînement
-board-running-text = Je mesure d’abord la base, pour comparer plus tard. Puis les chiffres paraissent ici.
+board-running-text = Je mesure d’abord la base, pour comparer plus tard. Puis les chiffres apparaissent ici.
 board-failed = 🦜 { $model } : cela n’a pas marché
 board-failed-text = Rien n’a été changé.
 board-cancelled = 🦜 { $model } : annulé
@@ -95,8 +95,8 @@ board-pausing = 🦜 { $model } : mise en pause
 board-pausing-text = Il s’arrête à la fin du pas en cours et garde ce qu’il a.
 board-paused = 🦜 { $model } : en pause
 board-paused-text = Il reprendra exactement où il s’est arrêté quand tu appuieras sur Reprendre.
-board-stopping = 🦜 { $model } : fin anticipée
-board-stopping-text = Il juge ce qu’il a appris jusqu’ici et garde le meilleur.
+board-stopping = 🦜 { $model } : arrêt anticipé
+board-stopping-text = Il évalue ce qu’il a appris jusqu’ici et garde le meilleur.
 run-trial = Essai
 run-trial-value = { $trial } sur { $trials }
 run-best-trial = Le meilleur jusqu’ici
@@ -115,7 +115,7 @@ run-left = Temps restant
 # La police de l’image n’a que les lettres de l’ASCII.
 curve-step = pas
 curve-loss = perte
-curve-train = apprentissage
+curve-train = entrainement
 curve-validation = validation
 curve-best = meilleur
 curve-pruned = abandon
@@ -123,11 +123,11 @@ curve-trial = essai
 
 outcome-title = 🦜 { $model }, version { $number }
 outcome-title-discarded = 🦜 { $model } : jeté
-outcome-better = Il a appris : vos textes le surprennent moins qu’ils ne surprennent sa base.
-outcome-worse = Il est **moins bon que sa base** sur des textes qu’il n’a pas vus ; je ne le recommande donc pas. Il est gardé jusqu’à ce que tu le jettes. Plus de texte, moins d’époques ou un taux d’apprentissage plus petit peuvent aider.
+outcome-better = Il a appris : tes textes le surprennent moins qu’ils ne surprennent sa base.
+outcome-worse = Il est **moins bon que sa base** sur des textes qu’il n’a pas vus ; je ne le recommande donc pas. Il est gardé jusqu’à ce que tu le jettes. Plus de texte, moins d’époques ou un taux d’apprentissage plus bas peuvent aider.
 outcome-unmeasured = Il y avait trop peu de texte pour en réserver une part ; seule une conversation dira s’il est meilleur.
 outcome-discarded = Cette version a été jetée. Plus personne ne répond avec elle.
-outcome-validation = Perplexité de validation (moins vaut mieux)
+outcome-validation = Perplexité de validation (plus bas, c’est mieux)
 outcome-test = Perplexité de test
 outcome-perplexity = base { $before } → nouveau { $after }
 outcome-time = Entraînement
@@ -205,7 +205,7 @@ corpus-reason-archive = l’archive est abîmée.
 corpus-reason-archive-members = l’archive contient plus de { $limit } fichiers.
 corpus-reason-archive-empty = l’archive ne contient aucun fichier lisible.
 corpus-reason-archive-encrypted = l’archive est verrouillée par un mot de passe.
-corpus-reason-archive-nested = l’archive en contient une autre.
+corpus-reason-archive-nested = l’archive contient une autre archive.
 corpus-reason-archive-path = l’archive nomme un fichier en dehors d’elle-même.
 corpus-reason-archive-method = l’archive est compressée d’une façon que je ne connais pas ; prends un ZIP ordinaire.
 corpus-reason-json = le JSON est cassé ou s’arrête trop tôt.
@@ -219,25 +219,25 @@ corpus-reason-one-speaker = une seule personne y parle ; on n’apprend à répo
 corpus-reason-all-alike = tout y dit la même chose ; il faut au moins { $limit } exemples différents pour apprendre.
 corpus-reason-too-small = il ne reste que { $found } exemples après nettoyage ; il en faut au moins { $limit } pour apprendre.
 
-failure-upload-foreign = `{ $file }` ne se trouve pas chez Discord ; je n’y ai pas touché. Joins-le à la commande elle-même.
+failure-upload-foreign = `{ $file }` n’est pas hébergé par Discord ; je n’y ai pas touché. Joins-le à la commande elle-même.
 failure-upload-gone = `{ $file }` a été supprimé avant que je puisse le lire. Joins-le de nouveau.
 failure-upload-lost = `{ $file }` s’est perdu en route vers l’ouvrier. Envoie-le de nouveau.
-failure-upload-too-large = C’est plus que les { $limit } Mio que je peux prendre. Envoie moins de fichiers, ou compressés.
+failure-upload-too-large = C’est plus que les { $limit } Mio que je peux prendre. Envoie moins de fichiers, ou compresse-les.
 failure-model-name = Il me faut au moins une lettre de a à z ou un chiffre dans le nom.
 failure-model-name-taken = « { $name } » est un modèle de l’hébergeur. Choisis un autre nom.
-failure-too-many-open = { $limit } affinages de ce serveur sont encore ouverts. Commences-en un, annule ou attends d’abord.
+failure-too-many-open = { $limit } affinages de ce serveur sont encore ouverts. Lances-en un, annules-en un ou attends d’abord que l’un se termine.
 failure-no-base = Il n’y a pas de modèle de base « { $model } » ici. Omets `base` pour prendre celui par défaut.
 failure-not-read-yet = Je suis encore en train de lire le corpus.
-failure-not-found = Cet affinage n’est plus ici.
-failure-validation-died = Lire le corpus a dépassé les forces de l’ouvrier ; peut-être n’avait-il plus de mémoire. Essaie un corpus plus petit.
+failure-not-found = Cet affinage n’existe plus.
+failure-validation-died = Lire le corpus était trop pour l’ouvrier ; il n’avait peut-être plus assez de mémoire. Essaie un corpus plus petit.
 failure-validation-timeout = Lire le corpus a pris trop de temps. Essaie un corpus plus petit.
-failure-job-crashed = L’ouvrier s’est perdu plusieurs fois en chemin ; j’abandonne. L’hébergeur trouvera la raison dans les journaux.
+failure-job-crashed = J’ai perdu l’ouvrier plusieurs fois en chemin ; j’abandonne. L’hébergeur trouvera la raison dans les journaux.
 failure-training-option = L’entraîneur refuse l’option « { $option } » pour cette base.
-failure-training-diverged = La perte s’est emballée au pas { $step }. Réessaie avec un `taux_apprentissage` plus petit.
+failure-training-diverged = La perte s’est emballée au pas { $step }. Réessaie avec un `taux_apprentissage` plus bas.
 failure-training-out-of-memory = Même le plus petit lot dépasse la mémoire de l’appareil. Essaie la méthode LoRA ou une base plus petite.
 failure-training-empty = Le corpus ne contient rien à apprendre pour cette base.
 failure-training-checkpoint = Un point de reprise n’a pu être écrit ou lu. L’hébergeur trouvera la raison dans les journaux.
-failure-training-process = L’entraîneur s’est arrêté sans un mot. L’hébergeur trouvera la raison dans les journaux.
+failure-training-process = L’entraîneur s’est arrêté sans dire pourquoi. L’hébergeur trouvera la raison dans les journaux.
 failure-training-busy = Un autre entraîneur travaille encore dans le dossier de cet affinage. Réessaie dans une minute.
 failure-model-unreadable = Le modèle de base ne se charge pas. L’hébergeur devrait lancer `perroquet models verify`.
 failure-store = Le modèle de base ou le corpus est abîmé ou manquant. L’hébergeur devrait lancer `perroquet models verify`.

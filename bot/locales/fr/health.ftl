@@ -11,5 +11,5 @@ ping-gateway = Discord
 ping-database = Base de données
 ping-redis = Redis
 ping-generate = Ouvriers de génération
-ping-finetune = Ouvriers d’apprentissage
+ping-finetune = Ouvriers d’affinage
 ping-model = Répond ici

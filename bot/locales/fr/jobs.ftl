@@ -43,21 +43,21 @@ job-state-stopping = s’arrête
 job-state-paused = en pause
 
 jobs-title = 🦜 Tâches
-jobs-none = Il n’y a pas de telles tâches.
-jobs-none-here = Il n’y en a pas parmi celles-ci ; « Plus anciennes » cherche plus loin.
+jobs-none = Aucune tâche trouvée.
+jobs-none-here = Aucune trouvée jusqu’ici ; « Plus anciennes » cherche plus loin.
 jobs-page = Page { $number }
 jobs-newer = Plus récentes
 jobs-older = Plus anciennes
 jobs-cancel-cancelled = La tâche est annulée.
 jobs-cancel-running = J’ai demandé à son ouvrier d’arrêter ; cela prend quelques secondes.
 jobs-cancel-ended = La tâche était déjà finie ; rien n’a changé.
-jobs-retried = Je réessaie, sous le nom de tâche `{ $job }`.
-jobs-retried-already = C’est déjà réessayé, sous le nom de tâche `{ $job }`.
+jobs-retried = Je réessaie, avec la tâche `{ $job }`.
+jobs-retried-already = Je réessaie déjà, avec la tâche `{ $job }`.
 
 job-field-state = État
 job-field-model = Modèle
 job-field-member = Demandée par
-job-field-place = Dans la file
+job-field-place = Place dans la file
 job-field-start = Début prévu
 job-field-duration = Durée
 job-field-progress = Progression
@@ -76,8 +76,8 @@ job-attempts =
 job-time-left = encore { $time } environ
 job-timeline-hidden =
     { $count ->
-        [one] … et une chose avant
-       *[other] … et { $count } choses avant
+        [one] … et un événement avant
+       *[other] … et { $count } événements avant
     }
 job-watch-on = Tenu à jour pendant 14 minutes au plus
 job-watch-over = N’est plus tenu à jour
@@ -90,28 +90,28 @@ job-figure-crashes = ouvriers perdus : { $value }
 job-event-submitted = demandée
 job-event-claimed = prise par un ouvrier
 job-event-released = rendue par son ouvrier
-job-event-lease-expired = son ouvrier s’est tu
-job-event-cancel-requested = on a demandé sa fin
-job-event-pause-requested = on a demandé une pause
-job-event-stop-requested = on a demandé une fin anticipée
+job-event-lease-expired = son ouvrier ne répond plus
+job-event-cancel-requested = annulation demandée
+job-event-pause-requested = pause demandée
+job-event-stop-requested = arrêt anticipé demandé
 job-event-resumed = reprise
 job-event-started = l’entraînement a commencé
-job-event-evaluated = jugée
-job-event-checkpointed = un point de reprise est gardé
+job-event-evaluated = évaluée
+job-event-checkpointed = point de reprise enregistré
 job-event-shrunk = mémoire insuffisante ; lots plus petits
-job-event-retried = réessayée sous
+job-event-retried = réessayée avec
 job-event-retry-of = nouvel essai de
 job-event-succeeded = terminée
 job-event-failed = échouée
 job-event-cancelled = annulée
 
-status-well = 🦜 On travaille
+status-well = 🦜 Au travail
 status-unwell = 🦜 Personne ne répond pour le moment
 status-workers = Processus
 status-model = Répond ici
 status-queues = Tâches de ce serveur
 status-last-error = Dernière erreur
-status-no-error = aucune dont je me souvienne
+status-no-error = aucune en mémoire
 status-nobody = personne
 status-more =
     { $count ->
@@ -129,11 +129,11 @@ status-memory = { $used } sur { $total } Gio
 status-queue = { $kind } : { $queued } en attente, { $running } en cours
 status-wait = la plus longue depuis { $time }
 status-kind-generate = Génération
-status-kind-finetune = Apprentissage
+status-kind-finetune = Affinage
 status-kind-upkeep = Entretien
 status-kind-bot = Bot
 
-error-since = Ce n’est pas un moment que je sais lire. Écris 30m, 24h, 7d ou un jour comme 2026-11-23.
-error-too-many-watches = Tant de tâches sont suivies en ce moment que je ne peux pas en prendre une de plus. Utilise `/tâches montrer`, ou réessaie dans quelques minutes.
-error-not-retryable = Cela ne peut pas être réessayé : seulement ce qui a échoué ou a été annulé, et tant que son corpus et son modèle de base sont encore là. Sinon, envoie-le de nouveau.
-error-already-retried = C’est déjà réessayé.
+error-since = Je ne comprends pas ce moment. Écris 30m, 24h, 7d ou un jour comme 2026-11-23.
+error-too-many-watches = Trop de tâches sont suivies en ce moment pour que j’en prenne une de plus. Utilise `/tâches montrer`, ou réessaie dans quelques minutes.
+error-not-retryable = Impossible de réessayer : cela ne vaut que pour une tâche échouée ou annulée, tant que son corpus et son modèle de base sont encore là. Sinon, envoie de nouveau tes fichiers.
+error-already-retried = Je réessaie déjà.

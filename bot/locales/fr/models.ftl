@@ -2,14 +2,14 @@
 
 command-models-name = modèles
 command-models = Les modèles de ce serveur, et qui répond
-command-models-list-name = liste
+command-models-list-name = lister
 command-models-list = Quels modèles il y a, et qui répond ici
 command-models-show-name = montrer
-command-models-show = Une version : de quoi elle est faite, et ce qu’elle vaut
+command-models-show = Montrer une version : de quoi elle est faite, et ce qu’elle vaut
 command-models-use-name = utiliser
 command-models-use = Faire répondre une version dans ce salon ou sur ce serveur
 command-models-rollback-name = revenir
-command-models-rollback = Revenir à qui répondait avant
+command-models-rollback = Revenir au modèle qui répondait avant
 command-models-delete-name = supprimer
 command-models-delete = Supprimer une version propre à ce serveur
 option-models-model-name = modèle
@@ -27,8 +27,8 @@ models-list-more =
         [one] et { $count } autre
        *[other] et { $count } autres
     }
-models-own = de ce serveur
-models-shared = de tout le monde
+models-own = ce serveur seulement
+models-shared = tous les serveurs
 models-label = { $model } { $number } · perplexité { $perplexity }
 models-line = version { $number }
 models-line-perplexity = perplexité { $perplexity }
@@ -67,7 +67,7 @@ export-halved = Les poids sont arrondis à 16 bits, pour qu’ils tiennent dans 
 error-name-taken = Il y a déjà un modèle de ce nom. Choisis-en un autre.
 error-model-name = Il me faut au moins une lettre de a à z ou un chiffre dans le nom.
 error-too-large-to-send = Cette version est plus grande que ce qu’un envoi peut être ici. L’hébergeur la trouve dans le dépôt de modèles.
-error-nothing-before = Rien n’a été choisi ici auparavant ; il n’y a donc rien à quoi revenir.
+error-nothing-before = Rien n’a été choisi ici auparavant ; impossible donc de revenir en arrière.
 error-version-in-use = Une autre version est construite sur celle-ci. Supprime d’abord celle-là.
 error-version-in-training = Un entraînement, que `/jobs list` montre, se fait sur celle-ci. Annule-le d’abord, ou attends sa fin.
 
@@ -77,4 +77,4 @@ models-discard-question = Jeter cette version pour de bon ? Là où elle répond
 models-delete-confirm = Supprimer pour de bon
 models-keep = Garder
 models-kept = Rien n’a été supprimé.
-models-deleted = { $model }, version { $number }, est supprimé.
+models-deleted = La version { $number } de { $model } est supprimée.

@@ -151,7 +151,7 @@ async def test_discard_asks_once_then_deletes_and_the_board_says_so(wire):
         assert answers(wire, cast.GENERAL) == before
         stale = wire.world.post(cast.GENERAL, cast.BOT_ID, "x", components=buttons)
         await press(wire, cast.CAMILLE, stale, "Use here")
-        await eventually(lambda: "not here" in whispers(wire, cast.CAMILLE)[-1])
+        await eventually(lambda: "no longer exists" in whispers(wire, cast.CAMILLE)[-1])
     with Session(wire.engine) as session:
         assert session.get(Version, version_id).retired_at is not None
         assert session.query(Board).one().closed_at is not None
@@ -174,6 +174,6 @@ async def test_neither_members_nor_other_guilds_choose_or_discard(wire):
             await press_id(wire, cast.BRUNO, forged, custom_id)
             await eventually(lambda n=number: len(whispers(wire, cast.BRUNO, cast.SALON)) == n)
         assert all("may not" in told for told in whispers(wire, cast.ALICE))
-        assert all("not here" in told for told in whispers(wire, cast.BRUNO, cast.SALON))
+        assert all("no longer exists" in told for told in whispers(wire, cast.BRUNO, cast.SALON))
         assert answers(wire, cast.SALON, cast.AVIARY_GUILD) == before
         assert answers(wire, cast.GENERAL) != version_id

@@ -160,7 +160,7 @@ async def test_wishes_of_another_guild_find_nothing(wire):
             forged["components"][0]["components"][0]["custom_id"] = f"finetune:{action}:{job_id}"
             await press_id(wire, cast.BRUNO, forged, f"finetune:{action}:{job_id}")
         told = wire.world.messages[cast.SALON].values()
-        await eventually(lambda: sum("not here" in m["content"] for m in told) == 4)
+        await eventually(lambda: sum("no longer exists" in m["content"] for m in told) == 4)
     assert (job(wire, job_id).wish, job(wire, job_id).cancel_requested) == (None, False)
 
 

@@ -153,7 +153,7 @@ async def test_a_button_carried_into_another_guild_finds_nothing(wire):
         for action in ("start", "cancel"):
             await press_id(wire, cast.BRUNO, copy, f"finetune:{action}:{job_id}")
         await eventually(lambda: len(whispers(wire, cast.BRUNO, cast.SALON)) == 2)
-        assert "not here" in whispers(wire, cast.BRUNO, cast.SALON)[0]
+        assert "no longer exists" in whispers(wire, cast.BRUNO, cast.SALON)[0]
     assert jobs(wire, JobKind.FINETUNE)[0].state == "validating"
 
 
@@ -168,7 +168,7 @@ async def test_without_the_rights_nothing_is_downloaded(wire, tmp_path):
 @pytest.mark.parametrize(
     ("case", "sentence"),
     [
-        ("foreign", "does not lie at Discord"),
+        ("foreign", "is not hosted by Discord"),
         ("gone", "was deleted"),
         ("declared", "more than the 2 MiB"),
         ("larger-than-declared", "more than the 2 MiB"),

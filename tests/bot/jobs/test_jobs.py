@@ -80,7 +80,7 @@ async def test_a_list_is_narrowed_by_every_option(wire):
             said = text_of(await use(wire, cast.CAMILLE, "jobs", "list", **options))
             assert {i for i in (old, failed, tune, answer) if i in said} == expected, options
         said = await use(wire, cast.CAMILLE, "jobs", "list", since="whenever", locale="fr")
-        assert "pas un moment" in said["content"]
+        assert "ce moment" in said["content"]
         assert await suggested(wire, cast.CAMILLE, "jobs", "list", "model", typed="CO") == ["coco"]
         assert await suggested(wire, cast.ALICE, "jobs", "list", "model") == []
         salon = {"channel": cast.SALON}
@@ -167,7 +167,7 @@ async def test_a_watched_message_follows_its_job_to_the_end(wire):
     job_id = add_job(wire.engine, kind=JobKind.FINETUNE, model="coco")
     async with wire.bot():
         said = await use(wire, cast.CAMILLE, "jobs", "watch", job=job_id)
-        assert "Kept current" in text_of(said)
+        assert "Kept up to date" in text_of(said)
         taken = claim_job(wire.engine, job_id, "finetune-host-1")
         await eventually(lambda: "State: running" in text_of(said))
         progress = {"step": 3, "steps": 9, "loss": 1.23456, "seconds_left": 61}
@@ -183,7 +183,7 @@ async def test_a_watched_message_follows_its_job_to_the_end(wire):
 
         run(wire.engine, confirm_cancel, taken)
         await eventually(lambda: "State: cancelled" in text_of(said))
-        assert "Not kept current" in text_of(said)
+        assert "No longer kept" in text_of(said)
 
 
 async def test_a_waiting_job_is_cancelled_and_tried_again(wire):
@@ -205,9 +205,9 @@ async def test_a_waiting_job_is_cancelled_and_tried_again(wire):
         assert new_id in said["content"]
         bring(wire, new_id, JobState.SUCCEEDED)
         said = await use(wire, cast.CAMILLE, "jobs", "retry", job=new_id, locale="fr")
-        assert "ne peut pas être réessayé" in said["content"]
+        assert "Impossible de réessayer" in said["content"]
         said = await use(wire, cast.CAMILLE, "jobs", "cancel", job=new_id)
-        assert "ended before" in said["content"]
+        assert "already ended" in said["content"]
 
 
 async def test_suggestions_are_of_the_guild_and_of_what_the_command_can_do(wire):
@@ -264,7 +264,7 @@ async def test_another_guild_s_admin_lists_nothing(wire):
             {"model": "secret-model"},
         ):
             said = await use(wire, cast.BRUNO, "jobs", "list", channel=cast.SALON, **options)
-            assert "no such jobs" in text_of(said)
+            assert "No jobs found" in text_of(said)
             assert not any(job_id in repr(said) for job_id in ids)
 
 
@@ -351,6 +351,6 @@ async def test_a_database_that_is_away_is_told_in_time(wire, tmp_path):
         for command in (("list",), ("show",)):
             options = {"job": job_id} if command == ("show",) else {}
             said = await use(wire, cast.CAMILLE, "jobs", *command, **options)
-            assert "part of me is down" in said["content"]
+            assert "Part of me is down" in said["content"]
         assert await suggested(wire, cast.CAMILLE, "jobs", "show", "job") == []
-        assert "part of me is down" in (await use(wire, cast.CAMILLE, "status"))["content"]
+        assert "Part of me is down" in (await use(wire, cast.CAMILLE, "status"))["content"]

@@ -37,7 +37,7 @@ async def test_workers_queues_model_and_the_last_error_are_shown(wire):
         said = await use(wire, cast.CAMILLE, "status")
         told = text_of(said)
         assert said["flags"] & 64
-        assert "Somebody works" in told
+        assert "At work" in told
         assert "Generation · `cuda:0` · 3.0 of 12.0 GiB · `ours` · 2 jobs · 41.5 tokens/s" in told
         assert wire.settings.generation.model in told
         assert "answer: 1 waiting, 1 running, the longest for" in told

@@ -56,13 +56,13 @@ async def test_what_does_not_change_is_not_edited(make_watches, sqlite_engine):
     await eventually(lambda: len(screen.shown) == 1)
     await asyncio.sleep(0.1)
     assert len(screen.shown) == 1
-    assert screen.shown[0].footer.text == "Not kept current any more"
+    assert screen.shown[0].footer.text == "No longer kept up to date"
 
 
 async def test_a_watch_says_so_when_its_time_is_over(make_watches, sqlite_engine):
     screen = await begin(make_watches(last_seconds=0.1), add_job(sqlite_engine))
     await eventually(lambda: bool(screen.shown))
-    assert [embed.footer.text for embed in screen.shown] == ["Not kept current any more"]
+    assert [embed.footer.text for embed in screen.shown] == ["No longer kept up to date"]
 
 
 async def test_a_watch_outlives_a_database_that_is_away(make_watches, sqlite_engine):

@@ -30,8 +30,8 @@ def test_the_newest_version_comes_first_and_who_answers_is_marked():
     entries = [make_entry("coco", 1), make_entry("coco", 2), make_entry("base", 1, guild_id=None)]
     embed = draw_list(Catalogue.load(), "en", entries, answering="coco1")
     assert [field.name.split(" · ")[1] for field in embed.fields] == [
-        "this server's",
-        "everybody's",
+        "this server only",
+        "all servers",
     ]
     assert embed.fields[0].value == "version 2\nversion 1 · **answers here**"
     assert embed.footer.text is None

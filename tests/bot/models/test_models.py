@@ -91,7 +91,7 @@ async def test_use_and_rollback_in_a_channel_and_on_the_server(wire):
 async def test_there_is_nothing_to_go_back_to_where_nothing_was_chosen(wire):
     async with wire.bot():
         said = await models(wire, "rollback", locale="fr")
-        assert "rien à quoi revenir" in said["content"]
+        assert "revenir en arrière" in said["content"]
 
 
 async def test_show_says_what_a_version_is_made_of(wire):
@@ -121,7 +121,7 @@ async def test_delete_asks_and_then_deletes_own_versions_only(wire):
         assert resolve(wire, cast.RANDOM) == versions["default"]
         question = await models(wire, "delete", model=versions["default"])
         await press(wire, cast.CAMILLE, question, "Delete for good")
-        assert "no such" in question["content"] or "not here" in question["content"]
+        assert "no such" in question["content"] or "no longer exists" in question["content"]
     with Session(wire.engine) as session:
         retired = {v.id for v in session.query(Version) if v.retired_at is not None}
     assert retired == {versions["two"]}

@@ -84,9 +84,8 @@ def _line(catalogue: Catalogue, locale: str, job: JobSummary, *, with_model: boo
         "" if is_done else say_state(catalogue, locale, job),
         clipped(job.model, _MODEL_CHARACTERS) if job.model and with_model else "",
         f"<@{job.requester_id}>" if job.requester_id else "",
-        f"`{job.id}`",
     ]
-    return " · ".join(part for part in parts if part)
+    return " · ".join(part for part in parts if part) + f" `{job.id}`"
 
 
 def _fields(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tuple[str, str]]:

@@ -133,7 +133,7 @@ function drawAll() {
   document.querySelectorAll("[data-say]").forEach((node) => { node.textContent = say(node.dataset.say); });
   $("language").value = getLocale();
   $("title").textContent = nameOf(channel());
-  $("text").placeholder = channel().type === DIRECT ? say("placeholderDirect") : say("placeholder", { name: nameOf(channel()) });
+  $("text").placeholder = channel().type === DIRECT ? say("placeholderDirect") : say("placeholder", { name: `#${channel().name}` });
   $("text").setAttribute("aria-label", $("text").placeholder);
   $("send").textContent = say("send");
   $("menu").setAttribute("aria-label", say("menu"));

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 from playground import cast
 from playground.files import AttachedFiles
 from playground.ids import snowflake_now
+from playground.state_text import written
 
 Object = dict[str, Any]
 
@@ -323,7 +324,7 @@ class World:
             with self._writing:
                 partial.parent.mkdir(parents=True, exist_ok=True)
                 with partial.open("w", encoding="utf-8") as file:
-                    file.writelines(_written(state))
+                    file.writelines(written(state))
                     file.flush()
                     os.fsync(file.fileno())
                 partial.rename(self._state_file)
@@ -397,23 +398,6 @@ class World:
         return message
 
 
-def _written(state: Object) -> Iterator[str]:
-    """The state as JSON, message by message, so that other threads have their turn in between."""
-    yield f'{{"last_id": {state["last_id"]}, "channels": {json.dumps(state["channels"])}, '
-    yield '"messages": {'
-    for number, (channel_id, messages) in enumerate(state["messages"].items()):
-        yield f"{', ' if number else ''}{json.dumps(channel_id)}: ["
-        for place, message in enumerate(messages):
-            yield f"{', ' if place else ''}{json.dumps(message)}"
-        yield "]"
-    yield "}}"
-
-
 def now_iso() -> str:
     """Now, as Discord writes times."""
     return datetime.now(UTC).isoformat()
-
-
-def first(items: Iterable[Object], **wanted: Any) -> Object | None:
-    """The first object with these values."""
-    return next((i for i in items if all(i.get(k) == v for k, v in wanted.items())), None)

@@ -10,13 +10,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from playground import cast
 from playground.files import AttachedFiles
-from playground.ids import snowflake_now
+from playground.ids import now_iso, snowflake_now
 from playground.state_text import written
 
 Object = dict[str, Any]
@@ -396,8 +395,3 @@ class World:
             message["type"] = 19
         self.channels[channel_id]["last_message_id"] = message["id"]
         return message
-
-
-def now_iso() -> str:
-    """Now, as Discord writes times."""
-    return datetime.now(UTC).isoformat()

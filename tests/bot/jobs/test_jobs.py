@@ -118,7 +118,7 @@ async def test_a_job_is_shown_with_its_timeline_its_place_and_its_error(wire):
         said = await use(wire, cast.CAMILLE, "jobs", "show", job=failed)
         assert said["flags"] & EPHEMERAL
         told = text_of(said)
-        for words in ("asked for", "taken by a worker · attempt 1", "I cannot use that"):
+        for words in ("requested", "taken by a worker · attempt 1", "I cannot use that"):
             assert words in told
         french = await use(wire, cast.CAMILLE, "jobs", "show", job=failed, locale="fr")
         assert "prise par un ouvrier" in text_of(french)

@@ -230,4 +230,4 @@ async def test_a_model_is_renamed_and_answers_on(wire, tmp_path):
         said = await models(wire, "rename", model=default, name="mine")
         assert "no such thing" in said["content"]
         listed = text_of(await models(wire, "list"))
-        assert "secret · this server's: version 1 · **answers here**" in listed
+        assert "secret · this server only: version 1 · **answers here**" in listed

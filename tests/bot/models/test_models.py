@@ -58,8 +58,8 @@ async def test_the_list_shows_one_s_own_and_the_operator_s_and_who_answers(wire)
         said = await models(wire, "list")
         shown = text_of(said)
         assert said["flags"] & 64
-        assert "coco · this server's: version 2 · perplexity 12.50\nversion 1" in shown
-        assert f"{wire.settings.generation.model} · everybody's" in shown
+        assert "coco · this server only: version 2 · perplexity 12.50\nversion 1" in shown
+        assert f"{wire.settings.generation.model} · all servers" in shown
         assert "version 1 · **answers here**" in shown
         assert "secret" not in shown
         await models(wire, "use", model=wire.versions["two"])

@@ -313,7 +313,8 @@ def load_settings(environment: Mapping[str, str], file: Path = Path("perroquet.t
     """Merge ``file`` (where it exists) with ``environment`` and check every key.
 
     Raises:
-        SettingsError: a key is unknown or its value is out of range; ``data["key"]`` names it.
+        SettingsError: keys are unknown or their values out of range; the text says each of them,
+            ``data["keys"]`` names them and ``data["key"]`` the first.
     """
     values: dict[str, Any] = _read_toml(file)
     for name, value in environment.items():
@@ -367,13 +368,16 @@ def _set_nested(values: dict[str, Any], path: tuple[str, ...], value: str, name:
 
 
 def _translate(exc: ValidationError) -> SettingsError:
-    first = exc.errors(include_url=False, include_input=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return SettingsError(
-            f"Unknown setting “{key}”. See docs/settings.md for the list.", key=key
-        )
-    return SettingsError(f"Setting “{key}”: {first['msg']}.", key=key)
+    """All that is wrong, a line each, so that nobody mends one key only to hear of the next."""
+    wrong = exc.errors(include_url=False, include_input=False)
+    keys = [".".join(str(part) for part in error["loc"]) for error in wrong]
+    lines = [
+        f"Unknown setting “{key}”. See docs/settings.md for the list."
+        if error["type"] == "extra_forbidden"
+        else f"Setting “{key}”: {error['msg']}."
+        for key, error in zip(keys, wrong, strict=True)
+    ]
+    return SettingsError("\n".join(lines), key=keys[0], keys=", ".join(keys))
 
 
 def describe_settings(settings: Settings) -> list[str]:

@@ -43,6 +43,18 @@ def test_an_unknown_key_in_the_file_is_named(tmp_path):
         load_settings({}, file)
 
 
+def test_all_that_is_wrong_is_said_at_once(tmp_path):
+    file = tmp_path / "perroquet.toml"
+    file.write_text("[generation]\nmodle = 'x'\ntemperature = -1\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings({"PERROQUET_COLOUR": "red"}, file)
+    keys = {"generation.modle", "generation.temperature", "colour"}
+    assert set(caught.value.data["keys"].split(", ")) == keys
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert all(any(f"“{key}”" in line for line in lines) for key in keys)
+
+
 def test_a_file_that_is_no_toml_is_named(tmp_path):
     file = tmp_path / "perroquet.toml"
     file.write_text("what?")

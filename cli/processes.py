@@ -64,8 +64,11 @@ def _settings(
         return settings
     url = read_redis_url(settings.data_dir)
     if url is None:
+        missing = "REDIS_URL"
+        if process == "bot" and not (settings.discord_token or settings.discord.api_base):
+            missing = "DISCORD_TOKEN and no REDIS_URL"
         raise SettingsError(
-            "There is no REDIS_URL, and no “perroquet up” runs on this data folder.",
+            f"There is no {missing}, and no “perroquet up” runs on this data folder.",
             key="REDIS_URL",
         )
     return with_redis(settings, url)

@@ -6,6 +6,7 @@ import redis
 from redis.exceptions import AuthenticationError, RedisError
 
 from cli.doctor.findings import Finding, failed, ok, skipped, warning
+from cli.up.readiness import REDIS_URL_FORM
 
 _OLDEST_REDIS = (6, 2)
 _TIMEOUT_SECONDS = 3
@@ -23,7 +24,10 @@ def check_redis(url: str | None) -> list[Finding]:
         info = _read_info(url)
     except AuthenticationError:
         return [failed("Redis", "refuses the user or password", "Correct them in REDIS_URL.")]
-    except (RedisError, OSError, ValueError) as exc:
+    except ValueError:
+        # What the client says of it may quote a part of the password.
+        return [failed("Redis", "REDIS_URL is no Redis URL", f"Give it the form {REDIS_URL_FORM}.")]
+    except (RedisError, OSError) as exc:
         return [
             failed(
                 "Redis",

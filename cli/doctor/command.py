@@ -25,6 +25,7 @@ from cli.doctor.workers import check_shards, check_versions, check_workers
 from cli.up.addresses import read_redis_url
 from cli.wiring import read_settings
 from core.db.engines import reading
+from core.errors import SettingsError
 from core.jobs.presence import alive
 from core.settings import Settings
 
@@ -72,7 +73,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _examine_database(settings: Settings) -> Iterator[Finding]:
-    engine = open_existing(settings.database_url)
+    try:
+        engine = open_existing(settings.database_url)
+    except SettingsError as exc:
+        yield failed("database", str(exc), "Correct DATABASE_URL; unset, it is SQLite's file here.")
+        return
     found = check_database(engine, settings.database_url)
     yield found
     if engine is None:

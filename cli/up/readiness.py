@@ -10,9 +10,10 @@ from sqlalchemy.orm import Session
 
 from cli.up.children import Child
 from core.db.engines import reading
-from core.errors import ServiceUnavailableError
+from core.errors import ServiceUnavailableError, SettingsError
 from core.jobs.presence import Presence, alive
 
+REDIS_URL_FORM = "redis://:password@host:6379/0, or rediss:// for TLS"
 _SEEN_SECONDS = 60.0
 
 
@@ -46,12 +47,15 @@ def check_redis_address(url: str) -> None:
     """Refuse an address that no waiting will make right.
 
     Raises:
-        ServiceUnavailableError: Redis refuses the password, or the URL is none.
+        SettingsError: the URL is none.
+        ServiceUnavailableError: Redis refuses the password.
     """
     try:
         client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
     except ValueError as exc:
-        raise ServiceUnavailableError(f"REDIS_URL cannot be read: {exc}", service="redis") from exc
+        raise SettingsError(
+            f"REDIS_URL is no Redis URL; give it the form {REDIS_URL_FORM}.", key="REDIS_URL"
+        ) from exc
     try:
         client.ping()
     except AuthenticationError as exc:

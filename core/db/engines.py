@@ -57,8 +57,13 @@ def reading(engine: Engine) -> Engine:
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError as exc:
-        raise SettingsError(f"DATABASE_URL cannot be read: {exc}.", key="DATABASE_URL") from exc
+    except (ArgumentError, ValueError) as exc:
+        # What SQLAlchemy says of it may quote the URL, and with it a password.
+        raise SettingsError(
+            "DATABASE_URL is no database URL; give it the form "
+            "postgresql://user:password@host/perroquet or sqlite:////path/to/perroquet.db.",
+            key="DATABASE_URL",
+        ) from exc
     backend = parsed.get_backend_name()
     if backend not in _DRIVERS:
         raise SettingsError(

@@ -112,8 +112,11 @@ def test_redis_that_is_as_it_should_be(valkey_server):
 def test_redis_that_is_away_refuses_or_is_too_old(valkey_server):
     (away,) = check_redis(f"redis://127.0.0.1:{free_port()}/0")
     assert (away.verdict, "REDIS_URL" in away.fix) == (FAILED, True)
-    (nonsense,) = check_redis("nonsense")
-    assert nonsense.verdict is FAILED
+    for url in ("nonsense", "redis://:hush/word@127.0.0.1/0"):
+        (nonsense,) = check_redis(url)
+        assert (nonsense.verdict, "no Redis URL" in nonsense.said) == (FAILED, True)
+        assert "redis://:password@host" in nonsense.fix
+        assert "hush" not in nonsense.said + nonsense.fix
     client = redis.Redis.from_url(valkey_server.connection_url)
     client.acl_setuser("doctor", enabled=True, passwords=["+right"], commands=["+@all"])
     try:

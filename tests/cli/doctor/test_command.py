@@ -72,3 +72,14 @@ def test_a_database_that_was_never_migrated_says_how(doctor, monkeypatch, tmp_pa
     (tmp_path / "empty.db").touch()
     result = doctor()
     assert (result.code, "perroquet migrate" in result.out) == (1, True)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://u:p@127.0.0.1:port/d"])
+def test_a_database_url_of_no_form_is_one_finding_among_others(doctor, monkeypatch, url):
+    monkeypatch.setenv("DATABASE_URL", url)
+    result = doctor("--json")
+    found = {check["check"]: check for check in json.loads(result.out)["checks"]}
+    assert (result.code, found["database"]["verdict"]) == (1, "failed")
+    assert "postgresql://user:password@host" in found["database"]["said"]
+    assert "SQLAlchemy" not in result.out
+    assert found["store"]["verdict"] == "ok"

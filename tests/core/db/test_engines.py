@@ -60,7 +60,7 @@ def test_the_url_of_a_hosting_provider_is_taken():
     assert engine.dialect.name == "postgresql"
 
 
-@pytest.mark.parametrize("url", ["mysql://h/d", "nonsense"])
+@pytest.mark.parametrize("url", ["mysql://h/d", "nonsense", "postgresql://h:port/d"])
 def test_a_database_that_is_not_spoken_to_is_refused(url):
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         make_engine(url)

@@ -59,9 +59,7 @@ def consume(
     setup_logging.connect(_keep_logging, weak=False)
     # Celery fears for root what a pickled message could do; hints are JSON and hold one id.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    # Said at each lost connection, of a setting that make_celery has on purpose.
-    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
-    app.Worker(
+    worker = app.Worker(
         hostname=f"{kind}@%h",
         queues=[queue_of(kind)],
         pool="threads",
@@ -70,7 +68,11 @@ def consume(
         without_mingle=True,
         without_heartbeat=True,
         quiet=True,
-    ).start()
+    )
+    # Said at each lost connection, of a setting that make_celery has on purpose. Celery shows them
+    # always from when its worker is made, so this comes after.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+    worker.start()
 
 
 def _keep_logging(**_: Any) -> None:

@@ -53,6 +53,32 @@ def test_a_flood_is_cut_and_counted(tmp_path):
     assert lines[-1].startswith("… and 7 more")
 
 
+def test_an_outage_of_redis_is_one_line_a_minute_however_many_parts_notice_it(tmp_path):
+    clock = [0.0]
+    file = tmp_path / "x.log"
+    tail = LogTail(file, now=lambda: clock[0])
+    lost = (
+        "2026-01-01T00:00:00.1Z [warning  ] consumer: Connection to broker lost. [celery]\n"
+        "2026-01-01T00:00:00.2Z [error    ] consumer: Cannot connect to redis://:**@h: refused.\n"
+        "2026-01-01T00:00:00.3Z [warning  ] stream_unreachable    [core] error=X process=generate\n"
+    )
+    file.write_text(lost + "2026-01-01T00:00:01Z [error    ] boom [core]\n")
+    lines = tail.new_warnings()
+    assert lines == ["warning: consumer: Connection to broker lost. [celery]", "error: boom [core]"]
+    clock[0] = 59.0
+    file.write_text(file.read_text() + lost)
+    assert tail.new_warnings() == []
+    clock[0] = 61.0
+    file.write_text(file.read_text() + lost)
+    assert len(tail.new_warnings()) == 1
+
+
+def test_the_console_repeats_neither_time_nor_process():
+    line = "2026-01-01T00:00:00.123456Z [warning  ] slow      [core.x] process=bot"
+    assert shorten(line) == "warning: slow [core.x]"
+    assert shorten("traceback of something") == "traceback of something"
+
+
 def test_a_line_cannot_steer_the_terminal():
     assert shorten("a\x1b[2Jb\tc") == "a [2Jb c"
     assert len(shorten("x" * 1000)) == 300

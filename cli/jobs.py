@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cli.job_drawing import draw_detail, draw_list
-from cli.wiring import open_database, read_settings
+from cli.wiring import open_installation, read_settings
 from core.corpora.uploads import Uploads
 from core.db.engines import reading
 from core.errors import PerroquetError
@@ -58,7 +58,7 @@ def list_command(
     filters = Filters(
         state, kind, member, model, parse_since(since, time.time()) if since else None
     )
-    with open_database(read_settings()) as engine, Session(reading(engine)) as session:
+    with open_installation(read_settings()) as engine, Session(reading(engine)) as session:
         page = _gather(session, _scope(guild), filters, limit, before)
     if as_json:
         _print_json({"jobs": [asdict(job) for job in page.jobs], "next_before": page.next_before})
@@ -72,7 +72,7 @@ def list_command(
 @jobs_app.command()
 def show(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
     """Show one job with its timeline. Exit code 1 where there is none of this id."""
-    with open_database(read_settings()) as engine:
+    with open_installation(read_settings()) as engine:
         detail = _read(engine, _scope(guild), job)
     if as_json:
         _print_json(asdict(detail))
@@ -86,7 +86,7 @@ def watch(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
 
     Exit code 0 where it succeeds, 1 where it fails or is cancelled.
     """
-    with open_database(read_settings()) as engine:
+    with open_installation(read_settings()) as engine:
         changes = _follow(engine, _scope(guild), job)
         detail = _print_changes(changes) if as_json else _show_changes(changes)
     if detail.summary.state is not JobState.SUCCEEDED:
@@ -101,7 +101,7 @@ def cancel(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
     Exit code 0 where it is cancelled or will stop, 1 where it had ended before.
     """
     settings = read_settings()
-    with open_database(settings) as engine, Session(engine) as session, session.begin():
+    with open_installation(settings) as engine, Session(engine) as session, session.begin():
         done = cancel_job(session, _scope(guild), job)
     if done.corpus_id is not None:
         Uploads(settings.store_url).remove(done.corpus_id)
@@ -121,7 +121,7 @@ def retry(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
 
     Exit code 1 where it cannot be tried again.
     """
-    with open_database(read_settings()) as engine, Session(engine) as session, session.begin():
+    with open_installation(read_settings()) as engine, Session(engine) as session, session.begin():
         # The relay sends the hint, so this works while nothing else runs.
         hint = retry_job(session, _scope(guild), job, asked_by=_OPERATOR)
     if as_json:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from cli.wiring import open_database, open_store, read_settings
+from cli.wiring import open_database, open_installation, open_store, read_settings
 from core.catalog.registry import StoredVersion, list_versions, register_version
 from core.catalog.resolution import resolve_version
 from core.catalog.retiring import retire_model
@@ -57,7 +57,7 @@ def list_command(
 ) -> None:
     """List the models and versions of all servers."""
     settings = read_settings()
-    with open_database(settings) as engine, Session(engine) as session:
+    with open_installation(settings) as engine, Session(engine) as session:
         entries = list_versions(session, ALL_GUILDS)
     if as_json:
         sys.stdout.write(json.dumps([entry.__dict__ for entry in entries], indent=1) + "\n")
@@ -79,7 +79,7 @@ def verify(
     """Read every byte of the versions of all servers and compare it with the manifests."""
     settings = read_settings()
     store = open_store(settings)
-    with open_database(settings) as engine, Session(engine) as session:
+    with open_installation(settings) as engine, Session(engine) as session:
         entries = [e for e in list_versions(session, ALL_GUILDS) if name in (None, e.model)]
     if name is not None and not entries:
         raise InvalidInputError(f"There is no model “{name}”.", model=name)
@@ -100,7 +100,7 @@ def remove(
     """
     settings = read_settings()
     store = open_store(settings)
-    with open_database(settings) as engine:
+    with open_installation(settings) as engine:
         with Session(engine) as session:
             entries = list_versions(session, guild)
             if not any((entry.model, entry.guild_id) == (name, guild) for entry in entries):

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cli.job_drawing import draw_list
-from cli.wiring import open_database, read_settings
+from cli.wiring import open_installation, read_settings
 from core.db.engines import reading
 from core.jobs.finding import ALL_GUILDS
 from core.jobs.presence import Presence, alive
@@ -40,7 +40,7 @@ def top(*, once: bool, as_json: bool, every_seconds: float) -> None:
         SQLAlchemyError: the database could not be reached at the start. Later on the screen says so
             and goes on.
     """
-    with open_database(read_settings()) as engine:
+    with open_installation(read_settings()) as engine:
         moment = read_moment(engine)
         if as_json:
             sys.stdout.write(json.dumps(asdict(moment)) + "\n")

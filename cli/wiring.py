@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
-from core.db.engines import make_engine
-from core.errors import ServiceUnavailableError, SettingsError
+from core.db.engines import is_missing_file, make_engine
+from core.errors import NotFoundError, ServiceUnavailableError, SettingsError
 from core.logging import configure_logging
 from core.settings import Settings, load_settings, mask_url
 from models_store.store import ModelStore
@@ -46,6 +46,25 @@ def make_data_dir(settings: Settings) -> None:
 def open_store(settings: Settings) -> ModelStore:
     """The model store that the settings name."""
     return ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
+
+
+@contextmanager
+def open_installation(settings: Settings) -> Iterator[Engine]:
+    """The database of commands that look at what is there: like :func:`open_database`, but a
+    folder without an installation is said to be one, and left as it is.
+
+    Raises:
+        NotFoundError: nothing was ever installed here.
+        ServiceUnavailableError: as for :func:`open_database`.
+    """
+    if is_missing_file(settings.database_url):
+        raise NotFoundError(
+            f"There is no installation here: {settings.data_dir.resolve()} has no database. Go to "
+            "its folder, name it by PERROQUET_DATA_DIR or DATABASE_URL, or begin one with "
+            "`perroquet up`."
+        )
+    with open_database(settings) as engine:
+        yield engine
 
 
 @contextmanager

@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-from sqlalchemy import Engine, make_url, select
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.doctor.findings import Finding, failed, ok, warning
 from core.db.clock import epoch_now
-from core.db.engines import make_engine, reading
+from core.db.engines import is_missing_file, make_engine, reading
 from core.settings import mask_url
 from migrations.runner import current_revision, newest_revision
 
@@ -22,11 +21,7 @@ def open_existing(url: str) -> Engine | None:
     Raises:
         SettingsError: the URL names no database that Perroquet speaks to.
     """
-    engine = make_engine(url, pool_size=1)
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
-        return None
-    return engine
+    return None if is_missing_file(url) else make_engine(url, pool_size=1)
 
 
 def check_database(engine: Engine | None, url: str) -> Finding:

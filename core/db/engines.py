@@ -1,5 +1,6 @@
 """Engines for SQLite and PostgreSQL, from one URL."""
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
@@ -40,6 +41,16 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         _tune_sqlite(engine)
     return engine
+
+
+def is_missing_file(url: str) -> bool:
+    """Whether a URL names an SQLite file that is not there; connecting would make it.
+
+    Raises:
+        SettingsError: as for :func:`make_engine`.
+    """
+    parsed = _parse(url)
+    return parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists()
 
 
 def _hide_details(context: ExceptionContext) -> None:

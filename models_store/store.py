@@ -256,7 +256,8 @@ def _check_manifest(path: str, content: bytes, expected_sha256: str | None) -> N
 def _compare(path: str, name: str, found: FileEntry, expected: FileEntry) -> None:
     if found != expected:
         raise VersionCorruptError(
-            f"{name} of version {path} is damaged or missing; publish it anew.",
+            f"{name} of version {path} is damaged or missing. Restore it from a backup, or remove "
+            "the model and add it again: `perroquet models remove`, `perroquet models add`.",
             file=name,
             version=path,
         )

@@ -20,12 +20,13 @@ from cli.doctor.devices import check_kfd, check_torch, has_amd_gpu, has_nvidia_g
 from cli.doctor.discord import check_discord
 from cli.doctor.findings import Finding, Verdict, failed
 from cli.doctor.machine import check_disk, check_python
+from cli.doctor.models import check_default_model
 from cli.doctor.store import check_store
 from cli.doctor.workers import check_shards, check_versions, check_workers
 from cli.up.addresses import read_redis_url
-from cli.wiring import read_settings
+from cli.wiring import open_store, read_settings
 from core.db.engines import reading
-from core.errors import SettingsError
+from core.errors import ServiceUnavailableError, SettingsError
 from core.jobs.presence import alive
 from core.settings import Settings
 
@@ -81,14 +82,25 @@ def _examine_database(settings: Settings) -> Iterator[Finding]:
     found = check_database(engine, settings.database_url)
     yield found
     if engine is None:
+        yield from _examine_model(settings, None)
         return
     try:
         # What the tables say can only be asked where they are as they should be.
         if found.verdict is Verdict.OK:
+            yield from _guarded(lambda: _examine_model(settings, engine), "default model")
             yield from _guarded(lambda: [check_clock(engine)], "clock")
             yield from _guarded(lambda: _examine_processes(engine), "processes")
     finally:
         engine.dispose()
+
+
+def _examine_model(settings: Settings, engine: Engine | None) -> list[Finding]:
+    try:
+        store = open_store(settings)
+    except ServiceUnavailableError:
+        # The check of the store says so.
+        return []
+    return [check_default_model(engine, store, settings.generation.model)]
 
 
 def _examine_processes(engine: Engine) -> list[Finding]:

@@ -110,8 +110,8 @@ class ChatSettings(Area):
     guild_max_per_minute: int = Field(default=1200, ge=0)
     """Questions of one server in a minute."""
     persona: str = (
-        "You are Perroquet, a friendly and curious parrot who chats in a Discord channel. "
-        "Answer in the language of the last message, in a few short sentences."
+        "You are Perroquet, a friendly assistant in a Discord channel. "
+        "Answer briefly, in a few short sentences."
     )
     """What the model is told of itself, before the conversation. Empty: nothing."""
 
@@ -185,14 +185,14 @@ class GenerationSettings(Area):
     """The length of an answer at most."""
     answer_max_seconds: Seconds = 600.0
     """How long a worker takes for an answer, waiting included; it then ends with what there is."""
-    temperature: float = Field(default=0.4, ge=0)
+    temperature: float = Field(default=0.3, ge=0)
     """0 always takes the likeliest token."""
     top_p: float = Field(default=0.9, gt=0, le=1)
     """Sample among the likeliest tokens that make up this share."""
     top_k: int = Field(default=0, ge=0)
     """Sample among this many of the likeliest tokens; 0 is no bound."""
     repetition_penalty: float = Field(default=1.1, gt=0)
-    """Above 1, what was said becomes less likely."""
+    """Above 1, what an answer has said becomes less likely in it."""
 
 
 class FinetuningSettings(Area):

@@ -171,6 +171,8 @@ class LiveReply:
 
     def _final_text(self, owed: OwedReply) -> str:
         if owed.state is JobState.SUCCEEDED:
+            if owed.text and owed.is_cut:
+                return f"{owed.text} …"
             return owed.text or self.tools.catalogue.say_error(self.locale, "empty-answer", {})
         return "🦜 " + self.tools.catalogue.say_error(
             self.locale, owed.error_code or "internal", owed.error_data

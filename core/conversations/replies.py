@@ -52,13 +52,17 @@ _MARK_DELIVERED = (
     )
 )
 
+# The ways in which an answer ends that are not the model's own choice.
+_CUT_SHORT = ("length", "deadline")
+
 
 @dataclass(frozen=True)
 class OwedReply:
     """An answer that a channel shows or will show, with how its job stands.
 
     ``text`` is the final text of a job that succeeded, or None once it is forgotten; ``error_code``
-    and ``error_data`` say why one failed. ``trace`` is where the message's trace goes on.
+    and ``error_data`` say why one failed. ``trace`` is where the message's trace goes on. An answer
+    ``is_cut`` where it reached its longest length or its last moment in mid-sentence.
     """
 
     job_id: str
@@ -74,6 +78,7 @@ class OwedReply:
     error_code: str | None
     error_data: dict[str, Any]
     trace: str | None
+    is_cut: bool = False
 
     @property
     def is_withdrawn(self) -> bool:
@@ -139,5 +144,6 @@ def _owed(row: Any) -> OwedReply:
         text=result.get("text"),
         error_code=row.error_code,
         error_data=result.get("error_data", {}),
+        is_cut=result.get("finish") in _CUT_SHORT,
         trace=row.trace,
     )

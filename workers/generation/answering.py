@@ -186,6 +186,8 @@ class Answerer:
             "top_p": self._generation.top_p,
             "top_k": self._generation.top_k,
             "repetition_penalty": self._generation.repetition_penalty,
+            # A question's own words are what its answer is about.
+            "penalise_prompt": False,
             "seed": _seed_of(held.claim.job_id),
             "stop": (),
         }

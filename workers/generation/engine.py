@@ -159,6 +159,8 @@ class ContinuousBatchingEngine:
     def _penalised(self, request: GenerationRequest) -> tuple[int, ...]:
         """The prompt without the end tokens that stand behind each of its turns: to penalise those
         is to ask the model never to end."""
+        if not request.sampling.penalise_prompt:
+            return ()
         return tuple(token for token in request.prompt_ids if token not in self._end_ids)
 
     def _check(self, request: GenerationRequest) -> int:

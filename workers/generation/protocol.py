@@ -31,6 +31,7 @@ class Sampling:
     """How the next token is chosen; the names and meanings are those of ``transformers``.
 
     ``temperature`` 0 means greedy; ``top_k`` 0 means no bound; ``seed`` None means a random one.
+    Without ``penalise_prompt`` the repetition penalty counts the answer's own tokens alone.
 
     Raises:
         InvalidInputError: a value is out of range; ``data["field"]`` names it.
@@ -41,6 +42,7 @@ class Sampling:
     top_p: float = 0.95
     top_k: int = 0
     repetition_penalty: float = 1.0
+    penalise_prompt: bool = True
     seed: int | None = None
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()

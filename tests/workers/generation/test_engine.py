@@ -113,6 +113,20 @@ def test_a_seed_gives_the_same_text_whatever_else_runs(loaded, engine):
     assert alone != text_of(ask(engine, prompt, **{**warm, "seed": 8}))
 
 
+def test_without_the_prompt_the_penalty_counts_the_answer_alone(loaded, reference, engine):
+    firsts = 0
+    for drawn in prompts(loaded, 8):
+        # A prompt that holds its most likely next token, as far as that stays the most likely one.
+        with torch.inference_mode():
+            prompt = (int(reference(torch.tensor([drawn])).logits[0, -1].argmax()), *drawn)
+        first = text_of(ask(engine, prompt, max_new_tokens=1))
+        alone = {"repetition_penalty": 1e6, "penalise_prompt": False}
+        assert text_of(ask(engine, prompt, max_new_tokens=1, **alone)) == first
+        counted = text_of(ask(engine, prompt, max_new_tokens=1, repetition_penalty=1e6))
+        firsts += counted != first
+    assert firsts, "the prompt would have been penalised"
+
+
 @pytest.mark.parametrize(
     "edge",
     [

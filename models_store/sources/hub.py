@@ -5,7 +5,14 @@ from pathlib import Path
 
 import httpx2
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from models_store.errors import SourceUnavailableError
 
@@ -36,9 +43,19 @@ def download(repository: str, target: Path) -> Path:
         raise SourceUnavailableError(
             f"The hub has no model “{name}”; check the spelling.", source=name
         ) from exc
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as exc:
+    except RevisionNotFoundError as exc:
         raise SourceUnavailableError(
-            f"“{name}” cannot be had from the hub ({type(exc).__name__}). Is this machine online? "
+            f"“{name}” has no revision “{revision}” on the hub.", source=name
+        ) from exc
+    except HFValidationError as exc:
+        raise SourceUnavailableError(
+            f"“{name}” is no name on the hub; use hf:<owner/name>[@revision].", source=name
+        ) from exc
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as exc:
+        is_away = isinstance(exc, LocalEntryNotFoundError | httpx2.HTTPError)
+        why = "it does not answer" if is_away else type(exc).__name__
+        raise SourceUnavailableError(
+            f"“{name}” cannot be had from the hub: {why}. Is this machine online? "
             "A folder that was downloaded elsewhere can be added with path:<folder>.",
             source=name,
         ) from exc

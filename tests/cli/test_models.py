@@ -61,7 +61,8 @@ def test_the_operator_sees_and_removes_the_models_of_every_server(
         ("ftp:x", 2, "names no source"),
         ("path:/nowhere", 2, "no model folder"),
         ("gguf:/nowhere", 2, "no file"),
-        ("hf:nobody/nothing", 1, "online"),
+        ("hf:nobody/nothing", 1, "hub: it does not answer. Is this machine online"),
+        ("hf:a/b/c", 1, "no name on the hub"),
     ],
 )
 def test_a_source_that_cannot_be_had_is_one_sentence(perroquet, monkeypatch, source, code, word):

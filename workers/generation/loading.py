@@ -19,6 +19,7 @@ from workers.generation.chat_format import ChatFormat
 from workers.generation.errors import ModelUnreadableError
 
 _DEFAULT_WINDOW = 1024
+_REASON_MAX_CHARACTERS = 200
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -107,11 +108,14 @@ def load_model(
         torch.set_num_threads(torch_threads)
     chosen_device = choose_device(device)
     chosen_dtype = choose_dtype(dtype, chosen_device)
+    part = "config.json"
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        part = "tokenizer"
         tokenizer = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
+        part = "safetensors"
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -122,11 +126,13 @@ def load_model(
             local_files_only=True,
         )
         if adapter is not None:
+            part = "adapter"
             model = merge_adapter(model, adapter)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as exc:
         raise ModelUnreadableError(
-            f"The model in {folder.name} cannot be loaded ({type(exc).__name__}); "
-            "check it with `perroquet models verify`.",
+            f"The model in {folder.name} cannot be loaded: its {part} cannot be used "
+            f"({_reason(exc)}). A model is config.json, a fast tokenizer and safetensors of a "
+            "causal language model that transformers knows.",
             model=folder.name,
         ) from exc
     if model.config.is_encoder_decoder or not tokenizer.is_fast:
@@ -145,3 +151,9 @@ def load_model(
         chosen_device,
         chosen_dtype,
     )
+
+
+def _reason(exc: Exception) -> str:
+    """What a library says, in a line of bounded length."""
+    said = " ".join(str(exc).split()).partition(". ")[0].rstrip(".")[:_REASON_MAX_CHARACTERS]
+    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__

@@ -71,6 +71,22 @@ def test_an_empty_folder_is_no_model(tmp_path):
         load_model(tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "part"),
+    [
+        ("config.json", b"{}", "config.json"),
+        ("tokenizer.json", b"{", "tokenizer"),
+        ("model.safetensors", b"", "safetensors"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_said(copy, file, content, part):
+    (copy / file).write_bytes(content)
+    with pytest.raises(ModelUnreadableError, match=f"its {part} cannot be used") as caught:
+        load_model(copy, device="cpu")
+    assert "models verify" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 64])
 def test_damaged_weights_are_refused(copy, content):
     (copy / "model.safetensors").write_bytes(content)

@@ -260,9 +260,8 @@ def version() -> None:
 
 def main() -> None:
     """Run a command; foreseen errors become one line and an exit code."""
-    if not sys.stderr.isatty():
-        # Progress bars of libraries are for eyes; in a log each of their steps is a line.
-        os.environ.setdefault("TQDM_DISABLE", "1")
+    # Progress bars of libraries would draw over our own, and in a log each step is a line.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
     except (SettingsError, WrongUsageError) as exc:

@@ -4,7 +4,6 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.orm import Session
 
+from cli.up.screen import Screen
 from cli.wiring import open_database, open_installation, open_store, read_settings
 from core.catalog.registry import StoredVersion, list_versions, register_version
 from core.catalog.resolution import resolve_version
@@ -114,7 +114,7 @@ def remove(
     Console().print(f"Removed {name} ({len(paths)} versions).")
 
 
-def ensure_default_model(settings: Settings, say: Callable[[str], None]) -> None:
+def ensure_default_model(settings: Settings, screen: Screen) -> None:
     """Make sure that the model which the settings name is there; SmolLM2 is imported at need.
 
     Raises:
@@ -130,8 +130,9 @@ def ensure_default_model(settings: Settings, say: Callable[[str], None]) -> None
             "`perroquet models add`.",
             model=wanted,
         )
-    say("Importing SmolLM2-135M-Instruct (once, about 20 s)")
-    add_model(settings, "smollm2", None)
+    name = "SmolLM2-135M-Instruct (once, about 20 s on an idle machine)"
+    with screen.counting(name, "Importing", "is imported"):
+        add_model(settings, "smollm2", None)
 
 
 def add_model(settings: Settings, source: str, name: str | None) -> str:

@@ -60,7 +60,7 @@ def running(settings: Settings, screen: Screen) -> Iterator[Running]:
             yield Running(_join(settings), engine, lambda: None)
             return
         withdraw_addresses(settings.data_dir)
-        ensure_default_model(settings, screen.say)
+        ensure_default_model(settings, screen)
         plan = make_plan(settings, engine, ("generate",))
         supervisor = Supervisor(plan.services, screen)
         stack.callback(supervisor.stop)

@@ -29,7 +29,7 @@ def up() -> None:
         withdraw_addresses(settings.data_dir)
         engine = stack.enter_context(open_database(settings))
         screen.say("The database is at the newest schema")
-        ensure_default_model(settings, screen.say)
+        ensure_default_model(settings, screen)
         _check_redis(settings, screen)
         plan = make_plan(settings, engine, KINDS)
         supervisor = Supervisor(plan.services, screen)

@@ -1,8 +1,10 @@
 """What a person sees of ``perroquet up``: moving on a terminal, plain lines everywhere else."""
 
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
@@ -10,6 +12,9 @@ from rich.panel import Panel
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
+
+# How often a long wait is heard of: the spinner counts seconds, a log gets a line now and then.
+_TICK_SECONDS, _LINE_SECONDS = 1.0, 10.0
 
 
 class Screen:
@@ -19,13 +24,14 @@ class Screen:
     boxes or wrapping, so that logs of other supervisors stay readable.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, line_seconds: float = _LINE_SECONDS) -> None:
         self._stream = stream or sys.stderr
         self._console = Console(file=self._stream, highlight=False)
         self._is_terminal = self._console.is_terminal
         self._status: Status | None = None
         self._waiting: dict[str, float] = {}
         self._verb = ""
+        self._tick_seconds = _TICK_SECONDS if self._is_terminal else line_seconds
 
     def say(self, line: str, *, style: str = "") -> None:
         """Say a sentence."""
@@ -60,6 +66,29 @@ class Screen:
             self.say(f"{what} {outcome} after {seconds:.1f} s")
         self._spin()
 
+    @contextmanager
+    def counting(self, what: str, verb: str, outcome: str) -> Iterator[None]:
+        """Wait for something long that is done here, and say how long it has taken so far."""
+        ended = threading.Event()
+
+        def count() -> None:
+            while not ended.wait(self._tick_seconds):
+                self._tell_time(what)
+
+        self.begin(what, verb)
+        counter = threading.Thread(target=count, name="counter", daemon=True)
+        counter.start()
+        try:
+            yield
+        except BaseException:
+            self.forget(what)
+            raise
+        else:
+            self.done(what, outcome)
+        finally:
+            ended.set()
+            counter.join()
+
     def forget(self, what: str) -> None:
         """Wait for it no more."""
         self._waiting.pop(what, None)
@@ -87,6 +116,16 @@ class Screen:
             self._console.print(Panel(Text(text, style="bold"), expand=False, border_style="green"))
         else:
             self.say(text)
+
+    def _tell_time(self, what: str) -> None:
+        began = self._waiting.get(what)
+        if began is None:
+            return
+        said = f"{self._verb} {what}: {time.monotonic() - began:.0f} s so far"
+        if not self._is_terminal:
+            self.say(said)
+        elif self._status is not None:
+            self._status.update(Text(said))
 
     def _spin(self) -> None:
         if not self._is_terminal:

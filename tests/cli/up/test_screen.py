@@ -1,5 +1,8 @@
 import io
 import re
+import time
+
+import pytest
 
 from cli.up.screen import Screen
 
@@ -44,3 +47,27 @@ def test_on_a_terminal_there_is_a_spinner_while_something_is_awaited(monkeypatch
     assert "Starting valkey" in plain
     assert "✓ bot" in plain
     assert "\x1b[?25h" in stream.getvalue()
+
+
+def test_a_long_wait_is_a_line_now_and_then_without_a_terminal():
+    stream = io.StringIO()
+    with Screen(stream, line_seconds=0.02).counting("SmolLM2", "Importing", "is imported"):
+        deadline = time.monotonic() + 10
+        while stream.getvalue().count("so far") < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "Importing SmolLM2"
+    assert re.fullmatch(r"Importing SmolLM2: \d+ s so far", lines[1])
+    assert lines[-1].startswith("SmolLM2 is imported after")
+
+
+def test_a_wait_that_fails_is_not_said_to_be_over():
+    stream = io.StringIO()
+
+    def fail():
+        with Screen(stream).counting("SmolLM2", "Importing", "is imported"):
+            raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        fail()
+    assert stream.getvalue().splitlines() == ["Importing SmolLM2"]

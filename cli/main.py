@@ -133,7 +133,11 @@ def chat(
     ] = None,
     new: Annotated[bool, typer.Option("--new", help="Forget the conversation so far.")] = False,
 ) -> None:
-    """Talk with the model in the terminal. Joins what runs, or starts and stops what it needs."""
+    """Talk with the model in the terminal. Joins what runs, or starts and stops what it needs.
+
+    Where it joins a running “perroquet up” or worker, that one's settings hold: what this shell's
+    environment says of device and sampling has no effect then.
+    """
     from cli.chat.command import chat as run
 
     run(once, is_new=new)

@@ -41,7 +41,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif name != path and (folder / name).is_file():
             self._send((folder / name).read_bytes())
         else:
-            self._send(b"{}", 404, {"X-Error-Code": "RepoNotFound"})
+            is_known = path.startswith(f"/api/models/{repository}/revision/")
+            code = "RevisionNotFound" if is_known else "RepoNotFound"
+            self._send(b"{}", 404, {"X-Error-Code": code})
 
     def _send(self, body: bytes, status: int = 200, more: dict[str, str] | None = None) -> None:
         self.send_response(status)

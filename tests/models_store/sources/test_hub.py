@@ -37,6 +37,11 @@ def test_a_repository_that_is_not_there_is_said(hub, tmp_path):
         download("nest/nobody", tmp_path / "target")
 
 
+def test_a_revision_that_is_not_there_is_said(hub, tmp_path):
+    with pytest.raises(SourceUnavailableError, match="no revision “v9”"):
+        download(f"{REPOSITORY}@v9", tmp_path / "target")
+
+
 def test_a_repository_of_pickles_alone_is_refused(hub, folder, tmp_path):
     (folder / "model.safetensors").unlink()
     with pytest.raises(SourceUnavailableError, match="pickled"):

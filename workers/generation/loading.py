@@ -1,6 +1,6 @@
 """Load a model folder: safetensors only, no code from the folder, on the device that is there."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from transformers import (
 from workers.generation.attention import ATTENTION_NAME
 from workers.generation.chat_format import ChatFormat
 from workers.generation.errors import ModelUnreadableError
+from workers.generation.packing import pack_model
 
+_INT8 = "int8"
 _DEFAULT_WINDOW = 1024
 _REASON_MAX_CHARACTERS = 200
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -33,6 +35,8 @@ class LoadedModel:
     context_window: int
     device: torch.device
     dtype: torch.dtype
+    # How many linear layers were packed for the processor, by the kind of their weights.
+    packed: dict[str, int] = field(default_factory=dict)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -64,7 +68,15 @@ def choose_device(wish: str) -> torch.device:
 
 
 def choose_dtype(wish: str, device: torch.device) -> torch.dtype:
-    """The dtype of a wish; ``auto`` is bf16 on GPUs that have it, else fp16, and fp32 on CPUs."""
+    """The dtype of a wish; ``auto`` is bf16 on GPUs that have it, else fp16, and fp32 on CPUs.
+
+    Raises:
+        ModelUnreadableError: the device does not have it.
+    """
+    if wish == _INT8:
+        raise ModelUnreadableError(
+            "int8 weights are for processors; set generation.dtype to auto.", dtype=wish
+        )
     if wish != "auto":
         dtype: torch.dtype = getattr(torch, wish)
         return dtype
@@ -91,6 +103,7 @@ def load_model(
     device: str = "auto",
     dtype: str = "auto",
     torch_threads: int = 0,
+    is_packing: bool = False,
 ) -> LoadedModel:
     """Load a ``transformers`` folder for generation.
 
@@ -100,14 +113,19 @@ def load_model(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``rocm``.
         dtype: ``auto`` or a torch dtype's name.
         torch_threads: intra-op threads on the CPU; 0 leaves torch's own choice.
+        is_packing: on the CPU, replace the linear layers by those of
+            :mod:`workers.generation.linears`; ``dtype`` is then that of their weights, may be
+            ``int8`` too, and everything else is fp32. Nothing changes on other devices.
 
     Raises:
-        ModelUnreadableError: the folder is no causal language model that can be read.
+        ModelUnreadableError: the folder is no causal language model that can be read, or the
+            device does not have the dtype.
     """
     if torch_threads:
         torch.set_num_threads(torch_threads)
     chosen_device = choose_device(device)
-    chosen_dtype = choose_dtype(dtype, chosen_device)
+    is_packing = is_packing and chosen_device.type == "cpu"
+    chosen_dtype = choose_dtype("float32" if is_packing else dtype, chosen_device)
     part = "config.json"
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -143,6 +161,7 @@ def load_model(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     torch.nn.Module.to(model, chosen_device).train(mode=False)
+    packed = pack_model(model, dtype) if is_packing else {}
     return LoadedModel(
         model,
         tokenizer,
@@ -150,6 +169,7 @@ def load_model(
         int(getattr(config, "max_position_embeddings", _DEFAULT_WINDOW)),
         chosen_device,
         chosen_dtype,
+        packed,
     )
 
 

@@ -106,5 +106,6 @@ def load_responder(
         device=generation.device,
         dtype=generation.dtype,
         torch_threads=generation.torch_threads,
+        is_packing=True,
     )
     return LocalResponder(loaded, generation, chat.persona, fetch, on_device_lost)

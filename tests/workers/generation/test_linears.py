@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from workers.generation.linears import (
+    Float32Linear,
+    WeightKind,
+    fits_float16,
+    pack,
+    supported_kinds,
+)
+
+# The largest error of a product, as a share of the largest value, that rounding explains.
+TOLERANCES = {
+    WeightKind.FLOAT32: 1e-6,
+    WeightKind.FLOAT16: 1e-3,
+    WeightKind.BFLOAT16: 1e-2,
+    WeightKind.INT8: 2e-2,
+}
+
+
+@pytest.fixture(params=list(WeightKind))
+def kind(request):
+    if request.param not in supported_kinds():
+        pytest.skip("not on this processor")
+    return request.param
+
+
+def numbers(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(4))
+
+
+def error(layer, weight, bias, x) -> float:
+    exact = torch.nn.functional.linear(x, weight, bias)
+    return float((layer(x) - exact).abs().max() / exact.abs().max())
+
+
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_a_packed_layer_multiplies_as_the_one_it_replaces(kind, rows, has_bias):
+    weight, bias = numbers(48, 32), numbers(48) if has_bias else None
+    layer = pack(kind, weight, bias)
+    assert error(layer, weight, bias, numbers(1, rows, 32)) < TOLERANCES[kind]
+    assert layer(numbers(1, rows, 32)).shape == (1, rows, 48)
+
+
+def test_a_row_is_the_same_whatever_stands_beside_it(kind):
+    layer = pack(kind, numbers(48, 64), numbers(48))
+    rows = numbers(40, 64)
+    rows[1:] *= 50
+    together = layer(rows)
+    for count in (1, 2, 7, 16):
+        assert torch.equal(layer(rows[:count]), together[:count])
+
+
+def test_rows_of_zeros_stay_numbers(kind):
+    layer = pack(kind, torch.zeros(8, 16), numbers(8))
+    assert torch.isfinite(layer(torch.zeros(2, 16))).all()
+
+
+def test_weights_that_lie_the_other_way_round_are_read_right(kind):
+    weight = numbers(32, 48).t()
+    assert error(pack(kind, weight, None), weight, None, numbers(2, 32)) < TOLERANCES[kind]
+
+
+def test_outliers_of_one_token_cost_the_finer_inputs_nothing():
+    if WeightKind.INT8 not in supported_kinds():
+        pytest.skip("not on this processor")
+    weight, x = numbers(64, 64), numbers(4, 64)
+    x[:, 0] *= 1000
+    weight[:, 0] = 0
+    assert error(pack(WeightKind.INT8, weight, None, is_head=True), weight, None, x) < 2e-2
+    assert error(pack(WeightKind.INT8, weight, None), weight, None, x) > 0.1
+
+
+def test_weights_beyond_the_range_of_fp16_stay_fp32():
+    weight = numbers(8, 16)
+    assert fits_float16(weight)
+    weight[0, 0] = 1e6
+    assert not fits_float16(weight)
+    assert isinstance(pack(WeightKind.FLOAT16, weight, None), Float32Linear)

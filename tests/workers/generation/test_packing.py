@@ -1,0 +1,63 @@
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from workers.generation import packing
+from workers.generation.errors import ModelUnreadableError
+from workers.generation.linears import PackedLinear, WeightKind, supported_kinds
+from workers.generation.loading import load_model
+from workers.generation.packing import pack_model
+
+pytestmark = pytest.mark.skipif(not supported_kinds(), reason="no packed layers here")
+
+
+@pytest.fixture(params=["tiny_gpt2_folder", "tiny_llama_folder"])
+def folder(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_no_layer_keeps_its_own_weights(folder):
+    loaded = load_model(folder, device="cpu", dtype="float32", is_packing=True)
+    layers = list(loaded.model.modules())
+    assert not [layer for layer in layers if isinstance(layer, nn.Linear | Conv1D)]
+    count = len([layer for layer in layers if isinstance(layer, PackedLinear)])
+    assert loaded.packed == {WeightKind.FLOAT32: count}
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float32", "float16", "bfloat16", "int8"])
+def test_a_packed_model_says_what_the_model_says(folder, dtype):
+    if dtype not in ("auto", *supported_kinds()):
+        pytest.skip("not on this processor")
+    plain = load_model(folder, device="cpu")
+    packed = load_model(folder, device="cpu", dtype=dtype, is_packing=True)
+    # Only attention of whole steps is registered, so the base's own is asked here.
+    for loaded in (plain, packed):
+        loaded.model.set_attn_implementation("eager")
+    ids = torch.arange(2, 22)[None]
+    with torch.inference_mode():
+        expected = plain.model(ids).logits.log_softmax(-1)
+        seen = packed.model(ids).logits.log_softmax(-1)
+    assert (expected.exp() * (expected - seen)).sum(-1).mean() < 1e-2
+
+
+def test_a_kind_that_the_processor_lacks_is_refused(folder, monkeypatch):
+    monkeypatch.setattr(packing, "supported_kinds", lambda: (WeightKind.FLOAT32,))
+    with pytest.raises(ModelUnreadableError, match="int8"):
+        load_model(folder, device="cpu", dtype="int8", is_packing=True)
+
+
+def test_without_packed_layers_the_model_stays_as_it_is(folder, monkeypatch):
+    monkeypatch.setattr(packing, "supported_kinds", lambda: ())
+    loaded = load_model(folder, device="cpu", is_packing=True)
+    assert loaded.packed == {}
+    assert [m for m in loaded.model.modules() if isinstance(m, nn.Linear | Conv1D)]
+
+
+def test_the_clock_chooses_and_a_near_tie_goes_to_the_more_exact(monkeypatch, tiny_llama_folder):
+    kinds = (WeightKind.FLOAT32, WeightKind.FLOAT16, WeightKind.BFLOAT16)
+    monkeypatch.setattr(packing, "supported_kinds", lambda: kinds)
+    seconds = {"float32": 1.0, "float16": 0.5, "bfloat16": 0.48}
+    monkeypatch.setattr(packing, "_mean_seconds", lambda layer: seconds[layer.kind])
+    model = load_model(tiny_llama_folder, device="cpu").model
+    assert set(pack_model(model, "auto")) == {WeightKind.FLOAT16}

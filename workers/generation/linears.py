@@ -1,0 +1,222 @@
+"""Linear layers as a processor likes them: weights reordered once, and narrower where that pays.
+
+A model's own layers keep their weights as they were trained, row by row, and each product begins by
+reordering them. The layers here keep only the reordered form; what they replace is let go, so that
+a model is never in memory twice. Everything between the layers stays fp32.
+
+All of them are bitwise independent of the rows beside a row (see docs/log.md), so that an answer is
+the same alone and in any batch. Every operation is PyTorch's own (oneDNN and FBGEMM come with it).
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import nn
+
+# oneDNN lays weights out for about so many rows; between 1 and 256 it chose alike.
+_LIKELY_ROWS = 16
+_FP16_MAX = 65_504.0
+_INT8_MAX = 127.0
+_UINT8_ZERO = 128
+# The second term of an activation divides a step of the first into so many.
+_FINE_STEPS = 2 * _INT8_MAX
+# A row of zeros must not be divided by its largest value.
+_TINY = 1e-20
+
+
+class WeightKind(StrEnum):
+    """How a packed layer keeps its weights."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+
+
+class PackedLinear(nn.Module):
+    """``x @ weight.T + bias`` for fp32 ``[..., in_features]`` on the CPU, without gradients."""
+
+    kind: WeightKind
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        """Args:
+        weight: fp32 ``[out_features, in_features]``; not kept.
+        bias: fp32 ``[out_features]`` or None.
+        """
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self._bias = None if bias is None else bias.detach().clone()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns fp32 ``[..., out_features]``."""
+        rows = x.reshape(-1, self.in_features)
+        return self._multiply(rows).view(*x.shape[:-1], self.out_features)
+
+    def extra_repr(self) -> str:
+        """As ``nn.Linear`` shows itself, with the kind."""
+        return f"{self.in_features}, {self.out_features}, {self.kind}"
+
+    def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+
+class Float32Linear(PackedLinear):
+    """oneDNN's own layout of the weights, nothing rounded."""
+
+    kind = WeightKind.FLOAT32
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__(weight, bias)
+        self._packed = _reordered(weight)
+
+    def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        return _pointwise(rows, self._packed, self._bias)
+
+
+class Float16Linear(PackedLinear):
+    """Weights in fp16, products and sums in fp32 (FBGEMM): half the memory traffic.
+
+    Only weights are rounded, so only their range matters (:func:`fits_float16`).
+    """
+
+    kind = WeightKind.FLOAT16
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__(weight, bias)
+        engine = torch.backends.quantized.engine
+        torch.backends.quantized.engine = "fbgemm"
+        try:
+            self._packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), self._bias)
+        finally:
+            torch.backends.quantized.engine = engine
+
+    def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        product: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self._packed)
+        return product
+
+
+class BFloat16Linear(PackedLinear):
+    """Weights and inputs in bf16, sums in fp32, for processors that multiply bf16."""
+
+    kind = WeightKind.BFLOAT16
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
+        super().__init__(weight, bias)
+        self._packed = _reordered(weight.bfloat16())
+        self._bias = None if self._bias is None else self._bias.bfloat16()
+
+    def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        return _pointwise(rows.bfloat16(), self._packed, self._bias).float()
+
+
+class Int8Linear(PackedLinear):
+    """Weights in int8 with a scale a channel, inputs in 8 bits with a scale a token.
+
+    A scale for the whole batch, as dynamic quantisation usually has it, would let requests disturb
+    each other. Inputs whose largest value dwarfs the others, as those of an MLP's last layer, and
+    the head's, where each logit counts, are split in two terms: the second holds what rounding took
+    from the first, in steps 254 times as fine, and both go through one product as rows of their
+    own. That is after the split of weights in Dettmers et al., *LLM.int8()* (2022), with the
+    difference that no column is treated apart.
+    """
+
+    kind = WeightKind.INT8
+
+    def __init__(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, *, is_fine: bool = False
+    ) -> None:
+        super().__init__(weight, bias)
+        self._is_fine = is_fine
+        self._scales = weight.abs().amax(dim=1).clamp_min(_TINY) / _INT8_MAX
+        whole = (weight / self._scales[:, None]).round().to(torch.int8).contiguous()
+        self._packed = torch.ops.onednn.qlinear_prepack(whole, None)
+        self._zero_points = torch.zeros(self.out_features, dtype=torch.int64)
+
+    def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        steps = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
+        steps = steps.clamp_min_(_TINY).div_(_INT8_MAX)
+        scaled = rows / steps
+        if not self._is_fine:
+            return self._scaled_back(self._product(scaled.round_()), steps)
+        coarse = scaled.round()
+        fine = scaled.sub_(coarse).mul_(_FINE_STEPS).round_()
+        both = self._product(torch.cat((coarse, fine)))
+        count = len(rows)
+        return self._scaled_back(both[:count].add_(both[count:], alpha=1 / _FINE_STEPS), steps)
+
+    def _product(self, whole: torch.Tensor) -> torch.Tensor:
+        """Of whole numbers in [-127, 127], with the weights' scales applied.
+
+        oneDNN's fast kernels take unsigned inputs.
+        """
+        product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+            whole.add_(_UINT8_ZERO).to(torch.uint8),
+            1.0,
+            _UINT8_ZERO,
+            self._packed,
+            self._scales,
+            self._zero_points,
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
+        )
+        return product
+
+    def _scaled_back(self, product: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        product.mul_(steps)
+        return product if self._bias is None else product.add_(self._bias)
+
+
+def fits_float16(weight: torch.Tensor) -> bool:
+    """Whether fp16 can hold the weights without an overflow."""
+    return bool(weight.abs().max() <= _FP16_MAX)
+
+
+def supported_kinds() -> tuple[WeightKind, ...]:
+    """What this processor multiplies natively."""
+    if not torch.backends.mkldnn.is_available():
+        return ()
+    # torch says these only under names of its own.
+    processor: Any = torch.cpu
+    has = {
+        WeightKind.FLOAT32: True,
+        WeightKind.FLOAT16: "fbgemm" in torch.backends.quantized.supported_engines,
+        WeightKind.BFLOAT16: processor._is_avx512_bf16_supported(),
+        # Without VNNI oneDNN adds pairs of products in 16 bits, which can overflow.
+        WeightKind.INT8: processor._is_vnni_supported(),
+    }
+    return tuple(kind for kind, is_there in has.items() if is_there)
+
+
+def pack(
+    kind: WeightKind, weight: torch.Tensor, bias: torch.Tensor | None, *, is_head: bool = False
+) -> PackedLinear:
+    """A packed layer of a kind.
+
+    Weights that fp16 cannot hold stay fp32. In int8, layers that narrow and the head get the finer
+    inputs.
+    """
+    if kind is WeightKind.INT8:
+        return Int8Linear(weight, bias, is_fine=is_head or weight.shape[1] > weight.shape[0])
+    if kind is WeightKind.FLOAT16 and fits_float16(weight):
+        return Float16Linear(weight, bias)
+    if kind is WeightKind.BFLOAT16:
+        return BFloat16Linear(weight, bias)
+    return Float32Linear(weight, bias)
+
+
+def _reordered(weight: torch.Tensor) -> torch.Tensor:
+    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(
+        weight.contiguous(), _LIKELY_ROWS
+    )
+    return packed
+
+
+def _pointwise(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
+    return product

@@ -74,7 +74,8 @@ def save_model(folder: Path) -> Path:
     tokenizer.decoder = decoders.ByteLevel()
     # transformers publishes no types for it.
     fast: Any = PreTrainedTokenizerFast
-    fast(tokenizer_object=tokenizer, eos_token=_END, unk_token=_END).save_pretrained(folder)
+    names = dict.fromkeys(("bos_token", "eos_token", "unk_token"), _END)
+    fast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=_VOCABULARY, bos_token_id=0, eos_token_id=0)
     GPT2LMHeadModel(config).save_pretrained(folder)

@@ -179,10 +179,11 @@ def fits_float16(weight: torch.Tensor) -> bool:
 
 def supported_kinds() -> tuple[WeightKind, ...]:
     """What this processor multiplies natively."""
-    if not torch.backends.mkldnn.is_available():
-        return ()
-    # torch says these only under names of its own.
+    # torch publishes no types for the first, and the others only under names of its own.
+    onednn: Any = torch.backends.mkldnn
     processor: Any = torch.cpu
+    if not onednn.is_available():
+        return ()
     has = {
         WeightKind.FLOAT32: True,
         WeightKind.FLOAT16: "fbgemm" in torch.backends.quantized.supported_engines,

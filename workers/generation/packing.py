@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,7 +53,9 @@ def pack_model(model: PreTrainedModel, wish: str) -> dict[str, int]:
     choose = _chooser(wish, supported)
     if not supported:
         return {}
-    head = model.get_output_embeddings()
+    # transformers publishes no types for it.
+    untyped: Any = model
+    head = untyped.get_output_embeddings()
     counts: dict[str, int] = {}
     for parent, name, layer in list(_linears(model)):
         weight, bias = _weights(layer)
@@ -121,12 +124,9 @@ def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
                 yield parent, name, child
 
 
-def _weights(layer: nn.Module) -> Weights:
+def _weights(layer: Any) -> Weights:
     """As ``nn.Linear`` has them; ``Conv1D`` keeps its weights the other way round."""
-    weight, bias = layer.weight, layer.bias
-    assert isinstance(weight, torch.Tensor)  # noqa: S101 - both kinds have weights
-    assert bias is None or isinstance(bias, torch.Tensor)  # noqa: S101 - and perhaps a bias
-    return (weight.t() if isinstance(layer, Conv1D) else weight), bias
+    return (layer.weight.t() if isinstance(layer, Conv1D) else layer.weight), layer.bias
 
 
 def _fuse_activations(model: nn.Module) -> None:

@@ -111,24 +111,20 @@ class BFloat16Linear(PackedLinear):
 
 
 class Int8Linear(PackedLinear):
-    """Weights in int8 with a scale a channel, inputs in 8 bits with a scale a token.
+    """Weights in int8 with a scale a channel, inputs in twice 8 bits with a scale a token.
 
     A scale for the whole batch, as dynamic quantisation usually has it, would let requests disturb
-    each other. Inputs whose largest value dwarfs the others, as those of an MLP's last layer, and
-    the head's, where each logit counts, are split in two terms: the second holds what rounding took
+    each other, and a single term of 8 bits loses too much where one value of a token dwarfs the
+    others (docs/log.md). So an input is the sum of two terms: the second holds what rounding took
     from the first, in steps 254 times as fine, and both go through one product as rows of their
-    own. That is after the split of weights in Dettmers et al., *LLM.int8()* (2022), with the
-    difference that no column is treated apart.
+    own. One answer alone waits for the weights, not for the arithmetic.
     """
 
     kind = WeightKind.INT8
 
-    def __init__(
-        self, weight: torch.Tensor, bias: torch.Tensor | None, *, is_fine: bool = False
-    ) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__(weight, bias)
-        self._is_fine = is_fine
-        self._scales = weight.abs().amax(dim=1).clamp_min(_TINY) / _INT8_MAX
+        self._scales = weight.abs().amax(dim=1).clamp_min_(_TINY) / _INT8_MAX
         whole = (weight / self._scales[:, None]).round().to(torch.int8).contiguous()
         self._packed = torch.ops.onednn.qlinear_prepack(whole, None)
         self._zero_points = torch.zeros(self.out_features, dtype=torch.int64)
@@ -137,13 +133,12 @@ class Int8Linear(PackedLinear):
         steps = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
         steps = steps.clamp_min_(_TINY).div_(_INT8_MAX)
         scaled = rows / steps
-        if not self._is_fine:
-            return self._scaled_back(self._product(scaled.round_()), steps)
         coarse = scaled.round()
         fine = scaled.sub_(coarse).mul_(_FINE_STEPS).round_()
         both = self._product(torch.cat((coarse, fine)))
         count = len(rows)
-        return self._scaled_back(both[:count].add_(both[count:], alpha=1 / _FINE_STEPS), steps)
+        product = both[:count].add_(both[count:], alpha=1 / _FINE_STEPS).mul_(steps)
+        return product if self._bias is None else product.add_(self._bias)
 
     def _product(self, whole: torch.Tensor) -> torch.Tensor:
         """Of whole numbers in [-127, 127], with the weights' scales applied.
@@ -166,10 +161,6 @@ class Int8Linear(PackedLinear):
             "",
         )
         return product
-
-    def _scaled_back(self, product: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        product.mul_(steps)
-        return product if self._bias is None else product.add_(self._bias)
 
 
 def fits_float16(weight: torch.Tensor) -> bool:
@@ -194,16 +185,10 @@ def supported_kinds() -> tuple[WeightKind, ...]:
     return tuple(kind for kind, is_there in has.items() if is_there)
 
 
-def pack(
-    kind: WeightKind, weight: torch.Tensor, bias: torch.Tensor | None, *, is_head: bool = False
-) -> PackedLinear:
-    """A packed layer of a kind.
-
-    Weights that fp16 cannot hold stay fp32. In int8, layers that narrow and the head get the finer
-    inputs.
-    """
+def pack(kind: WeightKind, weight: torch.Tensor, bias: torch.Tensor | None) -> PackedLinear:
+    """A packed layer of a kind; weights that fp16 cannot hold stay fp32."""
     if kind is WeightKind.INT8:
-        return Int8Linear(weight, bias, is_fine=is_head or weight.shape[1] > weight.shape[0])
+        return Int8Linear(weight, bias)
     if kind is WeightKind.FLOAT16 and fits_float16(weight):
         return Float16Linear(weight, bias)
     if kind is WeightKind.BFLOAT16:

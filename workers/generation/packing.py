@@ -53,13 +53,10 @@ def pack_model(model: PreTrainedModel, wish: str) -> dict[str, int]:
     choose = _chooser(wish, supported)
     if not supported:
         return {}
-    # transformers publishes no types for it.
-    untyped: Any = model
-    head = untyped.get_output_embeddings()
     counts: dict[str, int] = {}
     for parent, name, layer in list(_linears(model)):
         weight, bias = _weights(layer)
-        packed = pack(choose(weight), weight, bias, is_head=layer is head)
+        packed = pack(choose(weight), weight, bias)
         setattr(parent, name, packed)
         counts[packed.kind] = counts.get(packed.kind, 0) + 1
     _fuse_activations(model)

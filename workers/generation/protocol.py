@@ -12,6 +12,7 @@ from typing import Protocol
 from core.errors import InvalidInputError, PerroquetError
 
 _MAX_STOP_STRINGS = 256
+_MAX_PRESENCE = 2.0
 
 
 class GenerationFailedError(PerroquetError):
@@ -32,6 +33,8 @@ class Sampling:
 
     ``temperature`` 0 means greedy; ``top_k`` 0 means no bound; ``seed`` None means a random one.
     Without ``penalise_prompt`` the repetition penalty counts the answer's own tokens alone.
+    ``presence_penalty``, which ``transformers`` lacks, is OpenAI's: it is taken from the logit of
+    every token that the answer has already.
 
     Raises:
         InvalidInputError: a value is out of range; ``data["field"]`` names it.
@@ -41,8 +44,10 @@ class Sampling:
     temperature: float = 0.7
     top_p: float = 0.95
     top_k: int = 0
+    min_p: float = 0.0
     repetition_penalty: float = 1.0
     penalise_prompt: bool = True
+    presence_penalty: float = 0.0
     seed: int | None = None
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
@@ -54,7 +59,9 @@ class Sampling:
             "temperature": self.temperature >= 0,
             "top_p": 0 <= self.top_p <= 1,
             "top_k": self.top_k >= 0,
+            "min_p": 0 <= self.min_p <= 1,
             "repetition_penalty": self.repetition_penalty > 0,
+            "presence_penalty": -_MAX_PRESENCE <= self.presence_penalty <= _MAX_PRESENCE,
         }
         for field, is_in_range in ranges.items():
             if not is_in_range:

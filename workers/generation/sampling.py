@@ -52,6 +52,11 @@ class SamplingState:
         """Tokens that may not be the next one."""
         return self._end_ids if self._drawn < self.sampling.min_new_tokens else []
 
+    @property
+    def answer_ids(self) -> NDArray[np.int64]:
+        """The answer so far, ``[tokens]``."""
+        return self.seen_ids[self._prompt_tokens :]
+
     def throw(self) -> float:
         """The uniform number in [0, 1) for the next token."""
         source = f"{self.sampling.seed}:{self._drawn}".encode()
@@ -80,6 +85,9 @@ def choose_tokens(logits: torch.Tensor, states: list[SamplingState]) -> list[int
     penalised = [row for row, s in enumerate(states) if s.sampling.repetition_penalty != 1.0]
     if penalised:
         _penalise_repetition(logits, penalised, states)
+    present = [row for row, s in enumerate(states) if s.sampling.presence_penalty]
+    if present:
+        _penalise_presence(logits, present, states)
     for row, state in enumerate(states):
         if state.forbidden_ids:
             logits[row, state.forbidden_ids] = -torch.inf
@@ -100,14 +108,26 @@ def _penalise_repetition(
 
     A token that occurs twice is looked up twice and written twice with the same value.
     """
-    device = logits.device
-    seen = [states[row].seen_ids for row in rows]
-    row_index = torch.from_numpy(np.repeat(rows, [len(ids) for ids in seen])).to(device)
-    token_index = torch.from_numpy(np.concatenate(seen)).to(device)
-    penalties = torch.tensor([s.sampling.repetition_penalty for s in states], device=device)
+    row_index, token_index = _cells(rows, [states[r].seen_ids for r in rows], logits.device)
+    penalties = logits.new_tensor([s.sampling.repetition_penalty for s in states])
     scores = logits[row_index, token_index]
     penalty = penalties[row_index]
     logits[row_index, token_index] = torch.where(scores > 0, scores / penalty, scores * penalty)
+
+
+def _penalise_presence(logits: torch.Tensor, rows: list[int], states: list[SamplingState]) -> None:
+    """Once for each token of the answer, however often it is there; the prompt is left alone."""
+    row_index, token_index = _cells(rows, [states[r].answer_ids for r in rows], logits.device)
+    penalties = logits.new_tensor([s.sampling.presence_penalty for s in states])
+    logits[row_index, token_index] = logits[row_index, token_index] - penalties[row_index]
+
+
+def _cells(
+    rows: list[int], token_ids: list[NDArray[np.int64]], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Row and column of each row's tokens."""
+    row_index = torch.from_numpy(np.repeat(rows, [len(ids) for ids in token_ids])).to(device)
+    return row_index, torch.from_numpy(np.concatenate(token_ids)).to(device)
 
 
 def _draw(logits: torch.Tensor, states: list[SamplingState]) -> list[int]:
@@ -129,9 +149,10 @@ def _draw(logits: torch.Tensor, states: list[SamplingState]) -> list[int]:
 
 
 def _is_kept(probabilities: torch.Tensor, states: list[SamplingState]) -> torch.Tensor:
-    """Which tokens of each row, most likely first, are within its ``top_k`` and ``top_p``.
+    """Which tokens of each row, most likely first, are within ``top_k``, ``top_p`` and ``min_p``.
 
-    As in ``transformers``, ``top_k`` comes first and ``top_p`` is a share of what it leaves.
+    As in ``transformers``, ``top_k`` comes first and ``top_p`` is a share of what it leaves;
+    ``min_p`` is a share of the most likely token.
     """
     device, width = probabilities.device, probabilities.shape[-1]
     top_k = torch.tensor([s.sampling.top_k or width for s in states], device=device)
@@ -142,7 +163,9 @@ def _is_kept(probabilities: torch.Tensor, states: list[SamplingState]) -> torch.
     # Without a bound the probabilities are shares of the whole vocabulary, seen here or not.
     mass = torch.where(is_bounded, within.sum(dim=-1), 1.0)
     before = within.cumsum(dim=-1) - within
+    min_p = torch.tensor([s.sampling.min_p for s in states], device=device)
     keep = within_k & (before < (top_p * mass)[:, None])
+    keep &= probabilities >= min_p[:, None] * probabilities[:, :1]
     keep[:, 0] = True
     return keep
 

@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 import torch
 from transformers import (
+    MinPLogitsWarper,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -33,12 +34,16 @@ def frequencies(logits, draws: int, **values) -> torch.Tensor:
     return torch.tensor([counts[i] / draws for i in range(len(logits))])
 
 
-def transformers_distribution(logits, *, temperature=1.0, top_k=0, top_p=1.0) -> torch.Tensor:
+def transformers_distribution(
+    logits, *, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0
+) -> torch.Tensor:
     scores = TemperatureLogitsWarper(temperature)(None, logits[None].clone())
     if top_k:
         scores = TopKLogitsWarper(top_k)(None, scores)
     if top_p < 1:
         scores = TopPLogitsWarper(top_p)(None, scores)
+    if min_p:
+        scores = MinPLogitsWarper(min_p)(None, scores)
     return scores.softmax(-1)[0]
 
 
@@ -61,6 +66,7 @@ def test_the_narrowest_choices_are_greedy(values):
         {"temperature": 0.7, "top_p": 0.8},
         {"temperature": 1.5, "top_k": 4, "top_p": 1.0},
         {"temperature": 1.2, "top_k": 6, "top_p": 0.7},
+        {"temperature": 1.2, "top_p": 1.0, "min_p": 0.3},
     ],
 )
 def test_tokens_come_as_often_as_in_transformers(values):
@@ -175,3 +181,20 @@ def test_the_end_is_not_drawn_before_its_time():
 def test_a_length_cannot_be_below_its_least():
     with pytest.raises(InvalidInputError, match="min_new_tokens"):
         Sampling(min_new_tokens=5, max_new_tokens=4)
+
+
+def test_presence_is_penalised_once_and_only_in_the_answer():
+    # 3.0 becomes 2.45, and not 1.9; the prompt's own token keeps what it has.
+    logits = torch.tensor([[3.0, 2.4], [3.0, 2.5], [3.0, 2.5]])
+    chooser = state(prompt=[1], temperature=0.0, presence_penalty=0.55)
+    free = state(prompt=[1], temperature=0.0)
+    for answer in (chooser, free):
+        answer.accept(0)
+        answer.accept(0)
+    assert choose_tokens(logits.clone(), [chooser, chooser, free]) == [0, 1, 0]
+
+
+def test_the_first_token_has_nothing_to_be_penalised_for():
+    logits = rows(2, 20)
+    chosen = choose_tokens(logits.clone(), [state(temperature=0.0, presence_penalty=2.0)] * 2)
+    assert chosen == logits.argmax(-1).tolist()

@@ -39,6 +39,11 @@ class LoadedModel:
     packed: dict[str, int] = field(default_factory=dict)
 
     @property
+    def weights(self) -> str:
+        """The dtypes of the linear layers' weights, for people."""
+        return ", ".join(sorted(self.packed)) or str(self.dtype).removeprefix("torch.")
+
+    @property
     def end_ids(self) -> frozenset[int]:
         """The tokens that end an answer: every special token, so that none is ever shown."""
         configured = getattr(self.model.generation_config, "eos_token_id", None)

@@ -12,10 +12,14 @@ from workers.generation.loading import choose_device, choose_dtype
 def weight_bytes(folder: Path, device: str, dtype: str) -> int:
     """Of a ``transformers`` folder, in the dtype that the settings give it on the device.
 
+    On a processor that is fp32 whatever the settings say: narrower weights are made from it there,
+    layer by layer, so that much is needed for a moment.
+
     Raises:
         ModelUnreadableError: the weights cannot be read.
     """
-    chosen = choose_dtype(dtype, choose_device(device))
+    on = choose_device(device)
+    chosen = choose_dtype("float32" if on.type == "cpu" else dtype, on)
     count = 0
     try:
         for file in folder.glob("*.safetensors"):

@@ -61,7 +61,7 @@ class LocalResponder:
         stats = self._engine.stats()
         return {
             "device": str(self._loaded.device),
-            "dtype": str(self._loaded.dtype),
+            "dtype": self._loaded.weights,
             "running": stats.running,
             "waiting": stats.waiting,
             "cache_tokens": stats.cached_tokens,

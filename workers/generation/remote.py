@@ -246,11 +246,15 @@ class _Answer:
         }
         if sampling.seed is not None:
             options["seed"] = sampling.seed
+        if sampling.presence_penalty:
+            options["presence_penalty"] = sampling.presence_penalty
         if sampling.stop:
             options["stop"] = list(sampling.stop)
         beyond: dict[str, Any] = {}
         if sampling.top_k:
             beyond["top_k"] = sampling.top_k
+        if sampling.min_p:
+            beyond["min_p"] = sampling.min_p
         if sampling.repetition_penalty != 1.0:
             beyond["repetition_penalty"] = sampling.repetition_penalty
         if beyond and self._is_extended:

@@ -37,7 +37,10 @@ class Family:
 
     def __init__(self, base, folder) -> None:
         self.base = base
-        self.loaded = load_model(base, device="cpu", torch_threads=1)
+        # With the packed layers that a worker has on a processor; fp32 is exact.
+        self.loaded = load_model(
+            base, device="cpu", dtype="float32", torch_threads=1, is_packing=True
+        )
         self.shapes = linear_shapes(self.loaded.model)
         self.folders = [
             save_adapter(base, folder / str(i), **options) for i, options in enumerate(OPTIONS)

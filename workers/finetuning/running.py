@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.catalog.registry import StoredVersion, register_version
+from core.catalog.renaming import name_of_run
 from core.conversations.answers import Weights, find_weights
 from core.corpora.searches import SEARCH, SearchSpec
 from core.db.desk import Desk
@@ -194,7 +195,7 @@ class Finetuner:
         def finish(session: Session) -> None:
             version_id = register_version(
                 session,
-                model=claim.payload["model"],
+                model=name_of_run(session, claim.job_id),
                 guild_id=claim.guild_id,
                 source=f"finetune:{claim.job_id}",
                 stored=_stored(held, origin, publication, result),

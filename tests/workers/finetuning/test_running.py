@@ -7,6 +7,8 @@ import time
 import pytest
 from sqlalchemy.orm import Session
 
+from core.catalog.registry import list_versions
+from core.catalog.renaming import rename_model
 from core.corpora.curves import read_curve
 from core.db.desk import Desk
 from core.db.tables import Version
@@ -15,7 +17,7 @@ from core.jobs.states import JobKind
 from core.jobs.steering import pause, resume, stop_early
 from core.settings import FinetuningSettings
 from models_store.store import ModelStore
-from tests.core.corpora.helpers import add_version, run
+from tests.core.corpora.helpers import GUILD, add_version, run
 from tests.workers.ledger_helpers import claim_job, read_job, submit_job
 from workers.finetuning.reporting import Wanted, thinned
 from workers.finetuning.running import Finetuner
@@ -68,7 +70,7 @@ class Bench:
     def submit(self, **options) -> str:
         return self.submit_payload(**options)
 
-    def submit_payload(self, search=None, base_version_id=None, **options) -> str:
+    def submit_payload(self, search=None, base_version_id=None, guild_id=None, **options) -> str:
         payload = {
             **({"search": search} if search else {}),
             "corpus_path": "corpora/x",
@@ -78,7 +80,7 @@ class Bench:
             "model": "coco",
             "options": {**OPTIONS, **options},
         }
-        return run(self.engine, submit, NewJob(JobKind.FINETUNE, 1, payload))
+        return run(self.engine, submit, NewJob(JobKind.FINETUNE, 1, payload, guild_id))
 
     def step_of(self, job_id: str) -> int:
         job = read_job(self.engine, job_id)
@@ -149,6 +151,21 @@ def test_paused_a_run_waits_and_resumed_it_goes_on_from_its_checkpoint(bench):
     job = read_job(bench.engine, job_id)
     assert (job.state, job.result["metrics"]["ending"]) == ("succeeded", "stopped")
     assert reached < job.result["metrics"]["steps"] < 300
+
+
+def test_a_model_that_is_renamed_meanwhile_gets_the_version(bench):
+    first = add_version(bench.engine, "coco", GUILD)
+    job_id = bench.submit_payload(guild_id=GUILD, max_steps=300, evaluate_every=100)
+    thread = begin(bench, job_id)
+    run(bench.engine, rename_model, GUILD, "coco", "jaco")
+    run(bench.engine, stop_early, job_id)
+    thread.join(110)
+    made = read_job(bench.engine, job_id).result["version_id"]
+    own = [e for e in run(bench.engine, list_versions, GUILD) if e.guild_id == GUILD]
+    assert [(e.version_id, e.model, e.number) for e in own] == [
+        (first, "jaco", 1),
+        (made, "jaco", 2),
+    ]
 
 
 def test_a_cancelled_run_leaves_neither_version_nor_folder(bench):

@@ -8,13 +8,20 @@ from functools import partial
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bot.finetune.downloading import Attached, AttachmentDownloader, UploadTooLargeError
 from core.catalog.bases import Base, find_base, is_shared_name
 from core.conversations.places import Place
 from core.corpora.searches import SearchSpec
-from core.corpora.submissions import NewFinetune, Submitted, count_open, submit_finetune
+from core.corpora.submissions import (
+    NewFinetune,
+    Submitted,
+    count_open,
+    is_corpus_known,
+    submit_finetune,
+)
 from core.corpora.uploads import UploadedFile, Uploads
 from core.db.desk import Desk
 from core.errors import InvalidInputError, NotFoundError, ServiceUnavailableError
@@ -130,7 +137,7 @@ class FinetuneIntake:
             files = await self._download(corpus_id, request.attached)
             submitted = await self._submit(request, model, base, corpus_id, files)
         except BaseException:
-            await asyncio.shield(self.discard(corpus_id))
+            await asyncio.shield(self._discard_unless_known(corpus_id))
             raise
         self._publisher.publish(Hint(submitted.validation_id, JobKind.VALIDATE, 0, carried()))
         log.info(
@@ -148,6 +155,21 @@ class FinetuneIntake:
             await asyncio.to_thread(self._uploads.remove, corpus_id)
         except ServiceUnavailableError as exc:
             log.warning("upload_not_removed", corpus=corpus_id, error=str(exc))
+
+    async def _discard_unless_known(self, corpus_id: str) -> None:
+        """Delete an upload whose rows could not be written, or were not waited for.
+
+        They may stand after all: the connection was lost at the commit, or the wait was cancelled
+        while they were written. So it is asked for after them, where writes are done in order.
+        What cannot be asked now is collected as garbage later.
+        """
+        try:
+            is_known = await self._desk.write(lambda session: is_corpus_known(session, corpus_id))
+        except (ServiceUnavailableError, SQLAlchemyError) as exc:
+            log.warning("upload_left_to_collect", corpus=corpus_id, error=type(exc).__name__)
+            return
+        if not is_known:
+            await self.discard(corpus_id)
 
     def _check(self, session: Session, request: FinetuneRequest, model: str) -> Base:
         if count_open(session, request.place.guild_id) >= _MOST_OPEN:

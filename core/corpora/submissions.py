@@ -151,6 +151,11 @@ def count_open(session: Session, guild_id: int | None) -> int:
     return session.scalar(query) or 0
 
 
+def is_corpus_known(session: Session, corpus_id: str) -> bool:
+    """Whether a row names this corpus, so that somebody may still want its files."""
+    return session.scalar(select(Corpus.id).where(Corpus.id == corpus_id)) is not None
+
+
 def load_validation(session: Session, held: Claim) -> Validation:
     """What a claimed ``validate`` job is about.
 

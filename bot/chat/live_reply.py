@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import structlog
@@ -159,7 +160,9 @@ class LiveReply:
 
     async def _finish(self, owed: OwedReply | None) -> None:
         if owed is not None and owed.is_delivered:
-            # Another task or process was first, and what it left there is the answer.
+            # Another task or process was first, and what it left there is the answer. What this one
+            # posted is the same message, unless Discord had forgotten the nonce by then.
+            await self._withdraw(keeping=owed.part_ids)
             return
         await self._take_turn()
         if owed is None or owed.is_withdrawn:
@@ -215,9 +218,10 @@ class LiveReply:
             log.info("reply_part_gone", job_id=self.job_id)
         self._shown[index] = text
 
-    async def _withdraw(self) -> None:
+    async def _withdraw(self, keeping: Collection[int] = ()) -> None:
         for message_id in self.part_ids:
-            await self.tools.poster.delete(self.channel_id, message_id)
+            if message_id not in keeping:
+                await self.tools.poster.delete(self.channel_id, message_id)
 
     async def _tell_delay(self) -> bool:
         await self._show([self._say("chat-delayed")])

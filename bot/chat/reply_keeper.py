@@ -11,7 +11,7 @@ from structlog.contextvars import bound_contextvars
 from bot.chat.live_reply import LiveReply, ReplyTools
 from bot.chat.poster import DiscordUnavailableError
 from core.conversations.places import Place
-from core.conversations.replies import OwedReply, existing_replies, finished_replies, owed_replies
+from core.conversations.replies import OwedReply, finished_replies, owed_among, owed_replies
 from core.monitoring.tracing import carried, resume
 from core.transport.stream_reader import StreamReader
 
@@ -92,7 +92,7 @@ class ReplyKeeper:
 
     async def sweep(self, *, is_start: bool = False) -> None:
         """Adopt what SQL owes and no task shows; end what has ended without the stream saying so,
-        and what SQL knows no more.
+        what another process delivered, and what SQL knows no more.
 
         Raises:
             SQLAlchemyError: the database cannot be reached.
@@ -103,10 +103,10 @@ class ReplyKeeper:
 
         def find(session: Session) -> tuple[list[OwedReply], set[str]]:
             owed = (owed_replies if is_start else finished_replies)(session, self._names)
-            return owed, shown - existing_replies(session, shown)
+            return owed, shown - owed_among(session, shown)
 
-        found, gone = await self._tools.desk.read(find)
-        for job_id in gone & self._live.keys():
+        found, settled = await self._tools.desk.read(find)
+        for job_id in settled & self._live.keys():
             self._live[job_id].end()
         for owed in found:
             live = self._live.get(owed.job_id)

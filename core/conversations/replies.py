@@ -36,7 +36,9 @@ _ALL_OWED = (
     .limit(bindparam("most"))
 )
 _FINISHED = _ALL_OWED.where(Job.state.in_(FINAL_STATES))
-_EXISTING = select(Reply.job_id).where(Reply.job_id.in_(bindparam("replies", expanding=True)))
+_OWED_AMONG = select(Reply.job_id).where(
+    Reply.job_id.in_(bindparam("replies", expanding=True)), Reply.delivered_at.is_(None)
+)
 _RECORD_PARTS = (
     update(Reply)
     .where(Reply.job_id == bindparam("reply"))
@@ -105,9 +107,9 @@ def finished_replies(
     return [_owed(row) for row in run(session, _FINISHED, names=names, most=limit)]
 
 
-def existing_replies(session: Session, job_ids: Collection[str]) -> set[str]:
-    """Which of these jobs still have a reply, delivered or not."""
-    return set(run(session, _EXISTING, replies=list(job_ids)).scalars()) if job_ids else set()
+def owed_among(session: Session, job_ids: Collection[str]) -> set[str]:
+    """Which of these jobs still have a reply that nobody has delivered."""
+    return set(run(session, _OWED_AMONG, replies=list(job_ids)).scalars()) if job_ids else set()
 
 
 def record_parts(session: Session, job_id: str, part_ids: list[int]) -> None:

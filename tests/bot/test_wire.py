@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from bot.chat.live_reply import LiveReply
+from core.conversations.replies import mark_delivered
 from core.db.tables import Job, Reply
 from playground import cast
 from tests.bot.wire import eventually, open_wire
@@ -350,6 +351,21 @@ async def test_the_placeholder_of_a_question_that_sql_knows_no_more_goes(wire):
         with Session(wire.engine) as session, session.begin():
             session.delete(session.get(Job, job_id))
         await eventually(lambda: wire.said_by_bot() == [])
+
+
+async def test_a_placeholder_beside_the_answer_of_another_process_goes(wire, monkeypatch):
+    # What the stream says of it is lost.
+    monkeypatch.setattr(LiveReply, "feed", lambda self, entry: None)
+    async with wire.bot() as bot:
+        wire.world.say(cast.ALICE, cast.GENERAL, ASK)
+        (job_id,) = await wire.queued()
+        await eventually(lambda: wire.said_by_bot() == ["🦜 …"])
+        # Another process answers, so much later that Discord has forgotten the nonce.
+        said = await bot.get_partial_messageable(int(cast.GENERAL)).send("Seeds.")
+        with Session(wire.engine) as session, session.begin():
+            mark_delivered(session, job_id, [said.id])
+        wire.answer(job_id, "Seeds.")
+        await eventually(lambda: wire.said_by_bot() == ["Seeds."])
 
 
 async def test_ping_says_what_is_up_and_what_is_down(wire):

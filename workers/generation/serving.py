@@ -72,8 +72,14 @@ class _Slot:
     responder: Responder
     bytes: int
     users: int = 0
-    # Takes no new questions: another model waits for its room.
+    # Takes no new questions for as long as another model waits for its room.
     is_leaving: bool = False
+    is_closed: bool = False
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self.responder.close()
 
 
 def _no_size(_weights: Weights) -> int:
@@ -130,13 +136,18 @@ class ModelPool:
             StoreError: the version is missing or damaged.
             ModelUnreadableError: it is whole but cannot be loaded.
         """
-        slot = self._enter(engine_of(weights))
+        engine = engine_of(weights)
+        slot = self._enter(engine)
         try:
             yield slot.responder
         finally:
             with self._lock:
                 slot.users -= 1
+                is_forgotten = not slot.users and self._slots.get(engine) is not slot
                 self._lock.notify_all()
+            if is_forgotten:
+                # It broke down, or the pool was closed meanwhile; nobody else will free it.
+                slot.close()
             self._evict()
 
     def describe(self) -> dict[str, dict[str, str | int]]:
@@ -150,13 +161,16 @@ class ModelPool:
             slots = list(self._slots.values())
             self._slots.clear()
         for slot in slots:
-            slot.responder.close()
+            slot.close()
 
     def _enter(self, weights: Weights) -> _Slot:
         with self._entering.held(weights):
             with self._lock:
                 slot = self._find(weights)
-                if slot is not None and not slot.is_leaving:
+                while slot is not None and slot.is_leaving:
+                    self._lock.wait(_PATIENCE_SECONDS)
+                    slot = self._find(weights)
+                if slot is not None:
                     return self._take(weights, slot)
             return self._bring(weights)
 
@@ -188,6 +202,10 @@ class ModelPool:
                 held = self._loading_bytes + sum(slot.bytes for slot in self._slots.values())
                 if not leaving and (not size or not held or held + size <= self._max_bytes):
                     self._loading_bytes += size
+                    # Whoever was to leave and is still here may stay.
+                    for slot in self._slots.values():
+                        slot.is_leaving = False
+                    self._lock.notify_all()
                     return
                 if not leaving:
                     if time.monotonic() > patience_ends and self._slots:
@@ -203,7 +221,7 @@ class ModelPool:
         surplus += sum(slot.bytes for slot in self._slots.values())
         leaving = []
         for weights, slot in list(self._slots.items()):
-            if slot.users == 0 and (surplus > 0 or slot.is_leaving):
+            if slot.users == 0 and surplus > 0:
                 surplus -= slot.bytes
                 leaving.append((weights, self._slots.pop(weights)))
         return leaving
@@ -232,4 +250,4 @@ class ModelPool:
     def _unload(self, leaving: list[tuple[Weights, _Slot]]) -> None:
         for weights, slot in leaving:
             log.info("model_unloaded", version=weights.store_path)
-            slot.responder.close()
+            slot.close()

@@ -195,6 +195,50 @@ def test_a_model_that_is_never_idle_makes_room_in_the_end(monkeypatch):
     assert min(served.values()) >= 3
 
 
+def test_a_model_that_was_to_leave_and_need_not_is_kept_and_loaded_once(monkeypatch):
+    monkeypatch.setattr("workers.generation.serving._PATIENCE_SECONDS", 0.02)
+    loader = Loader()
+    sizes = {"x": 3, "z": 4, "y": 6}
+    pool = ModelPool(loader, 9, 10, lambda weights: sizes[weights.store_path])
+    seen = {}
+    ending = {name: threading.Event() for name in ("x", "y", "z")}
+    entered = {name: threading.Event() for name in ("x", "y", "z")}
+
+    def use(name):
+        with pool.using(Weights(name)) as responder:
+            seen[name] = responder
+            entered[name].set()
+            assert ending[name].wait(10)
+
+    threads = []
+    for name in ("x", "z", "y"):
+        threads.append(threading.Thread(target=use, args=(name,)))
+        threads[-1].start()
+        assert entered[name].wait(0.2) is (name != "y")
+    # By now y's patience is over and x is to leave, but it is z that ends.
+    ending["z"].set()
+    assert entered["y"].wait(5)
+    with pool.using(Weights("x")) as again:
+        assert again is seen["x"]
+    ending["x"].set()
+    ending["y"].set()
+    for thread in threads:
+        thread.join()
+    pool.close()
+    assert loader.loaded == ["x", "z", "y"]
+    assert all(responder.is_closed for responder in seen.values())
+
+
+def test_a_model_that_broke_down_is_closed_by_the_last_of_its_users():
+    pool = ModelPool(Loader(), 2)
+    with pool.using(Weights("a")) as broken:
+        broken.is_alive = False
+        with pool.using(Weights("a")) as other:
+            assert not broken.is_closed
+    assert broken.is_closed
+    assert not other.is_closed
+
+
 def test_what_was_reserved_for_a_model_that_cannot_be_loaded_is_free_again():
     pool = ModelPool(Loader(), 9, 100, lambda _weights: 100)
     with pytest.raises(ModelUnreadableError), pool.using(Weights("damaged")):

@@ -1,26 +1,34 @@
 """What a worker needs in order to answer a message, and what it writes when it has."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import bindparam, insert, or_, select
+from sqlalchemy import bindparam, case, func, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from core.catalog.resolution import resolve_version
 from core.db.statements import run
-from core.db.tables import Message, Version
+from core.db.tables import Message, Model, Version
 from core.errors import InvalidInputError, NotFoundError
 from core.jobs.ledger import Claim, succeed
 
 _BASE = aliased(Version)
+# What must be loaded for a version is its base, or itself.
+_LOADED_MODEL_ID = func.coalesce(_BASE.model_id, Version.model_id)
+_LOADED_JOB_ID = case((Version.base_id.is_(None), Version.job_id), else_=_BASE.job_id)
+_IS_OPERATORS = (
+    Model.guild_id.is_(None) & _LOADED_JOB_ID.is_(None) & ~Model.source.startswith("finetune:")
+)
 _STORE_PATHS = (
     select(
         Version.store_path,
         _BASE.store_path.label("base_path"),
         Version.manifest_sha256,
         _BASE.manifest_sha256.label("base_manifest_sha256"),
+        case((_IS_OPERATORS, Model.name)).label("operator_model"),
     )
     .outerjoin(_BASE, _BASE.id == Version.base_id)
+    .join(Model, Model.id == _LOADED_MODEL_ID)
     .where(
         Version.id == bindparam("version"),
         Version.retired_at.is_(None),
@@ -68,13 +76,17 @@ class Utterance:
 class Weights:
     """Where a version's weights lie in the store, and the SHA-256 of the manifest that proves them.
 
-    An adapter names its base too.
+    An adapter names its base too. ``operator_model`` is the name of the model that must be loaded,
+    the version's own or its base's, where the operator added it: None where a guild owns it or a
+    fine-tune made it.
     """
 
     store_path: str
     base_path: str | None = None
     manifest_sha256: str | None = None
     base_manifest_sha256: str | None = None
+    # The same weights are the same under a new name.
+    operator_model: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,12 @@ def engine_of(weights: Weights) -> Weights:
     """What must be loaded for a version: itself, or the base that it is an adapter of."""
     if weights.base_path is None:
         return weights
-    return Weights(weights.base_path, None, weights.base_manifest_sha256)
+    return Weights(
+        weights.base_path,
+        None,
+        weights.base_manifest_sha256,
+        operator_model=weights.operator_model,
+    )
 
 
 class ModelPool:

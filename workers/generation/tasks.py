@@ -16,7 +16,7 @@ from core.conversations.answers import Weights, find_weights
 from core.errors import PerroquetError
 from core.jobs.states import JobKind
 from core.monitoring.figures import BATCH_SIZE, BATCH_WAITING, CACHE_TOKENS
-from core.settings import Settings
+from core.settings import RemoteSettings, Settings
 from core.transport.courier import make_celery
 from models_store.store import ModelStore
 from workers.celery_worker import consume
@@ -120,10 +120,9 @@ def _warm_up(process: WorkerProcess, pool: ModelPool) -> None:
 
 def _store_loader(settings: Settings, store: ModelStore) -> Callable[[Weights], Responder]:
     def load(weights: Weights) -> Responder:
-        name = model_name(weights)
-        if name in settings.generation.remotes:
-            remote = settings.generation.remotes[name]
-            return RemoteResponder(remote, name, settings.chat.persona)
+        remote = _remote_of(weights, settings)
+        if remote is not None:
+            return RemoteResponder(remote, weights.operator_model or "", settings.chat.persona)
         folder = store.fetch(weights.store_path, weights.manifest_sha256)
         return load_responder(folder, settings.generation, settings.chat, store.fetch, _end_process)
 
@@ -132,7 +131,7 @@ def _store_loader(settings: Settings, store: ModelStore) -> Callable[[Weights], 
 
 def _measure(settings: Settings, store: ModelStore) -> Callable[[Weights], int]:
     def measure(weights: Weights) -> int:
-        if model_name(weights) in settings.generation.remotes:
+        if _remote_of(weights, settings) is not None:
             return 0
         folder = store.fetch(weights.store_path, weights.manifest_sha256)
         return weight_bytes(folder, settings.generation.device, settings.generation.dtype)
@@ -140,9 +139,9 @@ def _measure(settings: Settings, store: ModelStore) -> Callable[[Weights], int]:
     return measure
 
 
-def model_name(weights: Weights) -> str:
-    """The catalogue's name of a whole model, which its place in the store holds."""
-    return weights.store_path.removeprefix("models/").partition("/")[0]
+def _remote_of(weights: Weights, settings: Settings) -> RemoteSettings | None:
+    """The server that answers for a model; never for one that only has the same name."""
+    return settings.generation.remotes.get(weights.operator_model or "")
 
 
 def _end_process(exc: Exception) -> None:

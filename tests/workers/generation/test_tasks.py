@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.catalog.registry import StoredVersion, register_version
+from core.conversations.answers import find_weights
 from core.conversations.intake import IncomingMessage, ReplyOptions, receive
 from core.conversations.places import Place
 from core.db.tables import Job, Worker
@@ -19,8 +20,12 @@ from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
 from core.settings import load_settings
 from core.transport.courier import make_publishing_celery, send_hint
+from models_store.errors import VersionMissingError
 from models_store.store import ModelStore
+from tests.core.corpora.helpers import GUILD, add_version, run, submit
 from tests.core.monitoring.scraping import get
+from workers.generation.serving import engine_of
+from workers.generation.tasks import _measure, _store_loader
 
 SECONDS = 60
 
@@ -59,6 +64,37 @@ def wait_for(condition, log):
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
     return found
+
+
+def test_a_server_answers_for_its_own_model_and_for_no_namesake(any_engine, tmp_path):
+    base = add_version(any_engine, "base")
+    finetune = submit(any_engine, base).job_id
+    versions = {
+        "base": base,
+        "adapter": add_version(any_engine, "coco", GUILD, base_id=base),
+        "a guild's": add_version(any_engine, "base", GUILD),
+        "made by a job": add_version(any_engine, "base", job_id=finetune),
+    }
+    versions["over a guild's"] = add_version(
+        any_engine, "coco", GUILD, base_id=versions["a guild's"]
+    )
+    toml = tmp_path / "perroquet.toml"
+    toml.write_text('[generation.remotes.base]\nurl = "http://127.0.0.1:9/v1"\n')
+    settings = load_settings({"PERROQUET_DATA_DIR": str(tmp_path)}, toml)
+    store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
+    load, measure = _store_loader(settings, store), _measure(settings, store)
+    for name, version in versions.items():
+        weights = engine_of(run(any_engine, find_weights, version))
+        if name in {"base", "adapter"}:
+            assert measure(weights) == 0
+            responder = load(weights)
+            assert responder.describe()["dtype"] == "remote"
+            responder.close()
+            continue
+        for use in (measure, load):
+            # It is looked for in the store, where none of these is.
+            with pytest.raises(VersionMissingError):
+                use(weights)
 
 
 def test_a_worker_loads_its_model_early_answers_and_drains(

@@ -11,14 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from core.conversations.answers import TEXT
 from core.errors import InvalidInputError
-from workers.generation.messages import Turn, messages_of
+from workers.generation.messages import NAMELESS, Turn, clean_name, messages_of
 from workers.generation.prompt_encoding import PromptEncoder
 
 BOT_NAME = "Perroquet"
-_MAX_NAME_LENGTH = 32
-# What Discord lets into a name and a transcript must not contain.
-_NOT_IN_NAMES = re.compile(r"[\s:<>|]+")
-_NAMELESS = "User"
 # A line of a member's text that looks like somebody else's turn.
 _LOOKS_LIKE_TURN = re.compile(r"\n(?=[^\n:]{1,32}:)")
 
@@ -149,15 +145,14 @@ class ChatFormat:
         """The strings at which the reply would begin to speak for somebody."""
         if not self._has_speaker_tags:
             return ()
-        names = {turn.name for turn in turns if turn.role == "user"} | {BOT_NAME, _NAMELESS}
+        names = {turn.name for turn in turns if turn.role == "user"} | {BOT_NAME, NAMELESS}
         return tuple(sorted(f"\n{name}:" for name in names))
 
     def _clean(self, turn: Turn) -> Turn:
-        name = _NOT_IN_NAMES.sub(" ", turn.name).strip()[:_MAX_NAME_LENGTH].strip()
         text = self._encoder.guard(turn.text)
         if self._has_speaker_tags:
             text = _LOOKS_LIKE_TURN.sub("\n ", text)
-        return Turn(turn.role, name or _NAMELESS, text)
+        return Turn(turn.role, clean_name(turn.name), text)
 
 
 def _speaker_tags() -> str:

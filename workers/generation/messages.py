@@ -1,7 +1,13 @@
 """A conversation as the messages that chat models are trained on. Plain Python."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+NAMELESS = "User"
+_MAX_NAME_LENGTH = 32
+# What Discord lets into a name, and what a transcript and a control token are made of.
+_NOT_IN_NAMES = re.compile(r"[\s:<>|｜\[\]]+")
 
 
 @dataclass(frozen=True)
@@ -14,6 +20,11 @@ class Turn:
     role: str
     name: str
     text: str
+
+
+def clean_name(name: str) -> str:
+    """A member's name as a model may see it: it ends no line and no turn, and is no token."""
+    return _NOT_IN_NAMES.sub(" ", name).strip()[:_MAX_NAME_LENGTH].strip() or NAMELESS
 
 
 def messages_of(turns: Sequence[Turn]) -> list[dict[str, str]]:

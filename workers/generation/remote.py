@@ -17,7 +17,7 @@ from core.conversations.answers import TEXT
 from core.errors import PerroquetError, ServiceUnavailableError
 from core.settings import RemoteSettings
 from workers.generation.errors import ModelUnreadableError
-from workers.generation.messages import Turn, messages_of
+from workers.generation.messages import Turn, clean_name, messages_of
 from workers.generation.protocol import (
     Chunk,
     FinishReason,
@@ -39,7 +39,11 @@ _CHARACTERS_A_TOKEN = 3
 _TOO_LONG = re.compile(r"context|too long|maximum.*length|max_model_len", re.IGNORECASE)
 # The server's tokenizer knows these as ends of turns, whoever wrote them.
 _CONTROL = re.compile(
-    r"<(?=\|[^|<>\s]{1,40}\|>|/?s>|(?:start|end)_of_turn>)|\[(?=/?INST\])", re.IGNORECASE
+    r"<(?=[|｜][^|｜<>\s]{1,40}[|｜]>|/?s>|(?:bos|eos|pad|unk|mask)>|[a-z]+_of_[a-z]+>"
+    r"|[a-z]+_token>|</?sys>>)"
+    r"|\[(?=/?(?:inst|system_prompt|available_tools|tool_calls|tool_results|tool_content|think"
+    r"|args|call_id|img)\])",
+    re.IGNORECASE,
 )
 
 
@@ -121,7 +125,7 @@ class RemoteResponder:
         await self._client.close()
 
     def _messages(self, ask: Ask) -> list[dict[str, str]]:
-        turns = [Turn(u.role, u.name, _defused(u.text)) for u in ask.utterances]
+        turns = [Turn(u.role, clean_name(u.name), _defused(u.text)) for u in ask.utterances]
         room = self._settings.context_window
         tokens = room - min(ask.sampling.max_new_tokens, room // 2)
         system = [{"role": "system", "content": self._persona}] if self._persona else []

@@ -107,6 +107,8 @@ def test_special_tokens_in_names_and_persona_are_plain_text_too(chatml, plain):
         ("::", "User"),
         ("x" * 50, "x" * 32),
         ("<@1>", "@1"),
+        ("[INST] a", "INST a"),
+        ("<｜User｜>", "User"),
     ],
 )
 def test_names_cannot_break_the_transcript(plain, name, kept):

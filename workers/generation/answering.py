@@ -91,7 +91,7 @@ class Answerer:
         question: Question = held.brief
         started = time.monotonic()
         try:
-            with self._pool.using(question.weights) as responder:
+            with self._pool.using(question.weights, held.check) as responder:
                 held.check()
                 stream = responder.ask(self._ask(held, question))
                 held.on_stop(stream.cancel)

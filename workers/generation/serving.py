@@ -11,7 +11,6 @@ from typing import Protocol
 import structlog
 
 from core.conversations.answers import Utterance, Weights
-from workers.generation.keyed_locks import KeyedLocks
 from workers.generation.protocol import GenerationStream, Sampling, Standing
 
 log = structlog.get_logger(__name__)
@@ -19,6 +18,8 @@ log = structlog.get_logger(__name__)
 # A model that is wanted and finds no room waits so long for one that is idle by chance; then the
 # one that was used least recently takes no new questions until it is let go.
 _PATIENCE_SECONDS = 5.0
+# Who waits looks so often whether it is to wait still.
+_CHECK_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,17 @@ class _Slot:
             self.responder.close()
 
 
+@dataclass(eq=False)
+class _Ticket:
+    """A wish for room. Its patience begins with its turn."""
+
+    patience_ends: float = 0.0
+
+
+def _go_on() -> None:
+    """Nothing asks who waits to stop."""
+
+
 def _no_size(_weights: Weights) -> int:
     return 0
 
@@ -130,19 +142,23 @@ class ModelPool:
         self._loading_bytes = 0
         self._lock = threading.Condition()
         # Who waits for room has it before whoever asks for room later.
-        self._turn = threading.Lock()
-        self._entering = KeyedLocks()
+        self._tickets: list[_Ticket] = []
+        self._entering: set[Weights] = set()
 
     @contextmanager
-    def using(self, weights: Weights) -> Iterator[Responder]:
+    def using(self, weights: Weights, check: Callable[[], None] = _go_on) -> Iterator[Responder]:
         """Who answers for a version, kept loaded for as long as the context lasts.
+
+        Args:
+            weights: the version.
+            check: called while it waits and before it loads; what it raises ends the wait.
 
         Raises:
             StoreError: the version is missing or damaged.
             ModelUnreadableError: it is whole but cannot be loaded.
         """
         engine = engine_of(weights)
-        slot = self._enter(engine)
+        slot = self._enter(engine, check)
         try:
             yield slot.responder
         finally:
@@ -168,22 +184,29 @@ class ModelPool:
         for slot in slots:
             slot.close()
 
-    def _enter(self, weights: Weights) -> _Slot:
-        with self._entering.held(weights):
-            with self._lock:
+    def _enter(self, weights: Weights, check: Callable[[], None]) -> _Slot:
+        with self._lock:
+            while True:
                 slot = self._find(weights)
-                while slot is not None and slot.is_leaving:
-                    self._lock.wait(_PATIENCE_SECONDS)
-                    slot = self._find(weights)
-                if slot is not None:
+                if slot is not None and not slot.is_leaving:
                     return self._take(weights, slot)
-            return self._bring(weights)
-
-    def _bring(self, weights: Weights) -> _Slot:
-        size = self._size_of(weights) if self._max_bytes else 0
-        with self._turn:
-            self._make_room(size)
+                if slot is None and weights not in self._entering:
+                    self._entering.add(weights)
+                    break
+                self._wait(check)
         try:
+            return self._bring(weights, check)
+        finally:
+            with self._lock:
+                self._entering.remove(weights)
+                self._lock.notify_all()
+
+    def _bring(self, weights: Weights, check: Callable[[], None]) -> _Slot:
+        size = self._size_of(weights) if self._max_bytes else 0
+        if size:
+            self._make_room(size, check)
+        try:
+            check()
             started = time.monotonic()
             log.info("model_loading", version=weights.store_path)
             slot = _Slot(self._load(weights), size)
@@ -198,30 +221,46 @@ class ModelPool:
                 self._loading_bytes -= size
                 self._lock.notify_all()
 
-    def _make_room(self, size: int) -> None:
+    def _make_room(self, size: int, check: Callable[[], None]) -> None:
         """Wait until the weights fit, and reserve their bytes."""
-        patience_ends = time.monotonic() + _PATIENCE_SECONDS
-        while True:
+        ticket = _Ticket()
+        with self._lock:
+            self._tickets.append(ticket)
+        try:
+            while not self._reserve(size, ticket, check):
+                pass
+        finally:
             with self._lock:
-                leaving = self._idle_beyond(self._max_bytes - size)
-                held = self._loading_bytes + sum(slot.bytes for slot in self._slots.values())
-                if not leaving and (not size or not held or held + size <= self._max_bytes):
-                    self._loading_bytes += size
+                if self._tickets[0] is ticket:
                     # Whoever was to leave and is still here may stay.
                     for slot in self._slots.values():
                         slot.is_leaving = False
-                    self._lock.notify_all()
-                    return
-                if not leaving:
-                    if time.monotonic() > patience_ends and self._slots:
-                        next(iter(self._slots.values())).is_leaving = True
-                    self._lock.wait(_PATIENCE_SECONDS)
-            self._unload(leaving)
+                self._tickets.remove(ticket)
+                self._lock.notify_all()
+
+    def _reserve(self, size: int, ticket: _Ticket, check: Callable[[], None]) -> bool:
+        """Reserve the bytes if it is the ticket's turn and there is room; else see to it."""
+        with self._lock:
+            if self._tickets[0] is not ticket:
+                self._wait(check)
+                return False
+            ticket.patience_ends = ticket.patience_ends or time.monotonic() + _PATIENCE_SECONDS
+            leaving = self._idle_beyond(self._max_bytes - size)
+            held = self._loading_bytes + sum(slot.bytes for slot in self._slots.values())
+            if not leaving and (not held or held + size <= self._max_bytes):
+                self._loading_bytes += size
+                return True
+            if not leaving:
+                if time.monotonic() > ticket.patience_ends:
+                    oldest = next((slot for slot in self._slots.values() if slot.bytes), None)
+                    if oldest is not None:
+                        oldest.is_leaving = True
+                self._wait(check)
+        self._unload(leaving)
+        return False
 
     def _idle_beyond(self, max_bytes: int) -> list[tuple[Weights, _Slot]]:
         """Take idle models out, the least recently used first, until the rest has so few bytes."""
-        if not self._max_bytes:
-            return []
         surplus = self._loading_bytes - max_bytes
         surplus += sum(slot.bytes for slot in self._slots.values())
         leaving = []
@@ -230,6 +269,10 @@ class ModelPool:
                 surplus -= slot.bytes
                 leaving.append((weights, self._slots.pop(weights)))
         return leaving
+
+    def _wait(self, check: Callable[[], None]) -> None:
+        self._lock.wait(min(_CHECK_SECONDS, _PATIENCE_SECONDS))
+        check()
 
     def _find(self, weights: Weights) -> _Slot | None:
         slot = self._slots.get(weights)

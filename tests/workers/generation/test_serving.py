@@ -239,6 +239,67 @@ def test_a_model_that_broke_down_is_closed_by_the_last_of_its_users():
     assert not other.is_closed
 
 
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("place", ["first", "behind it", "for the same model"])
+def test_who_is_to_stop_waits_no_longer_and_loads_nothing(place):
+    loader = Loader()
+    pool = ModelPool(loader, 9, 100, lambda weights: SIZES[weights.store_path])
+    ending, errors = threading.Event(), []
+
+    def check():
+        if ending.is_set():
+            raise StoppedError
+
+    def ask(name, check):
+        try:
+            with pool.using(Weights(name), check):
+                pass
+        except StoppedError as exc:
+            errors.append(exc)
+
+    waiting = []
+    with pool.using(Weights("a")), pool.using(Weights("b")):
+        if place != "first":
+            waiting.append(threading.Thread(target=ask, args=("c", lambda: None)))
+            waiting[0].start()
+            time.sleep(0.1)
+        name = "c" if place == "for the same model" else "huge"
+        stopped = threading.Thread(target=ask, args=(name, check))
+        stopped.start()
+        time.sleep(0.1)
+        ending.set()
+        stopped.join(5)
+        assert not stopped.is_alive()
+        assert len(errors) == 1
+        assert loader.loaded == ["a", "b"]
+    for thread in waiting:
+        thread.join(5)
+    assert loader.loaded == ["a", "b", "c"][: 2 + len(waiting)]
+
+
+def test_a_server_is_asked_while_a_model_waits_for_room():
+    pool = ModelPool(Loader(), 9, 100, lambda w: {**SIZES, "server": 0}[w.store_path])
+    with pool.using(Weights("a")), pool.using(Weights("b")):
+        waiting = threading.Thread(target=lambda: pool.using(Weights("c")).__enter__())
+        waiting.start()
+        time.sleep(0.1)
+        entered = threading.Event()
+
+        def ask():
+            with pool.using(Weights("server")):
+                entered.set()
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        assert entered.wait(5)
+        asking.join()
+    waiting.join(5)
+    pool.close()
+
+
 def test_what_was_reserved_for_a_model_that_cannot_be_loaded_is_free_again():
     pool = ModelPool(Loader(), 9, 100, lambda _weights: 100)
     with pytest.raises(ModelUnreadableError), pool.using(Weights("damaged")):

@@ -23,6 +23,7 @@ class BatchingResponder:
     """Answers at most ``places`` at a time, each over ``seconds``, in turns as the engine does."""
 
     is_alive = True
+    holds_weights = True
 
     def __init__(self, places: int, seconds: float) -> None:
         self._turns = FairTurns(places)

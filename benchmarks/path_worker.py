@@ -15,6 +15,7 @@ class TrivialResponder:
     """Answers everybody alike, without a model."""
 
     is_alive = True
+    holds_weights = True
 
     def ask(self, ask: Ask) -> GenerationStream:
         """Three chunks, there at once."""

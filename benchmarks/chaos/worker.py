@@ -26,6 +26,7 @@ class SlowResponder:
     """Says its answer word by word, so that faults meet it half-way; dies of poison."""
 
     is_alive = True
+    holds_weights = True
 
     def ask(self, ask: Ask) -> GenerationStream:
         """The answer to the last utterance, over two seconds."""

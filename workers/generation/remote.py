@@ -55,6 +55,7 @@ class RemoteResponder:
     """
 
     is_alive = True
+    holds_weights = False
 
     def __init__(self, settings: RemoteSettings, base: str, persona: str) -> None:
         """Args:

@@ -20,6 +20,8 @@ Fetch = Callable[[str, str | None], Path]
 class LocalResponder:
     """Answers with this process' own engine: for a model, and for all adapters over it."""
 
+    holds_weights = True
+
     def __init__(
         self,
         loaded: LoadedModel,

@@ -63,6 +63,11 @@ class Responder(Protocol):
         """Whether it answers still; one that broke down never does again."""
         ...
 
+    @property
+    def holds_weights(self) -> bool:
+        """Whether it takes this machine's memory; a server elsewhere does not."""
+        ...
+
     def close(self) -> None:
         """Free what it holds; answers under way end with an error."""
         ...
@@ -113,6 +118,7 @@ def engine_of(weights: Weights) -> Weights:
 class ModelPool:
     """Keeps up to ``max_loaded`` models loaded, the least recently used one leaves first.
 
+    Servers elsewhere hold no weights: they neither count nor leave.
     Versions that are adapters share their base's place. A model is loaded once however many threads
     ask for it, and is never unloaded while it answers. Where all are busy, the pool holds more
     models than its bound until one is done; the bytes of their weights never exceed ``max_bytes``,
@@ -265,7 +271,7 @@ class ModelPool:
         surplus += sum(slot.bytes for slot in self._slots.values())
         leaving = []
         for weights, slot in list(self._slots.items()):
-            if slot.users == 0 and surplus > 0:
+            if slot.users == 0 and slot.bytes and surplus > 0:
                 surplus -= slot.bytes
                 leaving.append((weights, self._slots.pop(weights)))
         return leaving
@@ -290,8 +296,9 @@ class ModelPool:
 
     def _evict(self) -> None:
         with self._lock:
-            idle = [w for w, slot in self._slots.items() if slot.users == 0]
-            surplus = idle[: max(0, len(self._slots) - self._max_loaded)]
+            loaded = {w: s for w, s in self._slots.items() if s.responder.holds_weights}
+            idle = [w for w, slot in loaded.items() if slot.users == 0]
+            surplus = idle[: max(0, len(loaded) - self._max_loaded)]
             leaving = [(w, self._slots.pop(w)) for w in surplus]
         self._unload(leaving)
 

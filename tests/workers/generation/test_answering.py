@@ -43,6 +43,7 @@ class Script:
         return stream
 
     is_alive = True
+    holds_weights = True
 
     def describe(self):
         return {}

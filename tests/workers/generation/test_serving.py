@@ -28,6 +28,7 @@ class CountingResponder:
         self.name = name
         self.is_closed = False
         self.is_alive = True
+        self.holds_weights = name != "server"
 
     def ask(self, ask):
         raise NotImplementedError
@@ -93,6 +94,21 @@ def test_the_least_recently_used_model_leaves_first():
             kept[name] = responder
     assert [name for name, r in kept.items() if r.is_closed] == ["b"]
     assert set(pool.describe()) == {"a", "c"}
+
+
+@pytest.mark.parametrize("max_bytes", [0, 40])
+def test_a_server_takes_no_model_s_place_and_keeps_its_own(max_bytes):
+    pool = ModelPool(Loader(), 1, max_bytes, lambda w: {**SIZES, "server": 0}[w.store_path])
+    for name, held in (
+        ("server", {"server"}),
+        ("a", {"server", "a"}),
+        ("server", {"server", "a"}),
+        ("b", {"server", "b"}),
+    ):
+        with pool.using(Weights(name)):
+            pass
+        assert set(pool.describe()) == held
+    pool.close()
 
 
 def test_a_model_that_answers_is_never_unloaded():

@@ -75,13 +75,14 @@ class BoardPresser:
         elif action is Action.COMPARE:
             await self._compare(interaction, job_id)
         elif action is Action.DOWNLOAD:
-            entry = await self._desk.read(lambda session: _entry_of(session, job_id, guild_id))
-            await self._exporter.send(interaction, entry)
+            await self._exporter.send(
+                interaction, lambda session, guild_id: _entry_of(session, job_id, guild_id)
+            )
         elif action is Action.DISCARD:
             await self._ask_to_discard(interaction, job_id)
         else:
             await interaction.response.defer()
-            await self._steer(action, job_id, Job.guild_id == interaction.guild_id)
+            await self._steer(action, job_id, Job.guild_id == guild_id)
         self.on_change()
 
     async def _steer(self, action: Action, job_id: str, is_of_guild: ColumnElement[bool]) -> None:
@@ -100,6 +101,7 @@ class BoardPresser:
             self._publisher.publish(Hint(job_id, JobKind.FINETUNE, 0))
 
     async def _use(self, interaction: discord.Interaction, job_id: str, *, on_server: bool) -> None:
+        await interaction.response.defer()
         guild = _guild_of(interaction)
         locale = self._places.locale_of(guild)
         channel_id = interaction.channel_id or 0
@@ -118,7 +120,7 @@ class BoardPresser:
             number=entry.number,
         )
         # Everybody sees it: somebody else answers from now on.
-        await interaction.response.send_message(sentence)
+        await interaction.followup.send(sentence)
 
     async def _compare(self, interaction: discord.Interaction, job_id: str) -> None:
         def find(session: Session, guild_id: int) -> tuple[CatalogEntry, CatalogEntry]:
@@ -131,6 +133,7 @@ class BoardPresser:
         await self._comparer.ask(interaction, find)
 
     async def _ask_to_discard(self, interaction: discord.Interaction, job_id: str) -> None:
+        await interaction.response.defer(ephemeral=True, thinking=True)
         guild = _guild_of(interaction)
         locale = locale_code(str(interaction.locale))
         version_id = await self._desk.read(lambda session: _version_of(session, job_id, guild.id))
@@ -147,9 +150,10 @@ class BoardPresser:
                 locale, "models-deleted", model=entry.model, number=entry.number
             )
 
-        await interaction.response.send_message(
+        require = self._places.require_teacher
+        await interaction.followup.send(
             self._catalogue.say(locale, "models-discard-question"),
-            view=Confirm(self._catalogue, locale, "models-delete-confirm", discard),
+            view=Confirm(self._catalogue, locale, "models-delete-confirm", require, discard),
             ephemeral=True,
         )
 

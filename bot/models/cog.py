@@ -66,6 +66,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
         )
         async def list_models(self, interaction: discord.Interaction) -> None:
             """Show all models that this server may use."""
+            await interaction.response.defer(ephemeral=True)
             guild_id, channel_id = _guild(interaction).id, interaction.channel_id
 
             def read(session: Session) -> tuple[list[CatalogEntry], str | None]:
@@ -74,7 +75,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
 
             entries, answering = await desk.read(read)
             embed = draw_list(catalogue, _locale(interaction), entries, answering)
-            await interaction.response.send_message(embed=embed, ephemeral=True)
+            await interaction.followup.send(embed=embed, ephemeral=True)
 
         @app_commands.command(
             name=text(catalogue, "command-models-show-name"),
@@ -84,6 +85,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
         @app_commands.describe(model=model_hint)
         async def show(self, interaction: discord.Interaction, model: str) -> None:
             """Show one version."""
+            await interaction.response.defer(ephemeral=True)
             guild_id = _guild(interaction).id
 
             def read(session: Session) -> tuple[CatalogEntry, CatalogEntry | None]:
@@ -92,7 +94,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
 
             entry, base = await desk.read(read)
             embed = draw_version(catalogue, _locale(interaction), entry, base)
-            await interaction.response.send_message(embed=embed, ephemeral=True)
+            await interaction.followup.send(embed=embed, ephemeral=True)
 
         @app_commands.command(
             name=text(catalogue, "command-models-use-name"),
@@ -145,6 +147,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
         @app_commands.describe(model=model_hint)
         async def delete(self, interaction: discord.Interaction, model: str) -> None:
             """Delete one of this server's own versions, after a question."""
+            await interaction.response.defer(ephemeral=True)
             guild_id, locale = _guild(interaction).id, _locale(interaction)
             entry = await desk.read(lambda session: find_version(session, guild_id, model))
 
@@ -157,8 +160,10 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
             question = catalogue.say(
                 locale, "models-delete-question", model=entry.model, number=entry.number
             )
-            view = Confirm(catalogue, locale, "models-delete-confirm", retire)
-            await interaction.response.send_message(question, view=view, ephemeral=True)
+            view = Confirm(
+                catalogue, locale, "models-delete-confirm", places.require_teacher, retire
+            )
+            await interaction.followup.send(question, view=view, ephemeral=True)
 
         @app_commands.command(
             name=text(catalogue, "command-models-compare-name"),
@@ -192,6 +197,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
             name: app_commands.Range[str, 1, 60],
         ) -> None:
             """Give one of this server's own models another name."""
+            await interaction.response.defer(ephemeral=True)
             guild_id, locale = _guild(interaction).id, _locale(interaction)
             new_name = slug(name)
 
@@ -202,7 +208,7 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
 
             before = await desk.write(write)
             sentence = catalogue.say(locale, "models-renamed", before=before, after=new_name)
-            await interaction.response.send_message(sentence, ephemeral=True)
+            await interaction.followup.send(sentence, ephemeral=True)
 
         @app_commands.command(
             name=text(catalogue, "command-models-export-name"),
@@ -212,9 +218,9 @@ def make_models_cog(  # noqa: C901 - a cog's commands live in its class
         @app_commands.describe(model=model_hint)
         async def export(self, interaction: discord.Interaction, model: str) -> None:
             """Send the files of one of this server's own versions."""
-            guild_id = _guild(interaction).id
-            entry = await desk.read(lambda session: find_version(session, guild_id, model))
-            await exporter.send(interaction, entry)
+            await exporter.send(
+                interaction, lambda session, guild_id: find_version(session, guild_id, model)
+            )
 
         @use.autocomplete("model")
         @show.autocomplete("model")

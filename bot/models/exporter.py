@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Callable
 
 import discord
 from sqlalchemy import select
@@ -15,6 +16,8 @@ from core.db.desk import Desk
 from core.db.tables import Version
 from core.errors import NotFoundError
 
+FindOne = Callable[[Session, int], CatalogEntry]
+
 
 class Exporter:
     """Hands on versions that are a guild's own."""
@@ -24,28 +27,34 @@ class Exporter:
         self._files = files
         self._catalogue = catalogue
 
-    async def send(self, interaction: discord.Interaction, entry: CatalogEntry) -> None:
-        """Send the files to who asked, and to nobody else.
+    async def send(self, interaction: discord.Interaction, find: FindOne) -> None:
+        """Send the files of a version to who asked, and to nobody else.
 
         Args:
             interaction: not answered yet.
-            entry: what the asker's guild sees.
+            find: the version that the guild of the given id wants.
 
         Raises:
-            NotFoundError: it is the operator's, or another guild's.
+            NotFoundError: ``find`` found none, or it is not the asking guild's own.
             TooLargeToSendError: it does not fit.
             StoreError, ServiceUnavailableError: it cannot be read.
+            SQLAlchemyError: the database cannot be reached.
         """
-        guild_id = interaction.guild_id
-        if guild_id is None or entry.guild_id != guild_id:
-            raise NotFoundError("Only a server's own versions are handed on.", model=entry.model)
         await interaction.response.defer(ephemeral=True, thinking=True)
+        guild_id = interaction.guild_id
+        if guild_id is None:
+            raise NotFoundError("There are no versions to hand on outside servers.")
 
-        def read(session: Session) -> tuple[str, CatalogEntry | None]:
+        def read(session: Session) -> tuple[CatalogEntry, str, CatalogEntry | None]:
+            entry = find(session, guild_id)
+            if entry.guild_id != guild_id:
+                raise NotFoundError(
+                    "Only a server's own versions are handed on.", model=entry.model
+                )
             query = select(Version.manifest_sha256).where(Version.id == entry.version_id)
-            return session.scalars(query).one(), base_of(session, guild_id, entry)
+            return entry, session.scalars(query).one(), base_of(session, guild_id, entry)
 
-        sha256, base = await self._desk.read(read)
+        entry, sha256, base = await self._desk.read(read)
         export = await asyncio.to_thread(
             self._files.export, entry.store_path, sha256, interaction.filesize_limit
         )

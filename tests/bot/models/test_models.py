@@ -117,7 +117,7 @@ async def test_delete_asks_and_then_deletes_own_versions_only(wire):
         assert "Nothing" in question["content"]
         question = await models(wire, "delete", model="coco 2")
         await press(wire, cast.CAMILLE, question, "Delete for good")
-        assert "coco, version 2, is deleted" in question["content"]
+        await eventually(lambda: "coco, version 2, is deleted" in question["content"])
         assert resolve(wire, cast.RANDOM) == versions["default"]
         question = await models(wire, "delete", model=versions["default"])
         await press(wire, cast.CAMILLE, question, "Delete for good")

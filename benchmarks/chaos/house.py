@@ -22,6 +22,7 @@ _KINDS = {
     "bot": "bot",
 }
 _MARK = "BENCH_CHAOS"
+_CHILDREN = ("runs", "validations")
 _TRAINER = "workers.finetuning.run"
 # A graceful end has twenty seconds; the machine is shared with everything else that breaks.
 _END_SECONDS = 60
@@ -165,7 +166,11 @@ class House:
         found = []
         for process in psutil.process_iter():
             try:
-                is_ours = process.environ().get(_MARK) == self._environment[_MARK]
+                # Children are told little of the environment; they bear a folder on their line.
+                folder = self._environment[_MARK]
+                is_marked = process.environ().get(_MARK) == folder
+                below = tuple(f"{folder}/{name}/" for name in _CHILDREN)
+                is_ours = is_marked or any(part.startswith(below) for part in process.cmdline())
                 is_alive = process.status() != psutil.STATUS_ZOMBIE
                 if is_ours and is_alive and process.pid != os.getpid():
                     found.append(process)

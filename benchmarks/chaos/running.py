@@ -78,13 +78,14 @@ class _Run:
         self._clock = JumpingClock(folder)
         self._valkey_port = free_port()
         self._wire = Wire(lambda: asyncio.open_connection("127.0.0.1", self._valkey_port))
+        self._valkey_url = f"redis://127.0.0.1:{self._valkey_port}/0"
         self._revived: Counter[str] = Counter()
 
     async def carry_out(self) -> dict[str, Any]:
         await self._database.start()
         await self._wire.start()
         base = self._environment()
-        settings = load_settings(base, self._folder / "none")
+        settings = self._settings = load_settings(base, self._folder / "none")
         self._engine = make_engine(self._database.direct_url)
         prepare_database(self._engine, settings.generation.model)
         self._server = PlaygroundServer(settings)
@@ -162,7 +163,7 @@ class _Run:
             *members.judge(heard),
             *judge_answers(self._engine, members.poisons),
             *await asyncio.to_thread(self._finetunes.judge),
-            *judge_redis(settings, f"redis://127.0.0.1:{self._valkey_port}/0"),
+            *judge_redis(settings, self._valkey_url),
         ]
         counts = self._deeds.counts
         return {
@@ -196,6 +197,8 @@ class _Run:
             not open_answers(self._engine)
             and self._finetunes.are_ended()
             and not self._members.unanswered()
+            # Second hints are there to be taken and to change nothing.
+            and not judge_redis(self._settings, self._valkey_url)
         )
 
     async def _break(self) -> None:

@@ -71,11 +71,11 @@ class Members:
         for channel in self._channels:
             for message in self.server.world.history(channel, cast.ALICE):
                 question = (message.get("message_reference") or {}).get("message_id")
-                if message["author"]["id"] != cast.BOT_ID or question not in found:
+                if message["author"]["id"] != cast.BOT_ID:
                     continue
                 if message["content"] == self._notice:
                     self.notices += 1
-                else:
+                elif question in found:
                     found[question].append(message["content"])
         return found
 

@@ -128,7 +128,9 @@ class ChatCog(commands.Cog):
             return
         self._told.add(message.channel.id)
         text = self._catalogue.say(locale, "chat-database-down")
-        hint = asyncio.create_task(self._hint(message, text))
+        # No reply to the message: a bot that is started anew looks for the answer among those, and
+        # would write it over this one.
+        hint = asyncio.create_task(self._hint(message, text, is_reply=False))
         self._hints.add(hint)
         hint.add_done_callback(self._hints.discard)
 
@@ -151,8 +153,11 @@ class ChatCog(commands.Cog):
 
         await keep_trying(lambda: self._desk.write(forget))
 
-    async def _hint(self, message: discord.Message, text: str) -> None:
+    async def _hint(self, message: discord.Message, text: str, *, is_reply: bool = True) -> None:
         try:
-            await message.reply(text, mention_author=False)
+            if is_reply:
+                await message.reply(text, mention_author=False)
+            else:
+                await message.channel.send(text)
         except discord.HTTPException as exc:
             log.info("hint_not_sent", code=exc.code)

@@ -52,6 +52,9 @@ async def test_a_frozen_database_is_told_once_and_loses_nothing(
                 await asyncio.sleep(0.4)
                 (told,) = wire.said_by_bot()
                 assert "cannot reach my memory" in told
+                shown = wire.world.messages[cast.GENERAL].values()
+                (notice,) = [m for m in shown if m["author"]["id"] == cast.BOT_ID]
+                assert "message_reference" not in notice, "a successor would take it for the answer"
             for job_id in await wire.queued(2):
                 wire.answer(job_id, "Seeds.")
             await eventually(lambda: wire.said_by_bot()[1:] == ["Seeds.", "Seeds."])

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.corpora.curves import EVALUATED, TRAIN_POINTS
-from core.corpora.searches import TRIAL_EVALUATED
+from core.corpora.searches import TRIAL_ENDED, TRIAL_EVALUATED
 from core.db.desk import Desk
 from core.db.outage import is_away
 from core.jobs.ledger import record_held, report_progress
@@ -30,6 +30,8 @@ _WISH_SECONDS = 1.0
 # What a job's timeline keeps; steps are progress and replace each other.
 _CHECKPOINTED = "checkpointed"
 _RECORDED = {"started", EVALUATED, _CHECKPOINTED, "shrunk"}
+# From these the next attempt goes on, so that the crashes before them are forgotten.
+_PROGRESS = {_CHECKPOINTED, TRIAL_ENDED}
 # Steps' losses kept between two evaluations; more could not be told apart in a picture.
 _MAX_POINTS = 40
 
@@ -76,7 +78,7 @@ class Reporter:
         Raises:
             LeaseLostError: the job is no longer held under this token, or SQL was away for so long.
         """
-        is_progress = name == _CHECKPOINTED
+        is_progress = name in _PROGRESS
         write_within_lease(
             self._desk,
             self._held,
@@ -133,6 +135,8 @@ class TrialReporter(Reporter):
             super().hear({**event, "trial": self._number + 1, "trials": self._trials})
         elif name == "sampled":
             super().hear(event)
+        elif name == _CHECKPOINTED:
+            self.record(_CHECKPOINTED, number=self._number, step=event["step"])
         elif name == EVALUATED:
             _show_figures(event)
             step, loss = event["step"], event["loss"]

@@ -2,23 +2,27 @@
 
 import json
 import threading
+import time
 
 import pytest
 from sqlalchemy.orm import Session
 
-from core.corpora.searches import SearchSpec, TrialState, best_trial, read_trials
+from core.corpora.searches import TRIAL_ENDED, SearchSpec, TrialState, best_trial, read_trials
 from core.db.tables import Version
+from core.jobs.outbox import reap
 from core.jobs.states import JobWish
 from core.jobs.steering import stop_early
 from tests.core.corpora.helpers import run as transact
 from tests.workers.finetuning.test_running import Bench
-from tests.workers.ledger_helpers import read_job
+from tests.workers.ledger_helpers import claim_job, expire_lease, read_job, set_job
 from workers.finetuning import running, searching
 from workers.finetuning.errors import DivergedError
+from workers.finetuning.reporting import TrialReporter
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.supervisor import Outcome
 from workers.finetuning.training import fine_tune
 from workers.finetuning.wishes import InterruptedRunError, Wish, Wishes
+from workers.leases import HeldJob
 
 RATES = {"learning_rate": {"choices": [1e-2, 1e-4, 3e-3, 1e-3]}}
 GRID = SearchSpec.make(trials=4, sampler="grid", space=RATES).to_json()
@@ -124,6 +128,49 @@ def test_a_drained_search_goes_on_where_it_was_and_ends_alike(bench, monkeypatch
     assert [(one.options, one.loss) for one in found] == [
         (one.options, one.loss) for one in expected
     ]
+
+
+class KilledError(Exception):
+    """A trainer is gone without a last word."""
+
+
+def test_a_search_that_comes_further_is_not_given_up(bench, monkeypatch):
+    real, killed = TrainerHere.run, set()
+
+    def run_until_killed(self, wanted):
+        hear = self._on_event
+
+        def hear_and_die(event):
+            hear(event)
+            moment = (self._run_dir.name, event.get("step"))
+            if event["event"] == "checkpointed" and moment not in killed and len(killed) < 3:
+                killed.add(moment)
+                raise KilledError
+
+        self._on_event = hear_and_die
+        try:
+            return real(self, wanted)
+        except KilledError:
+            return Outcome("died", -9, {}, "")
+
+    monkeypatch.setattr(TrainerHere, "run", run_until_killed)
+    asked = SearchSpec.make(trials=2, sampler="grid", space=RATES).to_json()
+    job_id = submit_search(bench, asked, max_steps=4)
+    for _ in range(3):
+        bench.runner.run(job_id)
+        expire_lease(bench.engine, job_id)
+        assert transact(bench.engine, reap, max_crashes=2).requeued == (job_id,)
+    bench.runner.run(job_id)
+    assert read_job(bench.engine, job_id).state == "succeeded"
+
+
+def test_a_trial_that_ended_without_a_checkpoint_is_progress_too(bench):
+    job_id = submit_search(bench)
+    set_job(bench.engine, job_id, token=3, crashes=3)
+    held = HeldJob(claim_job(bench.engine, job_id), time.monotonic() + 60)
+    reporter = TrialReporter(bench.desk, held, 0, 4, lambda *_: None)
+    reporter.record(TRIAL_ENDED, number=0, state="failed", loss=None, seconds=None)
+    assert read_job(bench.engine, job_id).crashes == 0
 
 
 def test_a_search_that_lost_its_host_makes_its_best_again(bench, monkeypatch):

@@ -1,5 +1,6 @@
 """A base for training from scratch: the shape and tokenizer of another one, or new ones."""
 
+import fcntl
 import math
 import shutil
 from collections.abc import Iterator
@@ -32,12 +33,15 @@ def with_fresh_base(spec: RunSpec, run_dir: Path) -> RunSpec:
     if not (spec.vocabulary_size or spec.layers or spec.heads or spec.width):
         return spec
     folder = run_dir / _FRESH
-    if not folder.exists():
-        part = run_dir / f"{_FRESH}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        _write(spec, part)
-        publish_folder(part, folder)
+    # The processes of a run come here all at once; one makes the base, the others wait for it.
+    with (run_dir / f"{_FRESH}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            part = run_dir / f"{_FRESH}.part"
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir()
+            _write(spec, part)
+            publish_folder(part, folder)
     return replace(spec, base_model=str(folder), base_name=spec.base_name or _name(spec))
 
 

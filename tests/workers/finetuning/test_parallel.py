@@ -1,5 +1,8 @@
 """Two real processes that train one model, over gloo on the CPU."""
 
+import subprocess
+import sys
+
 import pytest
 
 from tests.workers.finetuning.test_run import ENVIRONMENT
@@ -28,6 +31,40 @@ def test_two_processes_learn_what_one_would(tmp_path, tiny_llama_folder, make_sp
     assert losses == pytest.approx(alone.losses, rel=1e-4)
     expected = alone.of("finished")[0]["metrics"]["tuned"]["validation"]
     assert outcome.event["metrics"]["tuned"]["validation"] == pytest.approx(expected, rel=1e-4)
+
+
+MAKE_FRESH = """
+import sys
+from pathlib import Path
+from workers.finetuning.fresh import with_fresh_base
+from workers.finetuning.spec import RunSpec
+
+run_dir = Path(sys.argv[1])
+spec = RunSpec.read(run_dir)
+print("ready", flush=True)
+sys.stdin.read()
+with_fresh_base(spec, run_dir)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_processes_that_make_a_fresh_base_at_once_do_not_disturb_each_other(
+    tmp_path, tiny_gpt2_folder, make_spec
+):
+    spec = make_spec(tiny_gpt2_folder, method="full", from_scratch=True, vocabulary_size=300)
+    spec.write(tmp_path)
+    command = [sys.executable, "-c", MAKE_FRESH, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen(command, env=ENVIRONMENT, text=True, **pipes) for _ in range(3)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.close()
+    for process in processes:
+        process.stdin = None
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert (tmp_path / "fresh" / "config.json").exists()
 
 
 def test_a_process_alone_is_the_first_and_shares_with_nobody():

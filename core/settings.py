@@ -218,7 +218,7 @@ class RetentionSettings(Area):
     messages_days: Days = 30
     """Of messages and their answers."""
     jobs_days: Days = 30
-    """Of jobs that have ended and their timelines."""
+    """Of jobs that have ended, their timelines, and the corpora that only they name."""
 
 
 class PlaygroundSettings(Area):

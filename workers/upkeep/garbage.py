@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from core.catalog.disposal import dead_paths, kept_paths
+from core.corpora.expiry import forget_corpora, spent_corpora
 from core.corpora.uploads import UPLOADS
 from core.db.engines import reading
 from core.errors import ServiceUnavailableError, StoreError
@@ -25,7 +26,8 @@ _TOLD = 20
 
 
 def collect_once(engine: Engine, store: ModelStore) -> None:
-    """Delete retired versions, corpora that were cancelled, and what interrupted work left.
+    """Delete retired versions, corpora that nobody can use any more, and what interrupted work
+    left.
 
     Versions that this database does not know are left where they are, and named in the log.
 
@@ -33,6 +35,7 @@ def collect_once(engine: Engine, store: ModelStore) -> None:
         SQLAlchemyError: the database cannot be reached.
     """
     try:
+        _drop_corpora(engine, store)
         stock = store.take_stock(_SURELY_DEAD_SECONDS)
         parents = {parent for name in stock.leftovers for parent in parents_of(name)}
         with Session(reading(engine)) as session:
@@ -40,7 +43,7 @@ def collect_once(engine: Engine, store: ModelStore) -> None:
             dead = dead_paths(session, {*stock.versions, *parents})
         leftovers = list(_deletable(stock.leftovers, kept, dead))
         store.delete_leftovers(leftovers)
-        retired = _retire(store, sorted(dead.intersection(stock.versions)))
+        retired = len(_retire(store, sorted(dead.intersection(stock.versions))))
     except ServiceUnavailableError as exc:
         log.warning("garbage_not_collected", error=str(exc))
         return
@@ -49,6 +52,20 @@ def collect_once(engine: Engine, store: ModelStore) -> None:
     unknown = [path for path in stock.versions if path not in kept and path not in dead]
     if unknown:
         log.info("unknown_versions_left", count=len(unknown), paths=unknown[:_TOLD])
+
+
+def _drop_corpora(engine: Engine, store: ModelStore) -> None:
+    """Delete spent corpora: the row after the files, so that none is left which no row knows."""
+    with Session(reading(engine)) as session:
+        spent = spent_corpora(session)
+    # One that was never read has no version; its upload goes with the leftovers.
+    versions = [path for path in spent.values() if not path.startswith(f"{UPLOADS}/")]
+    kept = set(versions) - _retire(store, versions)
+    gone = [corpus_id for corpus_id, path in spent.items() if path not in kept]
+    if gone:
+        with Session(engine) as session, session.begin():
+            forget_corpora(session, gone)
+        log.info("corpora_deleted", count=len(gone))
 
 
 def _deletable(
@@ -65,13 +82,13 @@ def _deletable(
             yield name
 
 
-def _retire(store: ModelStore, paths: Collection[str]) -> int:
-    """Retire versions; one that cannot be is no reason to keep the others."""
-    retired = 0
+def _retire(store: ModelStore, paths: Collection[str]) -> set[str]:
+    """Retire versions and say which; one that cannot be is no reason to keep the others."""
+    retired = set()
     for path in paths:
         try:
             store.retire(path)
-            retired += 1
+            retired.add(path)
         except StoreError as exc:
             log.warning("version_not_retired", path=path, error=str(exc))
     return retired

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import pytest
 import structlog
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 
 from core.catalog.retiring import retire_version
+from core.conversations.places import leave_guild
 from core.corpora.submissions import cancel_finetune
 from core.corpora.uploads import Uploads
-from core.db.tables import Corpus
+from core.db.tables import Corpus, Job
 from core.errors import ServiceUnavailableError, StoreError
 from core.ids import new_id
+from core.jobs.ledger import request_cancel
 from models_store.store import ModelStore
-from tests.core.corpora.helpers import GUILD, add_version, run, submit
+from tests.core.corpora.helpers import GUILD, OTHER_GUILD, add_version, run, submit
 from workers.upkeep.garbage import collect_once
 
 _DAY = 86_400
@@ -136,3 +138,44 @@ def test_a_store_that_is_away_is_only_noted(engine, store, monkeypatch):
     with structlog.testing.capture_logs() as logs:
         collect_once(engine, store)
     assert [entry["event"] for entry in logs] == ["garbage_not_collected"]
+
+
+def read_corpus(engine, store, tmp_path, guild_id=GUILD):
+    """A fine-tune whose corpus is read and that has ended; its id and the corpus' path."""
+    corpus_id = new_id()
+    submitted = submit(engine, add_version(engine), corpus_id=corpus_id, guild_id=guild_id)
+    path = f"corpora/{corpus_id}-1"
+    publish(store, tmp_path, path)
+
+    def end(session):
+        session.execute(update(Corpus).where(Corpus.id == corpus_id).values(store_path=path))
+        for job_id in (submitted.job_id, submitted.validation_id):
+            request_cancel(session, job_id)
+
+    run(engine, end)
+    return submitted.job_id, path
+
+
+def corpora_left(engine, store):
+    rows = run(engine, lambda session: set(session.scalars(select(Corpus.store_path))))
+    files = {path for path in store.list_versions() if path.startswith("corpora/")}
+    assert rows == files
+    return rows
+
+
+def test_a_corpus_goes_once_retention_took_the_jobs_that_name_it(engine, store, tmp_path):
+    old, _ = read_corpus(engine, store, tmp_path)
+    _, kept = read_corpus(engine, store, tmp_path)
+    collect_once(engine, store)
+    assert len(corpora_left(engine, store)) == 2, "the job may be tried again"
+    run(engine, lambda session: session.execute(delete(Job).where(Job.id == old)))
+    collect_once(engine, store)
+    assert corpora_left(engine, store) == {kept}
+
+
+def test_the_corpora_of_a_guild_go_when_the_bot_leaves_it(engine, store, tmp_path):
+    read_corpus(engine, store, tmp_path)
+    _, kept = read_corpus(engine, store, tmp_path, guild_id=OTHER_GUILD)
+    run(engine, leave_guild, GUILD)
+    collect_once(engine, store)
+    assert corpora_left(engine, store) == {kept}

@@ -184,8 +184,10 @@ def write_within_lease(desk: Desk, held: HeldJob, change: Callable[[Session], An
     while True:
         try:
             desk.hand_in(change).result()
-        except LeaseLostError:
+        except LeaseLostError as exc:
             log.warning("write_fenced", token=held.claim.token)
+            if is_unsure:
+                raise OutcomeUnknownError("It is not known whether the end was written.") from exc
             raise
         except SQLAlchemyError as exc:
             if not is_away(exc):

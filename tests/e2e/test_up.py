@@ -97,7 +97,7 @@ def test_a_second_up_finds_everything_as_it_was_and_works_on_a_phone(page, up):
     page.wait_for_selector(".embed:has-text('coco') >> nth=-1")
     page.fill("#text", "x" * 4001)
     assert page.locator("#send").is_disabled()
-    assert "Trop long : 1 " in page.locator("#count").inner_text()
+    assert "Too long: 1 " in page.locator("#count").inner_text()
     page.reload()
     page.wait_for_selector("#status.online")
     assert page.locator(".message.private").count() == 0

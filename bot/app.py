@@ -69,7 +69,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
     keeper = ReplyKeeper(tools, reader, share.names, settings.chat.sweep_interval_seconds)
     places = Places(desk, settings.discord.default_locale)
     intake = ChatIntake(desk, publisher, keeper, share, settings.generation.model)
-    comparer = Comparer(desk, publisher, places, catalogue, share)
+    comparer = Comparer(desk, publisher, places, catalogue)
     exporter = Exporter(desk, VersionFiles(settings.store_url), catalogue)
     finetunes = FinetuneParts(
         settings, bot, catalogue, desk, publisher, places, comparer, exporter, share

@@ -18,13 +18,13 @@ from core.conversations.comparing import (
     ComparedAnswer,
     Comparison,
     ask_versions,
+    give_up,
     read_answers,
 )
 from core.db.desk import Desk
 from core.errors import NotFoundError
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
-from core.sharding import Share
 from core.transport.publisher import Publisher
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,6 @@ class Comparer:
         publisher: of the jobs' hints.
         places: the language of guilds.
         catalogue: the strings.
-        share: of the servers, of this bot process.
     """
 
     def __init__(
@@ -54,13 +53,11 @@ class Comparer:
         publisher: Publisher,
         places: Places,
         catalogue: Catalogue,
-        share: Share,
     ) -> None:
         self._desk = desk
         self._publisher = publisher
         self._places = places
         self._catalogue = catalogue
-        self._share = share
 
     async def ask(self, interaction: discord.Interaction, find: FindPair) -> None:
         """Show the form for the question; the answers follow it.
@@ -99,7 +96,6 @@ class Comparer:
             question,
             tuple(entry.version_id for entry in pair),
             zlib.crc32(question.encode()),
-            self._share.name_for(place.guild_id),
         )
         job_ids = await self._desk.write(lambda session: ask_versions(session, asked))
         for job_id in job_ids:
@@ -113,7 +109,10 @@ class Comparer:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             answers = await self._desk.read(lambda session: read_answers(session, job_ids))
-            if all(a.state.is_final for a in answers) or time.monotonic() > deadline:
+            if all(a.state.is_final for a in answers):
+                return answers
+            if time.monotonic() > deadline:
+                await self._desk.write(lambda session: give_up(session, job_ids))
                 return answers
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -140,5 +139,5 @@ class Comparer:
             return words if len(words) <= _MOST_ANSWER else words[: _MOST_ANSWER - 1] + "…"
         if answer.error_code is not None:
             return self._catalogue.say_error(locale, answer.error_code, {})
-        key = "error-cancelled" if answer.state.is_final else "compare-waiting"
+        key = "error-cancelled" if answer.state.is_final else "compare-too-late"
         return self._catalogue.say(locale, key)

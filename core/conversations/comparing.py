@@ -14,8 +14,8 @@ from core.conversations.places import Place, open_place
 from core.db.clock import epoch_now
 from core.db.tables import Conversation, Job, Message
 from core.ids import new_id
-from core.jobs.ledger import NewJob, submit
-from core.jobs.states import JobKind, JobState
+from core.jobs.ledger import NewJob, request_cancel, submit
+from core.jobs.states import FINAL_STATES, JobKind, JobState
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,6 @@ class Comparison:
         question: the words.
         version_ids: who shall answer, in order; the asker's guild must see them.
         seed: the chance that is the same for all.
-        stream: the process that is told of the answers.
     """
 
     place: Place
@@ -37,7 +36,6 @@ class Comparison:
     question: str
     version_ids: tuple[str, ...]
     seed: int
-    stream: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,8 @@ def ask_versions(session: Session, asked: Comparison) -> list[str]:
                     "version_id": version_id,
                     NO_OTHER: True,
                     "sampling": {"seed": asked.seed},
-                    "stream": asked.stream,
+                    # Both are shown once they are whole; nobody watches them grow.
+                    "stream": "",
                 },
             ),
         )
@@ -103,3 +102,10 @@ def read_answers(session: Session, job_ids: list[str]) -> list[ComparedAnswer]:
     }
     gone = ComparedAnswer(JobState.CANCELLED, None, None)
     return [found.get(job_id, gone) for job_id in job_ids]
+
+
+def give_up(session: Session, job_ids: list[str]) -> None:
+    """Cancel what nobody waits for any more; what ended or was forgotten stays so."""
+    unended = select(Job.id).where(Job.id.in_(job_ids), Job.state.not_in(FINAL_STATES))
+    for job_id in session.scalars(unended).all():
+        request_cancel(session, job_id)

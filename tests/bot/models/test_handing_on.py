@@ -144,6 +144,23 @@ async def test_a_comparison_says_why_one_of_the_two_does_not_answer(wire, tmp_pa
     assert "damaged or missing" in failed["value"]
 
 
+async def test_what_answers_too_late_is_not_worked_on_in_vain(wire, tmp_path, monkeypatch):
+    monkeypatch.setattr("bot.models.comparer._PATIENCE_SECONDS", 0.1)
+    add_adapter(wire, tmp_path)
+    async with wire.bot():
+        options = [{"name": "model", "type": STRING, "value": "coco"}]
+        form = await open_form(
+            wire, lambda: open_command(wire, cast.CAMILLE, "models", "compare", options)
+        )
+        said = await send_form(wire, cast.CAMILLE, form, ["Hm?"])
+    assert [f["value"] for f in said["embeds"][0]["fields"]] == [
+        "no answer in time; the workers are busy"
+    ] * 2
+    asked = jobs(wire, JobKind.GENERATE)
+    assert [job.state for job in asked] == ["cancelled"] * 2
+    assert [job.payload["stream"] for job in asked] == ["", ""], "nobody watches them grow"
+
+
 async def test_what_has_no_base_or_is_another_guild_s_is_not_compared(wire):
     add_version(wire.engine, "alone", OWN)
     add_version(wire.engine, "secret", OTHER)

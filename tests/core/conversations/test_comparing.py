@@ -3,7 +3,7 @@ from sqlalchemy import select
 
 from core.catalog.retiring import retire_model
 from core.conversations.answers import NothingPublishedError, load_question, write_answer
-from core.conversations.comparing import Comparison, ask_versions, read_answers
+from core.conversations.comparing import Comparison, ask_versions, give_up, read_answers
 from core.conversations.forgetting import forget_member
 from core.conversations.places import Place, find_conversation
 from core.db.tables import Message
@@ -16,7 +16,7 @@ PLACE = Place(CHANNEL, GUILD, "guild")
 
 def ask(engine) -> list[str]:
     versions = (add_version(engine, "one"), add_version(engine, "two"))
-    asked = Comparison(PLACE, ADMIN, "Camille", "Who are you?", versions, 7, "bot-0")
+    asked = Comparison(PLACE, ADMIN, "Camille", "Who are you?", versions, 7)
     return run(engine, ask_versions, asked)
 
 
@@ -53,3 +53,11 @@ def test_what_was_compared_is_forgotten_with_its_asker(any_engine):
     run(any_engine, forget_member, ADMIN, GUILD)
     assert run(any_engine, lambda session: session.scalars(select(Message)).all()) == []
     assert [a.state for a in run(any_engine, read_answers, jobs)] == [JobState.CANCELLED] * 2
+
+
+def test_what_is_given_up_is_cancelled_and_an_answer_stays(any_engine):
+    first, second = ask(any_engine)
+    answer(any_engine, first, "I am one.")
+    run(any_engine, give_up, [first, second, "0" * 20])
+    states = [a.state for a in run(any_engine, read_answers, [first, second])]
+    assert states == [JobState.SUCCEEDED, JobState.CANCELLED]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Select, case, delete, func, select, update
+from sqlalchemy import Select, case, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
@@ -70,7 +70,7 @@ def forget_message(session: Session, discord_id: int) -> bool:
 
 
 def purge_expired(session: Session, *, messages_days: float, jobs_days: float) -> int:
-    """Delete messages and ended jobs past their retention.
+    """Delete messages, emptied conversations and ended jobs past their retention.
 
     A ``generate`` job holds the text of its answer, and the answer goes with it; so it stays and
     goes with messages. ``jobs_days`` is for the others.
@@ -83,6 +83,10 @@ def purge_expired(session: Session, *, messages_days: float, jobs_days: float) -
         session,
         delete(Message).where(Message.created_at < now - messages_days * _SECONDS_PER_DAY),
     )
+    is_empty = ~exists().where(Message.conversation_id == Conversation.id)
+    # One that ended just now may still be answered in.
+    is_over = Conversation.ended_at < now - messages_days * _SECONDS_PER_DAY
+    conversations = count_changed(session, delete(Conversation).where(is_over, is_empty))
     is_answer = Job.kind == JobKind.GENERATE
     days = case((is_answer, messages_days), else_=jobs_days)
     jobs = count_changed(
@@ -91,7 +95,7 @@ def purge_expired(session: Session, *, messages_days: float, jobs_days: float) -
             Job.state.in_(FINAL_STATES), Job.finished_at < now - days * _SECONDS_PER_DAY
         ),
     )
-    return messages + jobs
+    return messages + conversations + jobs
 
 
 def _forget_jobs(session: Session, jobs: Select[str]) -> None:

@@ -1,12 +1,15 @@
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from core.catalog.retiring import retire_model
 from core.conversations.answers import NothingPublishedError, load_question, write_answer
 from core.conversations.comparing import Comparison, ask_versions, give_up, read_answers
-from core.conversations.forgetting import forget_member
+from core.conversations.forgetting import forget_member, purge_expired
 from core.conversations.places import Place, find_conversation
-from core.db.tables import Message
+from core.db.clock import epoch_now
+from core.db.tables import Conversation, Message
+from core.ids import new_id
 from core.jobs.ledger import claim
 from core.jobs.states import JobState
 from tests.core.corpora.helpers import ADMIN, CHANNEL, GUILD, add_version, run
@@ -53,6 +56,22 @@ def test_what_was_compared_is_forgotten_with_its_asker(any_engine):
     run(any_engine, forget_member, ADMIN, GUILD)
     assert run(any_engine, lambda session: session.scalars(select(Message)).all()) == []
     assert [a.state for a in run(any_engine, read_answers, jobs)] == [JobState.CANCELLED] * 2
+
+
+def test_nothing_is_left_of_a_comparison_after_its_time(any_engine):
+    ask(any_engine)
+    with Session(any_engine) as session, session.begin():
+        session.add(Conversation(id=new_id(), channel_id=CHANNEL))
+    for days, left in ((10, 2), (31, 1)):
+        long_ago = epoch_now() - days * 86_400
+        with Session(any_engine) as session, session.begin():
+            session.execute(update(Message).values(created_at=long_ago))
+            ended = Conversation.ended_at.is_not(None)
+            session.execute(update(Conversation).where(ended).values(ended_at=long_ago))
+        run(any_engine, purge_expired, messages_days=30, jobs_days=30)
+        with Session(any_engine) as session:
+            assert session.scalar(select(func.count()).select_from(Conversation)) == left
+    assert run(any_engine, find_conversation, CHANNEL), "what a channel holds open goes on"
 
 
 def test_what_is_given_up_is_cancelled_and_an_answer_stays(any_engine):

@@ -25,6 +25,7 @@ from workers.finetuning.outcomes import TrainingFailedError, check_outcome
 from workers.finetuning.reporting import Reporter, Wanted
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.supervisor import TrainerProcess
+from workers.folders import RUNS
 from workers.leases import HeldJob
 from workers.patience import await_service, retire_unless_known
 from workers.runner import OutcomeUnknownError, write_within_lease
@@ -87,7 +88,7 @@ class Finetuner:
         """
         self._desk = desk
         self._store = store
-        self._runs_dir = data_dir / "runs"
+        self._runs_dir = data_dir / RUNS
         self._logs_dir = data_dir / "tensorboard"
         self._settings = settings
         self._persona = persona

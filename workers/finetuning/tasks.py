@@ -1,11 +1,15 @@
 """The fine-tuning worker: composition, and the hand-over from Celery."""
 
+import threading
+
 from core.jobs.states import JobKind
 from core.settings import Settings
 from core.transport.courier import make_celery
 from models_store.store import ModelStore
 from workers.celery_worker import consume
+from workers.chores import Chore, start_later
 from workers.finetuning.running import Finetuner
+from workers.folders import RUNS, SWEEP_INTERVAL_SECONDS, sweep_folders
 from workers.process import build_process
 from workers.runner import JobRunner
 
@@ -31,7 +35,14 @@ def run_finetuning_worker(settings: Settings) -> None:
         ended=lambda _claim: None,
     )
 
+    def sweep() -> None:
+        sweep_folders(process.engine, settings.data_dir / RUNS)
+
+    ended = threading.Event()
+    rounds = start_later({"folders": [Chore("folders", SWEEP_INTERVAL_SECONDS, sweep)]}, ended)
+
     def begin_drain() -> None:
+        ended.set()
         runner.drain()
         process.drain(at_once=True)
 
@@ -39,6 +50,8 @@ def run_finetuning_worker(settings: Settings) -> None:
     # A hint that waits here while a run lasts hours would be kept from a host that is free.
     courier.conf.worker_disable_prefetch = True
     process.start()
+    for round_ in rounds:
+        round_.start()
     try:
         consume(
             courier,
@@ -50,4 +63,7 @@ def run_finetuning_worker(settings: Settings) -> None:
             begin_drain=begin_drain,
         )
     finally:
+        ended.set()
+        for round_ in rounds:
+            round_.join()
         process.close()

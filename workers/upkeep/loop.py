@@ -1,16 +1,10 @@
 """The upkeep process: relay, reaper, retention at their intervals, and the reading of uploads."""
 
-import os
-import signal
 import threading
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import redis
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core.conversations.forgetting import purge_expired
@@ -25,6 +19,8 @@ from core.settings import Settings
 from core.transport.courier import make_celery, make_publishing_celery
 from models_store.store import ModelStore
 from workers.celery_worker import consume
+from workers.chores import Chore, start_later
+from workers.folders import SWEEP_INTERVAL_SECONDS, VALIDATIONS, sweep_folders
 from workers.process import WorkerProcess, build_process
 from workers.runner import JobRunner
 from workers.upkeep.garbage import collect_once
@@ -37,16 +33,6 @@ log = structlog.get_logger(__name__)
 _RETENTION_INTERVAL_SECONDS = 600.0
 _GARBAGE_INTERVAL_SECONDS = 3600.0
 _SILENT_SECONDS = 3600.0
-
-
-@dataclass
-class Chore:
-    """Something done again and again."""
-
-    name: str
-    interval_seconds: float
-    run: Callable[[], object]
-    due_at: float = field(default=0.0)
 
 
 def run_upkeep(settings: Settings) -> None:
@@ -100,7 +86,7 @@ def _build_validation(
             process.desk,
             store,
             uploads,
-            settings.data_dir.resolve() / "validations",
+            settings.data_dir.resolve() / VALIDATIONS,
             settings.chat.persona,
             patience_seconds=settings.store.patience_seconds,
         )
@@ -112,44 +98,6 @@ def _build_validation(
         work=validator.validate,
         ended=lambda _claim: None,
     )
-
-
-def start_later(rounds: dict[str, list[Chore]], ended: threading.Event) -> list[threading.Thread]:
-    """A thread for each round of chores, which waits for no other's; none is started yet."""
-    return [
-        threading.Thread(target=_run_chores_or_end, args=(chores, ended), name=name)
-        for name, chores in rounds.items()
-    ]
-
-
-def _run_chores_or_end(chores: list[Chore], ended: threading.Event) -> None:
-    """Run the chores; a defect in one ends the process, so that its supervisor starts it anew."""
-    try:
-        run_chores(chores, ended)
-    except Exception:
-        log.exception("chores_ended")
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def run_chores(chores: list[Chore], ended: threading.Event) -> None:
-    """Run each chore when it is due, until ``ended`` is set.
-
-    While SQL is away the chores are skipped and tried again at their next time.
-    """
-    is_reachable = True
-    while not ended.is_set():
-        for chore in chores:
-            if time.monotonic() < chore.due_at:
-                continue
-            chore.due_at = time.monotonic() + chore.interval_seconds
-            try:
-                chore.run()
-                is_reachable = True
-            except SQLAlchemyError as exc:
-                if is_reachable:
-                    log.warning("chore_failed", chore=chore.name, error=type(exc).__name__)
-                is_reachable = False
-        ended.wait(max(0.0, min(c.due_at for c in chores) - time.monotonic()))
 
 
 def reap_once(engine: Engine, max_crashes: int, lease_seconds: float) -> None:
@@ -207,6 +155,9 @@ def _rounds(
     def collect() -> None:
         collect_once(engine, store)
 
+    def sweep() -> None:
+        sweep_folders(engine, settings.data_dir / VALIDATIONS)
+
     return {
         "ledger": [
             Chore("relay", ledger.relay_interval_seconds, relay.run_once),
@@ -216,5 +167,6 @@ def _rounds(
         "housekeeping": [
             Chore("retention", _RETENTION_INTERVAL_SECONDS, retain),
             Chore("garbage", _GARBAGE_INTERVAL_SECONDS, collect),
+            Chore("folders", SWEEP_INTERVAL_SECONDS, sweep),
         ],
     }

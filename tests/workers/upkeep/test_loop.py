@@ -11,14 +11,8 @@ from core.corpora.uploads import Uploads
 from core.settings import Settings
 from models_store.store import ModelStore
 from tests.workers.ledger_helpers import claim_job, expire_lease, read_job, submit_job
-from workers.upkeep.loop import (
-    Chore,
-    _rounds,
-    _run_chores_or_end,
-    reap_once,
-    run_chores,
-    start_later,
-)
+from workers.chores import Chore, _run_chores_or_end, run_chores, start_later
+from workers.upkeep.loop import _rounds, reap_once
 from workers.upkeep.relay import Relay
 
 
@@ -62,7 +56,7 @@ def test_a_slow_round_does_not_keep_the_others_from_theirs():
             thread.join()
 
 
-@pytest.mark.parametrize("name", ["garbage", "retention", "validations"])
+@pytest.mark.parametrize("name", ["garbage", "folders", "retention", "validations"])
 def test_what_may_take_long_stands_in_another_round_than_what_jobs_wait_for(engine, name):
     rounds = _rounds(Settings(), engine, Mock(Relay), Mock(ModelStore), Mock(Uploads))
     found = {chore.name: round_ for round_, chores in rounds.items() for chore in chores}

@@ -8,6 +8,7 @@ out of it is put into ``result.json``, whole or not at all.
 import json
 import math
 import os
+import signal
 import sys
 import threading
 import traceback
@@ -24,6 +25,10 @@ CORPUS = "corpus"
 
 def main(folder: Path) -> None:
     """Carry the request of a folder out."""
+    # A terminal and a service manager signal the whole group. Whether to go on is the parent's to
+    # say, which gives the job back when it drains; a child that died of the signal would fail it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(sys.stdin,), daemon=True).start()
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     try:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -89,6 +90,26 @@ class Bench:
 
     def raw_files(self, tmp_path):
         return [f for f in (tmp_path / "store").rglob("*") if self.corpus_id in f.as_posix()]
+
+
+# The child's own beginning, before the request is read, which here waits for a word.
+WAITING = """
+import sys
+from pathlib import Path
+from workers.validation import child
+
+class Words:
+    def loads(self, text):
+        print("ready", flush=True)
+        sys.stdin.readline()
+        print("alive", flush=True)
+        raise SystemExit
+
+child.json = Words()
+child._end_with_parent = lambda stream: None
+Path.read_text = lambda *_, **__: ""
+child.main(Path(sys.argv[1]))
+"""
 
 
 @pytest.fixture
@@ -226,6 +247,22 @@ def test_a_drained_validation_goes_back_unharmed_and_is_done_again(bench):
     bench.start_worker()
     bench.runner.run(submitted.validation_id)
     assert run(bench.engine, read_board, submitted.job_id).is_read
+
+
+def test_a_signal_to_the_whole_group_does_not_end_the_child(tmp_path):
+    (tmp_path / REQUEST).mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-c", WAITING, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdout.readline() == b"ready\n"
+        child.terminate()
+        child.send_signal(signal.SIGINT)
+        child.stdin.write(b"on\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == b"alive\n"
+        child.kill()
 
 
 def test_the_child_ends_with_its_parent(tmp_path):

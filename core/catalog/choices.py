@@ -67,13 +67,6 @@ def roll_back(session: Session, scope: Reach, chosen_by: int) -> CatalogEntry | 
     return None if before is None else living[before]
 
 
-def chosen_version(session: Session, scope: Reach) -> str | None:
-    """The version that is chosen for exactly this scope; None where it follows the wider one."""
-    return session.scalar(
-        select(Assignment.version_id).where(_of(scope)).order_by(Assignment.id.desc()).limit(1)
-    )
-
-
 def visible_version(session: Session, guild_id: int, version_id: str) -> CatalogEntry:
     """A living version that a guild may see.
 

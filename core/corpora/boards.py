@@ -64,12 +64,6 @@ def open_boards(session: Session, names: Sequence[str]) -> list[BoardView]:
     return [_view(session, row) for row in session.execute(query.order_by(Board.job_id))]
 
 
-def read_board(session: Session, job_id: str) -> BoardView | None:
-    """One board, closed or not; None where the job is gone."""
-    row = session.execute(_query().where(Board.job_id == job_id)).one_or_none()
-    return None if row is None else _view(session, row)
-
-
 def record_message(session: Session, job_id: str, message_id: int) -> None:
     """Note which message is the board; ``DELETED`` where it is gone."""
     session.execute(update(Board).where(Board.job_id == job_id).values(message_id=message_id))

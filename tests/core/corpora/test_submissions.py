@@ -2,7 +2,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.corpora.boards import close_board, open_boards, read_board, record_message
+from core.corpora.boards import close_board, open_boards, record_message, reopen_board
 from core.corpora.speed import measured_speed
 from core.corpora.submissions import (
     NotReadYetError,
@@ -113,7 +113,9 @@ def test_a_board_is_remembered_until_it_is_closed(any_engine, submitted):
     assert run(any_engine, close_board, submitted.job_id)
     assert not run(any_engine, close_board, submitted.job_id)
     assert run(any_engine, open_boards, ("bot-0",)) == []
-    assert run(any_engine, read_board, submitted.job_id).message_id == 77
+    run(any_engine, reopen_board, submitted.job_id)
+    (view,) = run(any_engine, open_boards, ("bot-0",))
+    assert view.message_id == 77
 
 
 def test_the_speed_of_one_guild_says_nothing_to_another(any_engine, base, submitted):

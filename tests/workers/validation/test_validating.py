@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from core.corpora.boards import read_board
+from core.corpora.boards import BoardView, open_boards
 from core.corpora.submissions import cancel_finetune, conclude_validations, start_finetune
 from core.corpora.uploads import Uploads
 from core.db.desk import Desk
@@ -88,6 +88,10 @@ class Bench:
         assert taken.sha256 == hashlib.sha256(content).hexdigest()
         return taken
 
+    def board(self) -> BoardView:
+        (view,) = run(self.engine, open_boards, ("bot-0",))
+        return view
+
     def raw_files(self, tmp_path):
         return [f for f in (tmp_path / "store").rglob("*") if self.corpus_id in f.as_posix()]
 
@@ -122,7 +126,7 @@ def bench(engine, tmp_path, tiny_gpt2_folder):
 def test_an_upload_becomes_a_published_corpus_with_its_report_and_plan(bench, tmp_path):
     submitted = bench.submit(PAIRS)
     bench.runner.run(submitted.validation_id)
-    view = run(bench.engine, read_board, submitted.job_id)
+    view = bench.board()
     assert view.state == "validating"
     assert view.report["files"] == ["pairs.jsonl"]
     assert view.report["examples"] == 40
@@ -139,7 +143,7 @@ def test_a_file_to_judge_by_is_what_the_run_is_judged_by(bench):
     judge = b"".join(b'{"prompt": "Who %d?", "completion": "Me."}\n' % i for i in range(3))
     submitted = bench.submit(PAIRS, judged_by=judge)
     bench.runner.run(submitted.validation_id)
-    report = run(bench.engine, read_board, submitted.job_id).report
+    report = bench.board().report
     assert report["files"] == ["pairs.jsonl", "judge.jsonl"]
     counts = {name: split["documents"] for name, split in report["splits"].items()}
     assert counts == {"train": 38, "validation": 3, "test": 2}
@@ -158,14 +162,14 @@ def test_a_corpus_in_another_language_than_the_base_s_has_a_warning(bench, tmp_p
     french = "".join(json.dumps({"text": line.format(i)}) + "\n" for i in range(20)).encode()
     submitted = bench.submit(french)
     bench.runner.run(submitted.validation_id)
-    report = run(bench.engine, read_board, submitted.job_id).report
+    report = bench.board().report
     assert "other-language" in report["warnings"]
 
 
 def test_the_share_to_judge_by_is_the_admin_s(bench):
     submitted = bench.submit(PAIRS, validation_share=0.25)
     bench.runner.run(submitted.validation_id)
-    report = run(bench.engine, read_board, submitted.job_id).report
+    report = bench.board().report
     assert report["splits"]["validation"]["documents"] == 10
 
 
@@ -246,7 +250,7 @@ def test_a_drained_validation_goes_back_unharmed_and_is_done_again(bench):
     bench.keeper.close()
     bench.start_worker()
     bench.runner.run(submitted.validation_id)
-    assert run(bench.engine, read_board, submitted.job_id).is_read
+    assert bench.board().is_read
 
 
 def test_a_signal_to_the_whole_group_does_not_end_the_child(tmp_path):

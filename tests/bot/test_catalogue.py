@@ -34,6 +34,15 @@ def test_every_string_can_be_said(locale):
         assert catalogue.say(locale, key, **dict.fromkeys(arguments, 2)), key
 
 
+@pytest.mark.parametrize("locale", ["en", "fr"])
+def test_what_is_whole_and_cannot_be_loaded_needs_the_reason_and_no_proof(locale):
+    catalogue = Catalogue.load()
+    for prefix in ("error", "failure"):
+        assert "`perroquet jobs show`" in catalogue.say(locale, f"{prefix}-model-unreadable")
+        # Bytes are compared with their manifest where they may be damaged.
+        assert "`perroquet models verify`" in catalogue.say(locale, f"{prefix}-store")
+
+
 def test_every_error_of_ours_has_a_sentence_or_the_general_one():
     catalogue = Catalogue.load()
     for package in (core, workers, models_store):

@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from workers.generation.chat_format import give_template
-from workers.generation.errors import ModelUnreadableError
+from workers.generation.errors import ModelUnreadableError, reason_of
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -19,16 +19,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             folder, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError) as exc:
-        raise unreadable(folder) from exc
+        raise unreadable(folder, exc) from exc
     give_template(tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def unreadable(folder: Path) -> ModelUnreadableError:
-    """The error of a base that cannot be loaded."""
+def unreadable(folder: Path, exc: Exception) -> ModelUnreadableError:
+    """The error of a base, or of an adapter over one, that cannot be loaded."""
     return ModelUnreadableError(
-        f"The model in {folder.name} cannot be loaded; check it with `perroquet models verify`.",
+        f"The model in {folder.name} cannot be loaded ({reason_of(exc)}). A base is config.json, a "
+        "tokenizer and safetensors of a causal language model that transformers knows.",
         model=folder.name,
     )

@@ -136,7 +136,7 @@ def _load_causal(
             local_files_only=True,
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as exc:
-        raise unreadable(folder) from exc
+        raise unreadable(folder, exc) from exc
     return loaded
 
 
@@ -144,7 +144,7 @@ def _merged(causal: PreTrainedModel, spec: RunSpec) -> PreTrainedModel:
     try:
         merged = merge_adapter(causal, Path(spec.adapter))
     except (OSError, ValueError, RuntimeError, KeyError) as exc:
-        raise unreadable(Path(spec.adapter)) from exc
+        raise unreadable(Path(spec.adapter), exc) from exc
     # PEFT froze them for the adapter's sake.
     merged.requires_grad_(requires_grad=True)
     return merged
@@ -164,11 +164,11 @@ def _continued_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:
     folder = Path(spec.adapter)
     if not (folder / ADAPTER_WEIGHTS).is_file():
         # PEFT would otherwise unpickle, or ask the hub.
-        raise unreadable(folder)
+        raise unreadable(folder, FileNotFoundError(ADAPTER_WEIGHTS))
     try:
         return PeftModel.from_pretrained(causal, folder, is_trainable=True)
     except (OSError, ValueError, RuntimeError, KeyError) as exc:
-        raise unreadable(folder) from exc
+        raise unreadable(folder, exc) from exc
 
 
 def _new_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:

@@ -55,7 +55,7 @@ def _write(spec: RunSpec, folder: Path) -> None:
     try:
         config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError) as exc:
-        raise unreadable(base) from exc
+        raise unreadable(base, exc) from exc
     if spec.vocabulary_size:
         tokenizer = _train_tokenizer(tokenizer, spec)
         _set_vocabulary(config, tokenizer)

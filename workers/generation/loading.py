@@ -16,12 +16,11 @@ from transformers import (
 
 from workers.generation.attention import ATTENTION_NAME
 from workers.generation.chat_format import ChatFormat
-from workers.generation.errors import ModelUnreadableError
+from workers.generation.errors import ModelUnreadableError, reason_of
 from workers.generation.packing import pack_model
 
 _INT8 = "int8"
 _DEFAULT_WINDOW = 1024
-_REASON_MAX_CHARACTERS = 200
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -154,7 +153,7 @@ def load_model(
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as exc:
         raise ModelUnreadableError(
             f"The model in {folder.name} cannot be loaded: its {part} cannot be used "
-            f"({_reason(exc)}). A model is config.json, a fast tokenizer and safetensors of a "
+            f"({reason_of(exc)}). A model is config.json, a fast tokenizer and safetensors of a "
             "causal language model that transformers knows.",
             model=folder.name,
         ) from exc
@@ -176,9 +175,3 @@ def load_model(
         chosen_dtype,
         packed,
     )
-
-
-def _reason(exc: Exception) -> str:
-    """What a library says, in a line of bounded length."""
-    said = " ".join(str(exc).split()).partition(". ")[0].rstrip(".")[:_REASON_MAX_CHARACTERS]
-    return f"{type(exc).__name__}: {said}" if said else type(exc).__name__

@@ -239,5 +239,5 @@ failure-training-empty = The corpus holds nothing to learn from for this base.
 failure-training-checkpoint = A checkpoint could not be written or read. The operator finds the reason in the logs.
 failure-training-process = The trainer ended without giving a reason. The operator finds the reason in the logs.
 failure-training-busy = Another trainer is still at work in this run's folder. Please try again in a minute.
-failure-model-unreadable = The base model cannot be loaded. The operator should run `perroquet models verify`.
+failure-model-unreadable = The base model cannot be loaded. The operator finds the reason with `perroquet jobs show`.
 failure-store = The base model or the corpus is damaged or missing in the store. The operator should run `perroquet models verify`.

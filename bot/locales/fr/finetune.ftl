@@ -239,5 +239,5 @@ failure-training-empty = Le corpus ne contient rien à apprendre pour cette base
 failure-training-checkpoint = Un point de reprise n’a pu être écrit ou lu. L’hébergeur trouvera la raison dans les journaux.
 failure-training-process = L’entraîneur s’est arrêté sans dire pourquoi. L’hébergeur trouvera la raison dans les journaux.
 failure-training-busy = Un autre entraîneur travaille encore dans le dossier de cet affinage. Réessaie dans une minute.
-failure-model-unreadable = Le modèle de base ne se charge pas. L’hébergeur devrait lancer `perroquet models verify`.
+failure-model-unreadable = Le modèle de base ne se charge pas. L’hébergeur en trouve la raison avec `perroquet jobs show`.
 failure-store = Le modèle de base ou le corpus est abîmé ou manquant. L’hébergeur devrait lancer `perroquet models verify`.

@@ -272,10 +272,13 @@ def test_lora_knows_the_transposed_weights_of_gpt2(tiny_gpt2_folder, tiny_llama_
         assert len(layers) >= 3
 
 
-def test_an_unreadable_base_is_named(make_spec, tmp_path):
-    (tmp_path / "nothing").mkdir()
-    with pytest.raises(ModelUnreadableError):
-        load_trainee(make_spec(tmp_path / "nothing"))
+def test_an_unreadable_base_is_named_with_the_reason(make_spec, tmp_path, tiny_gpt2_folder):
+    base = tmp_path / "nothing"
+    shutil.copytree(tiny_gpt2_folder, base)
+    (base / "model.safetensors").unlink()
+    with pytest.raises(ModelUnreadableError, match=r"nothing.*model\.safetensors") as caught:
+        load_trainee(make_spec(base))
+    assert "models verify" not in str(caught.value), "it is of no use to a folder of one's own"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from workers.generation.adapter_rows import Bundle, Gathering, Group, arrange
-from workers.generation.adapters import LoraAdapter
+from workers.generation.adapters import AdapterKey, LoraAdapter
 
 SLOTS_PER_PAGE = 32
 
@@ -66,6 +66,7 @@ class AdapterBank:
     """The adapters of those who run. Used by the engine's thread alone.
 
     Invariants: an adapter in use keeps its slot; one that is not stays until its slot is needed.
+    Nothing here refers to an adapter's weights on the host.
     What a step adds is set before it with :meth:`begin` and taken back after it with :meth:`end`;
     between the two the base's layers add it to their output.
     """
@@ -80,7 +81,7 @@ class AdapterBank:
         self._device = device
         self._max_pages = -(-max_adapters // SLOTS_PER_PAGE)
         self._pages: dict[tuple[int, tuple[str, ...]], list[_Page]] = {}
-        self._places: OrderedDict[LoraAdapter, _Place] = OrderedDict()
+        self._places: OrderedDict[AdapterKey, _Place] = OrderedDict()
         self._hooked: set[str] = set()
         self._products: list[_Products] = []
 
@@ -92,25 +93,25 @@ class AdapterBank:
     @torch.inference_mode()
     def enter(self, adapter: LoraAdapter) -> None:
         """Give an adapter a slot for one more answer. Raises what torch raises without memory."""
-        place = self._places.get(adapter)
+        place = self._places.get(adapter.key)
         if place is None:
             page = self._page_with_room(adapter)
             place = _Place(page, page.free.pop(0))
             page.write(place.slot, adapter)
             self._hook(adapter.layers)
-            self._places[adapter] = place
-        self._places.move_to_end(adapter)
+            self._places[adapter.key] = place
+        self._places.move_to_end(adapter.key)
         place.users += 1
 
     def leave(self, adapter: LoraAdapter) -> None:
         """An answer with this adapter has ended."""
-        self._places[adapter].users -= 1
+        self._places[adapter.key].users -= 1
 
     def order_of(self, adapter: LoraAdapter | None) -> tuple[int, int]:
         """Sorts rows so that :meth:`begin` finds them side by side; the base's come first."""
         if adapter is None:
             return (-1, -1)
-        place = self._places[adapter]
+        place = self._places[adapter.key]
         return (id(place.page), place.slot)
 
     def begin(self, adapters: Sequence[tuple[LoraAdapter | None, int]]) -> None:
@@ -123,7 +124,7 @@ class AdapterBank:
         row = 0
         for adapter, count in adapters:
             if adapter is not None:
-                place = self._places[adapter]
+                place = self._places[adapter.key]
                 on_page = groups.setdefault(place.page, [])
                 if on_page and on_page[-1].slot == place.slot:
                     last = on_page.pop()
@@ -159,9 +160,9 @@ class AdapterBank:
 
     def _vacated(self, pages: list[_Page]) -> _Page | None:
         """Let the least recently used idle adapter of these pages go."""
-        for adapter, place in self._places.items():
+        for key, place in self._places.items():
             if not place.users and place.page in pages:
-                del self._places[adapter]
+                del self._places[key]
                 place.page.free.append(place.slot)
                 return place.page
         return None
@@ -182,7 +183,7 @@ class AdapterBank:
         if sum(map(len, self._pages.values())) < self._max_pages:
             return
         used = {place.page for place in self._places.values() if place.users}
-        self._places = OrderedDict((a, p) for a, p in self._places.items() if p.page in used)
+        self._places = OrderedDict((k, p) for k, p in self._places.items() if p.page in used)
         for pages in self._pages.values():
             pages[:] = [page for page in pages if page in used]
 

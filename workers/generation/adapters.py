@@ -35,6 +35,9 @@ _BEYOND_LORA = (
 )
 
 
+AdapterKey = tuple[str, str | None]
+
+
 @dataclass(frozen=True, eq=False)
 class LoraAdapter(Adapter):
     """The product that an adapter adds to each layer, ``x @ down @ up``.
@@ -43,10 +46,17 @@ class LoraAdapter(Adapter):
         rank: of all its layers; those of a lower rank are filled up with zeros.
         layers: by the layer's name in the base: ``down [in, rank]`` and ``up [rank, out]``, in the
             base's dtype and on the host; the scaling is part of ``up``.
+        digest: of its files, where it is known.
     """
 
     rank: int
     layers: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+    digest: str | None = None
+
+    @property
+    def key(self) -> AdapterKey:
+        """The same for the same weights, however often they were read."""
+        return (self.name, self.digest)
 
     @property
     def total_bytes(self) -> int:
@@ -73,7 +83,11 @@ def linear_shapes(model: PreTrainedModel) -> dict[str, tuple[int, int]]:
 
 
 def read_adapter(
-    folder: Path, name: str, shapes: Mapping[str, tuple[int, int]], dtype: torch.dtype
+    folder: Path,
+    name: str,
+    shapes: Mapping[str, tuple[int, int]],
+    dtype: torch.dtype,
+    digest: str | None = None,
 ) -> LoraAdapter:
     """Read a PEFT folder.
 
@@ -82,6 +96,7 @@ def read_adapter(
         name: tells the adapter from every other.
         shapes: of the base's layers.
         dtype: the base's.
+        digest: of its files.
 
     Raises:
         AdapterRefusedError: it is damaged, belongs to another base, or is no plain LoRA.
@@ -108,6 +123,7 @@ def read_adapter(
         name,
         rank,
         {layer: _laid_out(a, b, rank, scalings[layer], dtype) for layer, (a, b) in layers.items()},
+        digest,
     )
 
 

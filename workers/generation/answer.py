@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.errors import PerroquetError
-from workers.generation.adapters import LoraAdapter
+from workers.generation.adapters import AdapterKey, LoraAdapter
 from workers.generation.attention import KeyValueCache
 from workers.generation.memory import is_out_of_memory
 from workers.generation.protocol import (
@@ -38,9 +38,9 @@ class Answer:
         return adapter
 
     @property
-    def owner(self) -> str | None:
+    def owner(self) -> AdapterKey | None:
         """Whose keys and values are of use to it."""
-        return self.adapter.name if self.adapter else None
+        return self.adapter.key if self.adapter else None
 
 
 def translate(exc: Exception) -> PerroquetError:

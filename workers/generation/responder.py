@@ -81,7 +81,13 @@ class LocalResponder:
 
     def _read(self, weights: Weights) -> LoraAdapter:
         folder = self._fetch(weights.store_path, weights.manifest_sha256)
-        return read_adapter(folder, weights.store_path, self._shapes, self._loaded.dtype)
+        return read_adapter(
+            folder,
+            weights.store_path,
+            self._shapes,
+            self._loaded.dtype,
+            weights.manifest_sha256,
+        )
 
 
 def load_responder(

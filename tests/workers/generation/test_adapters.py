@@ -1,8 +1,10 @@
 """Adapters in a batch say what PEFT says, and what cannot be served is refused alone."""
 
+import gc
 import json
 import random
 import shutil
+import weakref
 
 import pytest
 import torch
@@ -155,6 +157,25 @@ def test_an_adapter_without_room_on_the_device_fails_alone(family, monkeypatch):
     with pytest.raises(Exception, match="out of memory"):
         text_of(family.ask(engine, 1, prompt))
     assert text_of(healthy) == family.expected(0, prompt)
+    engine.close()
+
+
+def test_an_adapter_that_was_read_again_keeps_its_slot_and_none_its_host_memory(family):
+    engine = family.engine()
+    (prompt,) = prompts(1, 35)
+    said, read = set(), []
+    for _ in range(2):
+        adapter = family.read(family.folders[0], "read")
+        read.append(weakref.ref(adapter))
+        sampling = Sampling(max_new_tokens=4, temperature=0.0)
+        said.add(text_of(engine.submit(GenerationRequest("r", prompt, sampling, adapter))))
+        del adapter
+    # What the thread has in hand goes with its next answer.
+    text_of(family.ask(engine, -1, prompt))
+    assert said == {family.expected(0, prompt, 4)}
+    assert engine._bank.held == 1
+    gc.collect()
+    assert [one() for one in read] == [None, None]
     engine.close()
 
 

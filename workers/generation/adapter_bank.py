@@ -16,7 +16,9 @@ from torch import nn
 from workers.generation.adapter_rows import Bundle, Gathering, Group, arrange
 from workers.generation.adapters import AdapterKey, LoraAdapter
 
+# A page begins small and grows as adapters come, up to this.
 SLOTS_PER_PAGE = 32
+_FIRST_SLOTS = 4
 
 
 @dataclass(eq=False)
@@ -28,7 +30,21 @@ class _Page:
 
     down: dict[str, torch.Tensor]
     up: dict[str, torch.Tensor]
-    free: list[int] = field(default_factory=lambda: list(range(SLOTS_PER_PAGE)))
+    slots: int = 0
+    free: list[int] = field(default_factory=list)
+
+    def grow(self, slots: int) -> None:
+        """Have so many slots, a layer at a time so that little is held twice.
+
+        Where the device has no room, everything stays as it is, and more may be tried later.
+        """
+        for halves in (self.down, self.up):
+            for layer, old in halves.items():
+                if len(old) < slots:
+                    halves[layer] = old.new_zeros((slots, *old.shape[1:]))
+                    halves[layer][: len(old)] = old
+        self.free += range(self.slots, slots)
+        self.slots = slots
 
     def write(self, slot: int, adapter: LoraAdapter) -> None:
         for layer, (down, up) in adapter.layers.items():
@@ -80,6 +96,7 @@ class AdapterBank:
         self._model = model
         self._device = device
         self._max_pages = -(-max_adapters // SLOTS_PER_PAGE)
+        self._max_slots = min(SLOTS_PER_PAGE, max_adapters)
         self._pages: dict[tuple[int, tuple[str, ...]], list[_Page]] = {}
         self._places: OrderedDict[AdapterKey, _Place] = OrderedDict()
         self._hooked: set[str] = set()
@@ -96,8 +113,9 @@ class AdapterBank:
         place = self._places.get(adapter.key)
         if place is None:
             page = self._page_with_room(adapter)
-            place = _Place(page, page.free.pop(0))
+            place = _Place(page, page.free[0])
             page.write(place.slot, adapter)
+            del page.free[0]
             self._hook(adapter.layers)
             self._places[adapter.key] = place
         self._places.move_to_end(adapter.key)
@@ -150,13 +168,15 @@ class AdapterBank:
 
     def _page_with_room(self, adapter: LoraAdapter) -> _Page:
         pages = self._pages.setdefault((adapter.rank, tuple(adapter.layers)), [])
-        with_room = next((page for page in pages if page.free), None)
-        if with_room is None and sum(map(len, self._pages.values())) >= self._max_pages:
-            with_room = self._vacated(pages)
-        if with_room is None:
-            with_room = self._new_page(adapter)
-            pages.append(with_room)
-        return with_room
+        with_room = next((page for page in pages if page.free), None) or self._vacated(pages)
+        if with_room is not None:
+            return with_room
+        growing = next((page for page in pages if page.slots < self._max_slots), None)
+        page = growing or self._new_page(adapter)
+        page.grow(min(self._max_slots, 2 * page.slots or _FIRST_SLOTS))
+        if growing is None:
+            pages.append(page)
+        return page
 
     def _vacated(self, pages: list[_Page]) -> _Page | None:
         """Let the least recently used idle adapter of these pages go."""
@@ -171,7 +191,7 @@ class AdapterBank:
         self._drop_idle_pages()
 
         def room(half: torch.Tensor) -> torch.Tensor:
-            return torch.zeros((SLOTS_PER_PAGE, *half.shape), dtype=half.dtype, device=self._device)
+            return torch.zeros((0, *half.shape), dtype=half.dtype, device=self._device)
 
         return _Page(
             {layer: room(down) for layer, (down, _) in adapter.layers.items()},

@@ -252,12 +252,22 @@ class ContinuousBatchingEngine:
         """Bring its adapter to the device; where that fails, only this answer does."""
         if answer.adapter is not None:
             try:
-                self._bank.enter(answer.adapter)
+                self._bring(answer.adapter)
             except RuntimeError as exc:
                 self._fail(number, translate(exc))
                 return False
             answer.is_seated = True
         return True
+
+    def _bring(self, adapter: LoraAdapter) -> None:
+        """Where the device has no room, what is only kept of ended answers yields it."""
+        try:
+            self._bank.enter(adapter)
+        except RuntimeError as exc:
+            if not is_out_of_memory(exc):
+                raise
+            self._drop_kept()
+            self._bank.enter(adapter)
 
     def _unseat(self, answer: Answer) -> None:
         if answer.is_seated and answer.adapter is not None:
@@ -307,20 +317,22 @@ class ContinuousBatchingEngine:
     def _make_do_with_less(self) -> bool:
         """Let go of what is only kept, then of the youngest answers' room; False where nothing is
         left to let go of. What was to be computed is planned anew."""
-        if self._prefixes.held_tokens:
-            self._prefixes.shrink(0)
-        elif self._scheduler.running > 1:
+        if not self._prefixes.held_tokens:
+            if self._scheduler.running < 2:
+                return False
             self._scheduler.shrink()
-        else:
-            return False
         log.warning(
             "device_out_of_memory",
             running=self._scheduler.running,
             capacity_tokens=self._scheduler.capacity_tokens,
         )
+        self._drop_kept()
+        return True
+
+    def _drop_kept(self) -> None:
+        self._prefixes.shrink(0)
         if self._loaded.device.type == "cuda":
             torch.cuda.empty_cache()
-        return True
 
     def _compute(self, work: list[Work]) -> list[int | None]:
         """The next tokens of those that sample, in order."""

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from tests.workers.generation.adapter_folders import save_adapter
+from workers.generation.adapter_bank import AdapterBank
 from workers.generation.adapters import WEIGHTS_NAME, linear_shapes, read_adapter
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.errors import AdapterRefusedError
@@ -140,6 +141,75 @@ def test_more_adapters_than_slots_take_turns(family, monkeypatch):
         assert text_of(stream) == family.expected(*one)
     assert engine._bank.held <= 4
     engine.close()
+
+
+def test_slots_are_made_as_adapters_come(family):
+    engine = family.engine(max_batch_size=16)
+    (prompt,) = prompts(1, 36)
+    text_of(family.ask(engine, 0, prompt))
+    assert [page.slots for pages in engine._bank._pages.values() for page in pages] == [4]
+    assert slot_bytes(engine) == 4 * family.adapters[0].total_bytes
+    # Idle ones make place; ten in use at once need more slots.
+    alike = [family.read(family.folders[0], f"like-{i}") for i in range(10)]
+    for adapter in alike:
+        engine._bank.enter(adapter)
+        engine._bank.leave(adapter)
+    assert slot_bytes(engine) == 4 * family.adapters[0].total_bytes
+    for adapter in alike:
+        engine._bank.enter(adapter)
+    assert slot_bytes(engine) == 16 * family.adapters[0].total_bytes
+    engine.close()
+
+
+def slot_bytes(engine):
+    pages = [page for pages in engine._bank._pages.values() for page in pages]
+    return sum(t.nbytes for page in pages for half in (page.down, page.up) for t in half.values())
+
+
+def test_kept_prefixes_yield_the_device_to_an_adapter(family, monkeypatch):
+    engine = family.engine()
+    enter = engine._bank.enter
+
+    def enter_if_nothing_is_kept(adapter):
+        if engine._prefixes.held_tokens:
+            raise torch.OutOfMemoryError
+        enter(adapter)
+
+    monkeypatch.setattr(engine._bank, "enter", enter_if_nothing_is_kept)
+    (prompt,) = prompts(1, 37)
+    prompt = (prompt * 40)[:40]
+    text_of(family.ask(engine, -1, prompt))
+    assert engine._prefixes.held_tokens
+    assert text_of(family.ask(engine, 0, prompt)) == family.expected(0, prompt)
+    engine.close()
+
+
+def test_a_page_that_cannot_grow_keeps_what_it_has(family, monkeypatch):
+    bank = AdapterBank(family.loaded.model, torch.device("cpu"), 16)
+    alike = [family.read(family.folders[0], f"like-{i}") for i in range(5)]
+    for adapter in alike[:4]:
+        bank.enter(adapter)
+    made = torch.Tensor.new_zeros
+    left = [3]
+
+    def new_zeros(tensor, *shape, **options):
+        left[0] -= 1
+        if left[0] < 0:
+            raise torch.OutOfMemoryError
+        return made(tensor, *shape, **options)
+
+    monkeypatch.setattr(torch.Tensor, "new_zeros", new_zeros)
+    with pytest.raises(torch.OutOfMemoryError):
+        bank.enter(alike[4])
+    assert bank.held == 4
+    left[0] = 1000
+    bank.enter(alike[4])
+    (page,) = (page for pages in bank._pages.values() for page in pages)
+    assert page.slots == 8
+    for number, adapter in enumerate(alike):
+        for layer, (down, up) in adapter.layers.items():
+            assert torch.equal(page.down[layer][number], down)
+            assert torch.equal(page.up[layer][number], up)
 
 
 def test_an_adapter_without_room_on_the_device_fails_alone(family, monkeypatch):

@@ -90,6 +90,7 @@ class ContinuousBatchingEngine:
         self._is_lost = False
         self._steps = 0
         self._generated_tokens = 0
+        self._publish_stats()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
@@ -135,15 +136,7 @@ class ContinuousBatchingEngine:
 
     def stats(self) -> EngineStats:
         """How busy it is; the numbers of a moment."""
-        return EngineStats(
-            self._scheduler.running,
-            self._scheduler.waiting,
-            self._scheduler.reserved_tokens,
-            self._steps,
-            self._generated_tokens,
-            self._reused_tokens,
-            self._scheduler.preemptions,
-        )
+        return self._stats
 
     @property
     def is_alive(self) -> bool:
@@ -200,6 +193,19 @@ class ContinuousBatchingEngine:
     def _join(self, answer: Answer, sequence: Sequence) -> None:
         self._answers[sequence.sequence_id] = answer
         self._scheduler.add(sequence)
+        self._publish_stats()
+
+    def _publish_stats(self) -> None:
+        """Others read what was written here: what it is made of changes under their hands."""
+        self._stats = EngineStats(
+            self._scheduler.running,
+            self._scheduler.waiting,
+            self._scheduler.reserved_tokens,
+            self._steps,
+            self._generated_tokens,
+            self._reused_tokens,
+            self._scheduler.preemptions,
+        )
 
     def _cancel(self, number: int) -> None:
         self._finish(number, FinishReason.CANCELLED)
@@ -227,10 +233,12 @@ class ContinuousBatchingEngine:
                 answer.cache = KeyValueCache()
                 self._unseat(answer)
             self._admit()
+            self._publish_stats()
             work = sorted(self._scheduler.plan(), key=self._order_of)
             if work:
                 self._step(work)
                 self._steps += 1
+                self._publish_stats()
 
     def _admit(self) -> None:
         """Let who waits join, with what is known of its prompt; kept prefixes yield the room."""
@@ -385,6 +393,7 @@ class ContinuousBatchingEngine:
         self._unseat(answer)
         computed = self._scheduler.remove(number)
         self._prefixes.put(answer.token_ids[:computed], answer.cache, answer.owner)
+        self._publish_stats()
         answer.stream.put(Chunk(text + answer.text.flush(), answer.generated, reason))
 
     def _fail(self, number: int, error: PerroquetError) -> None:
@@ -393,6 +402,7 @@ class ContinuousBatchingEngine:
             return
         self._unseat(answer)
         self._scheduler.remove(number)
+        self._publish_stats()
         answer.stream.put(Chunk("", answer.generated, FinishReason.ERROR, error))
 
 

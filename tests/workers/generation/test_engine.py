@@ -1,4 +1,5 @@
 import random
+import threading
 import time
 
 import pytest
@@ -16,6 +17,7 @@ from workers.generation.protocol import (
     Sampling,
     Standing,
 )
+from workers.generation.scheduler import Scheduler
 
 GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
 
@@ -336,6 +338,31 @@ def test_what_does_not_fit_even_alone_fails_and_the_next_is_answered(
     with pytest.raises(GenerationFailedError, match="out of memory"):
         text_of(ask(engine, (5,) * 30))
     assert text_of(ask(engine, (5, 6))) == reference_text(loaded, reference, (5, 6))
+
+
+def test_what_the_engine_changes_no_other_thread_reads(loaded, monkeypatch):
+    readers = set()
+
+    def watched(read):
+        return property(lambda self: (readers.add(threading.get_ident()), read(self))[1])
+
+    engine = ContinuousBatchingEngine(loaded)
+    for name in ("running", "waiting", "reserved_tokens"):
+        monkeypatch.setattr(Scheduler, name, watched(getattr(Scheduler, name).fget))
+    run, seen = engine._runner.run, []
+
+    def step(spans):
+        seen.append(engine.stats())
+        return run(spans)
+
+    monkeypatch.setattr(engine._runner, "run", step)
+    text_of(ask(engine, prompts(loaded, 1)[0]))
+    stats = engine.stats()
+    assert all(one.running == 1 and one.cached_tokens for one in seen)
+    assert (stats.running, stats.waiting, stats.cached_tokens) == (0, 0, 0)
+    assert stats.generated_tokens > 0
+    assert readers == {engine._thread.ident}
+    engine.close()
 
 
 def test_an_answer_ends_at_its_deadline_with_what_there_is(loaded, engine, monkeypatch):

@@ -1,6 +1,7 @@
 """What happened to a job that its row cannot tell, in the transaction that made it happen.
 
-Submission, the current claim and the end are columns of the job; they are not told twice.
+Submission, the newest claim and the end are columns of the job. Who held it before is told by the
+event that ended a claim, so that the first one costs the message path no statement more.
 """
 
 from enum import StrEnum
@@ -29,3 +30,8 @@ class EventType(StrEnum):
 def record(session: Session, job_id: str, event_type: str, **data: Any) -> None:
     """Append an event. ``data`` is JSON and holds no text of members."""
     run(session, _INSERT, job_id=job_id, type=event_type, data=data)
+
+
+def past_claim(attempt: int, worker_id: str | None, at: float | None) -> dict[str, Any]:
+    """The claim that an event ended, as its data keep it: the row forgets who held the job."""
+    return {"attempt": attempt, "worker": worker_id, "at": at}

@@ -27,7 +27,7 @@ from core.db.statements import count_changed, run
 from core.db.tables import Job
 from core.errors import CancelledJobError, LeaseLostError, NotFoundError, PerroquetError
 from core.ids import new_id
-from core.jobs.events import EventType, record
+from core.jobs.events import EventType, past_claim, record
 from core.jobs.states import FINAL_STATES, JobKind, JobState, JobWish
 from core.monitoring.tracing import TRACE, carried
 
@@ -46,7 +46,10 @@ class NewJob:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to work on a job, for as long as ``token`` is the row's token."""
+    """The right to work on a job, for as long as ``token`` is the row's token.
+
+    ``worker_id`` took it at ``started_at``, in seconds since 1970 UTC by the database's clock.
+    """
 
     job_id: str
     token: int
@@ -57,6 +60,8 @@ class Claim:
     channel_id: int | None
     requester_id: int
     priority: int = 0
+    worker_id: str = ""
+    started_at: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ _CLAIM = (
         Job.channel_id,
         Job.requester_id,
         Job.priority,
+        Job.started_at,
     )
 )
 _RENEW = (
@@ -228,6 +234,8 @@ def claim(
         row.channel_id,
         row.requester_id,
         row.priority,
+        worker_id,
+        row.started_at,
     )
 
 
@@ -334,7 +342,8 @@ def release(session: Session, held: Claim) -> None:
     """
     if not _change_held(session, held, _RELEASE):
         raise _lost(held)
-    record(session, held.job_id, EventType.RELEASED, token=held.token)
+    claim_data = past_claim(held.token, held.worker_id, held.started_at)
+    record(session, held.job_id, EventType.RELEASED, token=held.token, claim=claim_data)
 
 
 def request_cancel(session: Session, job_id: str, *guards: ColumnElement[bool]) -> JobState:

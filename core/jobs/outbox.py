@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from core.db.clock import epoch_now
 from core.db.statements import run
 from core.db.tables import Job
-from core.jobs.events import EventType, record
+from core.jobs.events import EventType, past_claim, record
 from core.jobs.states import JobKind, JobState, JobWish
 from core.monitoring.tracing import TRACE
 
@@ -87,9 +87,13 @@ def reap(session: Session, *, max_crashes: int) -> Reaped:
     )
     error = f"The worker was lost {max_crashes} times while it ran this job."
     fails = is_spent & Job.cancel_requested.is_(False)
+    silent = Job.state == JobState.RUNNING, Job.lease_until < epoch_now()
+    # The row forgets below who held it; the timeline does not.
+    held = session.execute(select(Job.id, Job.token, Job.worker_id).where(*silent)).all()
+    workers = {(row.id, row.token): row.worker_id for row in held}
     rows = session.execute(
         update(Job)
-        .where(Job.state == JobState.RUNNING, Job.lease_until < epoch_now())
+        .where(*silent)
         .values(
             state=state,
             crashes=Job.crashes + 1,
@@ -100,10 +104,17 @@ def reap(session: Session, *, max_crashes: int) -> Reaped:
             error=case((fails, error), else_=None),
             finished_at=case((or_(is_spent, Job.cancel_requested), epoch_now()), else_=None),
         )
-        .returning(Job.id, Job.state, Job.crashes)
+        .returning(Job.id, Job.state, Job.crashes, Job.token, Job.started_at)
     ).all()
     for row in rows:
-        record(session, row.id, EventType.LEASE_EXPIRED, crashes=row.crashes, state=row.state)
+        record(
+            session,
+            row.id,
+            EventType.LEASE_EXPIRED,
+            crashes=row.crashes,
+            state=row.state,
+            claim=past_claim(row.token, workers.get((row.id, row.token)), row.started_at),
+        )
     by_state = {s: tuple(r.id for r in rows if r.state == s) for s in JobState}
     return Reaped(
         by_state[JobState.QUEUED], by_state[JobState.FAILED], by_state[JobState.CANCELLED]

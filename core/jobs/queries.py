@@ -86,7 +86,7 @@ class JobDetail:
 
     Attributes:
         summary: as in a list.
-        timeline: submission, every event, the current claim and the end, in order.
+        timeline: submission, every event, every claim and the end, in order.
         place: in the queue, while it waits there.
         attempts: how often a worker took it.
         crashes: how often one fell silent over it.
@@ -252,20 +252,32 @@ def _summary(row: Any, names: dict[str, str]) -> JobSummary:
 
 
 def _timeline(session: Session, scope: Scope, row: Any) -> tuple[TimelineEntry, ...]:
-    """The events, and what the row itself tells: submission, current claim, end."""
-    entries = [TimelineEntry(row.created_at, "submitted", {})]
-    if row.started_at is not None:
-        entries.append(TimelineEntry(row.started_at, "claimed", {"attempt": row.token}))
+    """The events with the claims that they ended, and what the row itself tells: submission,
+    newest claim, end."""
     events = session.execute(
         select(JobEvent.at, JobEvent.type, JobEvent.data)
         .join(Job, Job.id == JobEvent.job_id)
         .where(JobEvent.job_id == row.id, *within(scope))
         .order_by(JobEvent.id)
     )
-    entries += [TimelineEntry(event.at, event.type, event.data or {}) for event in events]
+    entries = [TimelineEntry(row.created_at, "submitted", {})]
+    told, begins = 0, 1
+    for event in events:
+        data = dict(event.data or {})
+        if past := data.pop("claim", None):
+            entries.insert(begins, _claimed(past["at"], past["attempt"], past["worker"]))
+            told = past["attempt"]
+        entries.append(TimelineEntry(event.at, event.type, data))
+        begins = len(entries) if past else begins
+    if row.started_at is not None and row.token > told:
+        entries.insert(begins, _claimed(row.started_at, row.token, row.worker_id))
     if row.finished_at is not None:
         entries.append(TimelineEntry(row.finished_at, row.state, {}))
     return tuple(sorted(entries, key=lambda entry: entry.at))
+
+
+def _claimed(at: float, attempt: int, worker_id: str | None) -> TimelineEntry:
+    return TimelineEntry(at, "claimed", {"attempt": attempt, "worker": worker_id})
 
 
 def _place(session: Session, row: Any) -> QueuePlace | None:

@@ -14,13 +14,14 @@ from core.errors import NotFoundError
 from core.ids import first_id, new_id
 from core.jobs.events import record
 from core.jobs.finding import ALL_GUILDS, Filters, plan_page
-from core.jobs.ledger import report_progress
+from core.jobs.ledger import release, report_progress, succeed
+from core.jobs.outbox import reap
 from core.jobs.queries import count_states, list_jobs, queue_states, show_job
 from core.jobs.states import JobKind, JobState
 from core.jobs.steering import pause
 from tests.core.corpora.helpers import add_version
 from tests.core.jobs.jobs_of_guilds import GUILD, MEMBER, OTHER_GUILD, add_job, run
-from tests.workers.ledger_helpers import claim_job, set_job
+from tests.workers.ledger_helpers import claim_job, expire_lease, set_job
 
 
 def ids(page):
@@ -161,6 +162,35 @@ def test_a_running_job_shows_its_progress_and_its_timeline(any_engine):
     assert detail.summary.progress == {"step": 3, "steps": 9}
     assert (detail.worker_id, detail.attempts, detail.place) == ("finetune-host-1", 1, None)
     assert (detail.options, detail.result) == ({"epochs": 2.0}, {})
+
+
+def test_a_timeline_keeps_every_attempt_and_who_made_it(any_engine):
+    job_id = add_job(any_engine)
+    run(any_engine, release, claim_job(any_engine, job_id, "generate-a-1"))
+    claim_job(any_engine, job_id, "generate-b-2")
+    expire_lease(any_engine, job_id)
+    run(any_engine, reap, max_crashes=4)
+    run(any_engine, succeed, claim_job(any_engine, job_id, "generate-c-3"), {"tokens": 7})
+    timeline = run(any_engine, show_job, GUILD, job_id).timeline
+    kinds = ["submitted", "claimed", "released", "claimed", "lease_expired", "claimed", "succeeded"]
+    assert [entry.type for entry in timeline] == kinds
+    assert [entry.data for entry in timeline if entry.type == "claimed"] == [
+        {"attempt": 1, "worker": "generate-a-1"},
+        {"attempt": 2, "worker": "generate-b-2"},
+        {"attempt": 3, "worker": "generate-c-3"},
+    ]
+    assert all("claim" not in entry.data for entry in timeline)
+
+
+def test_an_attempt_that_was_the_last_is_told_once(any_engine):
+    job_id = add_job(any_engine)
+    claim_job(any_engine, job_id, "generate-a-1")
+    expire_lease(any_engine, job_id)
+    run(any_engine, reap, max_crashes=1)
+    timeline = run(any_engine, show_job, GUILD, job_id).timeline
+    kinds = [entry.type for entry in timeline]
+    assert (kinds[:2], len(kinds)) == (["submitted", "claimed"], 4)
+    assert timeline[1].data == {"attempt": 1, "worker": "generate-a-1"}
 
 
 def test_a_failed_job_says_why_and_what_a_member_was_told_is_never_shown(any_engine):

@@ -15,6 +15,7 @@ from core.errors import PerroquetError, ServiceUnavailableError, SettingsError
 from core.logging import configure_logging
 from core.monitoring.tracing import start_tracing, stop_tracing
 from core.settings import Settings, load_settings
+from migrations.runner import check_at_start
 
 log = structlog.get_logger(__name__)
 
@@ -27,8 +28,10 @@ async def run_bot(settings: Settings) -> None:
     Raises:
         SettingsError: Discord refuses the token, or an intent that the bot needs is off.
         ServiceUnavailableError: Discord does not answer properly.
+        SchemaNewerError, SchemaOlderError: the database has another schema than the bot needs.
     """
     token = choose_endpoint(settings)
+    await asyncio.to_thread(check_at_start, settings.database_url)
     start_tracing(settings.tracing, "bot")
     bot = build_bot(settings)
     running = asyncio.create_task(bot.start(token))

@@ -7,10 +7,16 @@ from core.errors import PerroquetError
 from core.logging import configure_logging
 from core.monitoring.tracing import start_tracing, stop_tracing
 from core.settings import Settings, load_settings
+from migrations.runner import check_at_start
 
 
 def run_worker(kind: str, settings: Settings) -> None:
-    """Run a worker until SIGTERM. Imports only what its kind needs."""
+    """Run a worker until SIGTERM. Imports only what its kind needs.
+
+    Raises:
+        SchemaNewerError, SchemaOlderError: the database has another schema than this worker needs.
+    """
+    check_at_start(settings.database_url)
     start_tracing(settings.tracing, kind)
     try:
         _run(kind, settings)

@@ -14,9 +14,10 @@ from sqlalchemy import Engine
 from core.db.desk import Desk
 from core.db.engines import make_engine
 from core.monitoring.figures import JOBS_HELD
-from core.monitoring.server import MonitoringServer, database_check, redis_check
+from core.monitoring.server import MonitoringServer, redis_check
 from core.settings import Settings
 from core.transport.stream_writer import StreamWriter, make_writing_client
+from migrations.runner import require_schema
 from workers.leases import LeaseKeeper, StopReason
 
 log = structlog.get_logger(__name__)
@@ -86,7 +87,10 @@ def build_process(
     JOBS_HELD.labels(kind).set_function(lambda: keeper.count)
     monitoring = MonitoringServer(
         settings.monitoring,
-        ready={"database": database_check(engine), "redis": redis_check(settings.redis.url)},
+        ready={
+            "database": lambda: require_schema(engine),
+            "redis": redis_check(settings.redis.url),
+        },
         before=lambda: renew_figures(engine),
     )
     return WorkerProcess(settings, engine, Desk(engine), streams, keeper, monitoring)

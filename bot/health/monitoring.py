@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 
 from core.errors import ServiceUnavailableError
 from core.monitoring.figures import DISCORD_REQUESTS, GATEWAY_LATENCY
-from core.monitoring.server import MonitoringServer, database_check, redis_check
+from core.monitoring.server import MonitoringServer, redis_check
 from core.settings import Settings
+from migrations.runner import require_schema
 
 _LOOP_SECONDS = 5.0
 
@@ -51,7 +52,7 @@ class BotMonitoring:
             settings.monitoring,
             ready={
                 "discord": self._check_gateway,
-                "database": database_check(engine),
+                "database": lambda: require_schema(engine),
                 "redis": redis_check(settings.redis.url),
             },
             alive={"loop": self._check_loop},

@@ -10,7 +10,6 @@ import redis
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
-from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import PerroquetError, SettingsError
@@ -73,16 +72,6 @@ class MonitoringServer:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-
-
-def database_check(engine: Engine) -> Check:
-    """A check that the database answers."""
-
-    def check() -> None:
-        with engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
-
-    return check
 
 
 def redis_check(url: str) -> Check:

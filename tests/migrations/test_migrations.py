@@ -6,7 +6,15 @@ from sqlalchemy.exc import IntegrityError
 
 from core.db.engines import make_engine
 from core.db.tables import Base
-from migrations.runner import SchemaNewerError, current_revision, migrate, newest_revision
+from migrations.runner import (
+    SchemaNewerError,
+    SchemaOlderError,
+    check_at_start,
+    current_revision,
+    migrate,
+    newest_revision,
+    require_schema,
+)
 
 
 def test_migrations_make_the_schema_that_the_code_expects(any_engine):
@@ -28,6 +36,31 @@ def test_a_schema_of_a_newer_perroquet_is_refused(engine):
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SchemaNewerError, match="9999"):
         migrate(engine)
+
+
+def test_no_process_starts_on_a_schema_that_is_not_its_own(any_engine):
+    require_schema(any_engine)
+    migrate(any_engine, "base")
+    migrate(any_engine, "0001")
+    with pytest.raises(SchemaOlderError, match=r"at revision 0001.*perroquet migrate"):
+        require_schema(any_engine)
+    with any_engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SchemaNewerError, match=r"9999.*upgrade"):
+        require_schema(any_engine)
+
+
+def test_an_empty_database_is_refused_at_the_start_and_not_made(tmp_path):
+    file = tmp_path / "x.db"
+    for make in (lambda: None, file.touch):
+        make()
+        with pytest.raises(SchemaOlderError, match=r"never migrated.*perroquet migrate"):
+            check_at_start(f"sqlite:///{file}")
+        assert file.exists() == (make == file.touch)
+
+
+def test_a_database_that_is_away_is_no_reason_not_to_start():
+    check_at_start("postgresql://u:hush@127.0.0.1:1/d")
 
 
 def test_migrating_twice_changes_nothing(tmp_path):

@@ -4,8 +4,9 @@ import pytest
 
 from core.embedded import free_port
 from core.errors import ServiceUnavailableError, SettingsError
-from core.monitoring.server import MonitoringServer, database_check, redis_check
+from core.monitoring.server import MonitoringServer, redis_check
 from core.settings import MonitoringSettings
+from migrations.runner import migrate, require_schema
 from tests.core.monitoring.scraping import get
 
 DEAD_PORT = 9
@@ -84,8 +85,11 @@ def test_port_0_listens_nowhere():
 
 
 def test_the_checks_ask_the_real_services(serve, any_engine, valkey):
-    checks = {"database": database_check(any_engine), "redis": redis_check(valkey.url)}
+    checks = {"database": lambda: require_schema(any_engine), "redis": redis_check(valkey.url)}
     assert get(serve(ready=checks), "/readyz")[0] == 200
     checks["redis"] = redis_check(f"redis://127.0.0.1:{DEAD_PORT}/0")
     status, page = get(serve(ready=checks), "/readyz")
     assert (status, json.loads(page)["redis"]) == (503, "ConnectionError")
+    migrate(any_engine, "base")
+    status, page = get(serve(ready=checks), "/readyz")
+    assert (status, json.loads(page)["database"]) == (503, "SchemaOlderError")

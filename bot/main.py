@@ -5,10 +5,13 @@ import os
 import signal
 import sys
 
+import aiohttp
 import discord
 import structlog
 
 from bot.app import build_bot
+from bot.arriving import await_discord
+from bot.client import PerroquetBot
 from bot.endpoint import choose_endpoint
 from core import loops
 from core.errors import PerroquetError, ServiceUnavailableError, SettingsError
@@ -23,7 +26,7 @@ _TOO_MANY_REQUESTS = 429
 
 
 async def run_bot(settings: Settings) -> None:
-    """Run the bot until SIGTERM or SIGINT.
+    """Run the bot until SIGTERM or SIGINT. A Discord that cannot be reached yet is waited for.
 
     Raises:
         SettingsError: Discord refuses the token, or an intent that the bot needs is off.
@@ -34,35 +37,42 @@ async def run_bot(settings: Settings) -> None:
     await asyncio.to_thread(check_at_start, settings.database_url)
     start_tracing(settings.tracing, "bot")
     bot = build_bot(settings)
-    running = asyncio.create_task(bot.start(token))
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, running.cancel)
     try:
-        await running
+        async with bot:
+            running = asyncio.create_task(_arrive(bot, token))
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, running.cancel)
+            await running
     except asyncio.CancelledError:
         log.info("ending")
     except discord.LoginFailure as exc:
         raise SettingsError("Discord refuses the token.", key="DISCORD_TOKEN") from exc
     except discord.DiscordServerError as exc:
-        raise _unavailable(exc) from exc
+        raise _unavailable(f"status {exc.status}") from exc
+    except aiohttp.ClientError as exc:
+        raise _unavailable(str(exc)) from exc
     except discord.HTTPException as exc:
         if exc.status != _TOO_MANY_REQUESTS:
             raise
-        raise _unavailable(exc) from exc
+        raise _unavailable(f"status {exc.status}") from exc
     except discord.PrivilegedIntentsRequired as exc:
         raise SettingsError(
             "The Message Content intent is off; switch it on in Discord's developer portal.",
             key="DISCORD_TOKEN",
         ) from exc
     finally:
-        await bot.close()
         await asyncio.to_thread(stop_tracing)
 
 
-def _unavailable(exc: discord.HTTPException) -> ServiceUnavailableError:
+async def _arrive(bot: PerroquetBot, token: str) -> None:
+    await await_discord()
+    await bot.start(token)
+
+
+def _unavailable(reason: str) -> ServiceUnavailableError:
     return ServiceUnavailableError(
-        f"Discord does not let the bot in just now ({exc.status}); start it again in a moment.",
+        f"Discord does not let the bot in just now ({reason}); start it again in a moment.",
         service="discord",
     )
 

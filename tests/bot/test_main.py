@@ -7,6 +7,7 @@ from tests.bot.wire import open_wire
 
 async def test_a_token_that_discord_refuses_is_said_to_be_refused(database_url, valkey, tmp_path):
     async with open_wire(database_url, valkey, tmp_path) as wire:
-        wire.server.faults.next_statuses.append(401)
+        # The bot first looks whether Discord is there at all, and then logs in.
+        wire.server.faults.next_statuses.extend([401, 401])
         with pytest.raises(SettingsError, match="refuses the token"):
             await run_bot(wire.settings)

@@ -58,9 +58,6 @@ class _Planner:
         self._settings = settings
         self._engine = engine
         self._environment = dict(os.environ)
-        # OpenMP's threads spin while they wait. Where processes share cores, endless spinning made
-        # answers 2.3 times slower than a short one (docs/log.md).
-        self._environment.setdefault("GOMP_SPINCOUNT", "2000")
         self._environment["PERROQUET_DATA_DIR"] = str(settings.data_dir.resolve())
         self._servers: list[Service] = []
 

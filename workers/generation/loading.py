@@ -103,7 +103,6 @@ def merge_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
 def load_model(
     folder: Path,
     *,
-    adapter: Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
     torch_threads: int = 0,
@@ -113,7 +112,6 @@ def load_model(
 
     Args:
         folder: configuration, tokenizer and safetensors.
-        adapter: a PEFT folder to merge into the weights.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``rocm``.
         dtype: ``auto`` or a torch dtype's name.
         torch_threads: intra-op threads on the CPU; 0 leaves torch's own choice.
@@ -147,9 +145,6 @@ def load_model(
             trust_remote_code=False,
             local_files_only=True,
         )
-        if adapter is not None:
-            part = "adapter"
-            model = merge_adapter(model, adapter)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as exc:
         raise ModelUnreadableError(
             f"The model in {folder.name} cannot be loaded: its {part} cannot be used "

@@ -3,32 +3,14 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
 
-from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.errors import ModelUnreadableError
 from workers.generation.loading import choose_device, choose_dtype, load_model
-from workers.generation.protocol import GenerationRequest, Sampling
-
-# PEFT asks transformers for a name that it is about to lose.
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 
 
 @pytest.fixture
 def copy(tiny_gpt2_folder, tmp_path):
     return shutil.copytree(tiny_gpt2_folder, tmp_path / "copy")
-
-
-def save_adapter(folder, target, *, rank=4) -> None:
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    config = LoraConfig(r=rank, target_modules=["c_attn"], fan_in_fan_out=True)
-    adapted = get_peft_model(model, config)
-    torch.manual_seed(3)
-    for name, weight in adapted.named_parameters():
-        if "lora_" in name:
-            torch.nn.init.normal_(weight, std=0.5)
-    adapted.save_pretrained(target)
 
 
 def test_a_folder_is_loaded_with_what_belongs_to_it(tiny_llama_folder):
@@ -118,34 +100,3 @@ def test_code_in_the_folder_is_never_run(copy, tmp_path):
     with pytest.raises(ModelUnreadableError):
         load_model(copy, device="cpu")
     assert not (tmp_path / "ran").exists()
-
-
-def test_an_adapter_changes_what_its_base_says_as_peft_does(tiny_gpt2_folder, tmp_path):
-    save_adapter(tiny_gpt2_folder, tmp_path)
-    loaded = load_model(tiny_gpt2_folder, adapter=tmp_path, device="cpu")
-    from peft import PeftModel
-
-    reference = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder), tmp_path
-    ).eval()
-    prompt = tuple(range(5, 25))
-    with torch.inference_mode():
-        expected = reference(torch.tensor([prompt])).logits[0, -1].argmax().item()
-    engine = ContinuousBatchingEngine(loaded)
-    sampling = Sampling(max_new_tokens=1, temperature=0.0)
-    text = "".join(c.text for c in engine.submit(GenerationRequest("r", prompt, sampling)))
-    engine.close()
-    assert text == loaded.tokenizer.decode([expected]).rstrip("\ufffd")
-
-
-def test_an_adapter_of_another_base_is_refused(tiny_gpt2_folder, tiny_llama_folder, tmp_path):
-    save_adapter(tiny_gpt2_folder, tmp_path)
-    with pytest.raises(ModelUnreadableError):
-        load_model(tiny_llama_folder, adapter=tmp_path, device="cpu")
-
-
-def test_an_adapter_without_safetensors_is_refused(tiny_gpt2_folder, tmp_path):
-    save_adapter(tiny_gpt2_folder, tmp_path)
-    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
-    with pytest.raises(ModelUnreadableError):
-        load_model(tiny_gpt2_folder, adapter=tmp_path, device="cpu")

@@ -7,8 +7,7 @@ that a search that was interrupted chooses what it would have chosen anyway.
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
 
 import optuna
 from optuna.distributions import (
@@ -50,7 +49,10 @@ def check_search(spec: RunSpec, search: SearchSpec) -> None:
             known = ", ".join(sorted(SEARCHABLE))
             raise SpecError(f"“{option}” cannot be searched; these can: {known}.", option=option)
         for value in dimension.ends:
-            replace(spec, **{option: value})  # type: ignore[arg-type]  # checked when it is made
+            # The ends of a range are kept as floats.
+            is_end = isinstance(value, float) and not dimension.choices and value.is_integer()
+            checked = int(value) if is_end and RunSpec.is_whole(option) else value
+            replace(spec, **{option: checked})  # type: ignore[arg-type]  # checked when it is made
 
 
 def count_trials(search: SearchSpec) -> int:
@@ -151,7 +153,7 @@ class Study:
 def _distribution(option: str, dimension: Dimension) -> BaseDistribution:
     if dimension.choices:
         return CategoricalDistribution(list(dimension.choices))
-    if _is_whole(option):
+    if RunSpec.is_whole(option):
         return IntDistribution(round(dimension.low), round(dimension.high), log=dimension.is_log)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.is_log)
 
@@ -168,9 +170,4 @@ def _grid_points(option: str, dimension: Dimension) -> list[Choice]:
     # Rounding must not put the last one behind the end.
     points = [min(high, max(low, point)) for point in points]
     whole = sorted({round(point) for point in points})
-    return list(whole) if _is_whole(option) else list(points)
-
-
-def _is_whole(option: str) -> bool:
-    kinds: dict[str, Any] = {field.name: field.type for field in fields(RunSpec)}
-    return kinds[option] is int
+    return list(whole) if RunSpec.is_whole(option) else list(points)

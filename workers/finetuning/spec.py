@@ -116,6 +116,11 @@ class RunSpec:
     def __post_init__(self) -> None:
         _check(self)
 
+    @classmethod
+    def is_whole(cls, option: str) -> bool:
+        """Whether an option takes whole numbers alone."""
+        return option in _WHOLE
+
     @property
     def peak_learning_rate(self) -> float:
         """The rate in force."""
@@ -176,6 +181,8 @@ def _check(spec: RunSpec) -> None:
             or not math.isfinite(value)
         ):
             raise SpecError(f"“{option}” must be a number.", option=option)
+        if option in _WHOLE and not isinstance(value, int):
+            raise SpecError(f"“{option}” must be a whole number.", option=option)
         if not least <= value <= most:
             raise SpecError(f"“{option}” must lie between {least} and {most}.", option=option)
     _check_contradictions(spec)
@@ -232,3 +239,4 @@ _RANGES: dict[str, tuple[float, float]] = {
     "processes": (1, 1024),
     "max_evaluation_rows": (1, 1_000_000),
 }
+_WHOLE = frozenset(field.name for field in fields(RunSpec) if field.type is int)

@@ -76,6 +76,7 @@ def test_whole_numbers_stay_whole():
     search = SearchSpec.make(trials=6, space={"lora_rank": {"low": 2, "high": 64, "log": True}})
     assert isinstance(Study(search, [], 0).choose()["lora_rank"], int)
     grid = SearchSpec.make(trials=6, sampler="grid", space=search.to_json()["space"])
+    check_search(SPEC, search)
     assert Study(grid, [], 0).choose()["lora_rank"] in (2, 6, 20, 64)
 
 
@@ -86,6 +87,9 @@ def test_whole_numbers_stay_whole():
         ({"learning_rate": {"low": 1, "high": 5}}, "learning_rate"),
         ({"schedule": {"choices": ["cosine", "magic"]}}, "schedule"),
         ({"lora_rank": {"choices": [8, "many"]}}, "lora_rank"),
+        ({"lora_rank": {"choices": [8.5, 16]}}, "lora_rank"),
+        ({"warmup_steps": {"low": 0.4, "high": 100, "log": True}}, "warmup_steps"),
+        ({"warmup_steps": {"low": 1, "high": 99.5}}, "warmup_steps"),
     ],
 )
 def test_what_no_trial_could_train_with_is_found_before(space, option):

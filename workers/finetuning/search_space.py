@@ -6,7 +6,7 @@ that a search that was interrupted chooses what it would have chosen anyway.
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import optuna
@@ -94,27 +94,38 @@ class Study:
             self._study.add_trial(self._frozen(trial))
         self._trial: optuna.Trial | None = None
         self._reports = 0
+        self._earlier: list[tuple[int, float]] = []
 
-    def choose(self, kept: Mapping[str, Choice] | None = None) -> dict[str, Choice]:
+    def choose(self, begun: Trial | None = None) -> dict[str, Choice]:
         """The options of the trial.
 
         Args:
-            kept: those that were chosen before an interruption.
+            begun: the trial as far as it came before an interruption, whose options it keeps.
         """
-        wanted = kept if kept is not None else self._on_grid()
+        if begun is not None:
+            self._earlier = [(step, loss) for step, loss in begun.validation if step > 0]
+        wanted = begun.options if begun is not None else self._on_grid()
         if wanted is not None:
             self._study.enqueue_trial(dict(wanted))
         self._trial = self._study.ask(self._distributions)
         return dict(self._trial.params)
 
-    def is_hopeless(self, loss: float) -> bool:
+    def is_hopeless(self, step: int, loss: float) -> bool:
         """Take the loss of the trial's next evaluation in; whether it fell behind the others
         (worse than the median of theirs at the same evaluation)."""
         if self._trial is None:
             return False
-        self._reports += 1
-        self._trial.report(loss, self._reports)
+        # What a trial that goes on had before its checkpoint counts; what came after it is redone.
+        for earlier, kept_loss in self._earlier:
+            if earlier < step:
+                self._report(self._trial, kept_loss)
+        self._earlier = []
+        self._report(self._trial, loss)
         return bool(self._trial.should_prune())
+
+    def _report(self, trial: optuna.Trial, loss: float) -> None:
+        self._reports += 1
+        trial.report(loss, self._reports)
 
     def _sampler(self) -> optuna.samplers.BaseSampler:
         if self._search.sampler is Sampler.BAYESIAN:

@@ -115,11 +115,11 @@ class Search:
         number = len(ended)
         study = Study(self._search, ended, self._spec.seed)
         begun = next((one for one in trials if one.number == number), None)
-        options = study.choose(None if begun is None else begun.options)
+        options = study.choose(begun)
         hopeless: list[float] = []
 
         def judge(step: int, loss: float) -> None:
-            if step > 0 and study.is_hopeless(loss):
+            if step > 0 and study.is_hopeless(step, loss):
                 hopeless.append(loss)
 
         reporter = TrialReporter(self._desk, self._held, number, count, judge)

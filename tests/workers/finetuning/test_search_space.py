@@ -35,7 +35,7 @@ def test_an_interrupted_search_chooses_what_it_would_have_chosen(sampler):
 def test_a_begun_trial_keeps_its_options():
     search = SearchSpec.make(trials=6, space=SPACE)
     kept = {"learning_rate": 0.005, "lora_rank": 4}
-    assert Study(search, [], 0).choose(kept) == kept
+    assert Study(search, [], 0).choose(Trial(0, kept)) == kept
 
 
 def test_a_grid_takes_each_combination_once_and_has_no_more_trials():
@@ -65,11 +65,24 @@ def test_a_trial_that_falls_behind_is_hopeless():
     past = [ended(number, options, [3.0, 2.0, 1.0]) for number in range(3)]
     study = Study(search, past, 0)
     study.choose()
-    assert not study.is_hopeless(9.0), "the first evaluation says too little"
-    assert study.is_hopeless(9.0)
+    assert not study.is_hopeless(10, 9.0), "the first evaluation says too little"
+    assert study.is_hopeless(20, 9.0)
     good = Study(search, past, 0)
     good.choose()
-    assert not any(good.is_hopeless(loss) for loss in (2.5, 1.5, 0.5))
+    assert not any(good.is_hopeless(step, loss) for step, loss in ((1, 2.5), (2, 1.5), (3, 0.5)))
+
+
+def test_a_trial_that_goes_on_is_judged_by_the_evaluations_at_which_it_is():
+    search = SearchSpec.make(trials=6, space=SPACE)
+    options = {"learning_rate": 1e-3, "lora_rank": 2}
+    past = [ended(number, options, [3.0, 2.0, 1.0]) for number in range(3)]
+    # It was interrupted after its third evaluation, and its checkpoint is of the second.
+    begun = Trial(3, options, validation=((0, 9.0), (10, 3.0), (20, 2.0), (30, 0.5)))
+    behind, level = Study(search, past, 0), Study(search, past, 0)
+    behind.choose(begun)
+    assert behind.is_hopeless(30, 1.5), "the others had 1.0 at their third evaluation"
+    level.choose(begun)
+    assert not level.is_hopeless(30, 1.0)
 
 
 def test_whole_numbers_stay_whole():

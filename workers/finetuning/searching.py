@@ -95,7 +95,9 @@ class Search:
         """
         count = count_trials(self._search)
         trials = self._read()
-        while self._wanted.asked is not JobWish.STOP:
+        # A search may have been stopped while it waited; only the first model must still be made.
+        self._wanted.now()
+        while self._wanted.asked is not JobWish.STOP or best_trial(trials) is None:
             ended = [one for one in trials if one.state is not TrialState.RUNNING]
             if len(ended) >= count:
                 break

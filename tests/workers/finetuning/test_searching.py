@@ -202,6 +202,23 @@ def test_stopped_a_search_keeps_the_best_so_far(bench, monkeypatch):
     assert job.result["search"]["trials"] == 2
 
 
+def test_stopped_while_it_waits_a_search_runs_no_more_trials(bench, monkeypatch):
+    asked = SearchSpec.make(trials=3, sampler="grid", space=RATES).to_json()
+    job_id = submit_search(bench, asked, max_steps=2)
+    real = TrainerHere.run
+
+    def drain_in_the_second(self, wanted):
+        return real(self, (lambda: Wish.PAUSE) if len(self.starts) == 1 else wanted)
+
+    monkeypatch.setattr(TrainerHere, "run", drain_in_the_second)
+    bench.runner.run(job_id)
+    assert read_job(bench.engine, job_id).state == "queued"
+    assert transact(bench.engine, stop_early, job_id)
+    bench.runner.run(job_id)
+    assert read_job(bench.engine, job_id).state == "succeeded"
+    assert TrainerHere.starts == ["trial-0", "trial-1"]
+
+
 def test_trials_that_run_away_fail_alone(bench):
     rates = {"learning_rate": {"choices": [1.0, 1e-2]}}
     asked = SearchSpec.make(trials=2, sampler="grid", space=rates).to_json()

@@ -12,7 +12,6 @@ from sqlalchemy import Engine
 
 from benchmarks.chaos.clock import JumpingClock
 from benchmarks.chaos.proxy import Ends, Wire
-from core.db.engines import make_engine
 
 _AWAY_SECONDS = 1.0
 
@@ -133,8 +132,3 @@ def open_database(kind: str, folder: Path) -> Iterator[ChaosDatabase]:
         yield PostgresqlDatabase(server)
     finally:
         server.cleanup()
-
-
-def watching_engine(database: ChaosDatabase) -> Engine:
-    """An engine for who judges."""
-    return make_engine(database.direct_url)

@@ -1,6 +1,5 @@
 """What an admin reads before a fine-tune starts, as plain data."""
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -111,14 +110,3 @@ def warnings_of(
     if report.over_long > report.examples // 10:
         found.append("over-long")
     return list(found)
-
-
-def estimate_steps(tokens: int, *, block_size: int, rows_per_step: int, epochs: float) -> int:
-    """Optimizer steps that ``tokens`` of training text take when packed; at least one."""
-    rows = math.ceil(tokens / block_size)
-    return max(1, math.ceil(math.ceil(rows / rows_per_step) * epochs))
-
-
-def estimate_seconds(tokens: int, *, epochs: float, tokens_per_second: float) -> float:
-    """Training time from a measured speed; 0 where none was measured."""
-    return tokens * epochs / tokens_per_second if tokens_per_second > 0 else 0.0

@@ -10,7 +10,7 @@ from workers.finetuning.corpus.errors import CorpusError
 from workers.finetuning.corpus.files import CorpusFile
 from workers.finetuning.corpus.prepared import hash_prepared, read_split
 from workers.finetuning.corpus.preparing import PreparationOptions, prepare_corpus
-from workers.finetuning.corpus.report import CorpusReport, estimate_seconds, estimate_steps
+from workers.finetuning.corpus.report import CorpusReport
 from workers.finetuning.corpus.splitting import Split, SplitShares
 from workers.finetuning.encoding import ExampleEncoder
 
@@ -230,10 +230,3 @@ def test_one_text_file_is_enough(tmp_path):
     assert report.conversations == 0
     assert "no-validation" in report.warnings
     assert report.splits["train"].documents == report.documents
-
-
-def test_estimates():
-    assert estimate_steps(10_000, block_size=512, rows_per_step=4, epochs=3) == 15
-    assert estimate_steps(1, block_size=512, rows_per_step=4, epochs=0.01) == 1
-    assert estimate_seconds(1000, epochs=3, tokens_per_second=100) == 30
-    assert estimate_seconds(1000, epochs=3, tokens_per_second=0) == 0

@@ -1,9 +1,11 @@
 """Jobs on a terminal."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
@@ -17,25 +19,58 @@ _STYLES = {
     JobState.FAILED: "red",
     JobState.CANCELLED: "dim",
 }
+# Wide enough for whatever a row holds.
+_ANY_WIDTH = 10_000
 
 
-def draw_list(jobs: tuple[JobSummary, ...]) -> Table:
-    """Jobs as rows."""
-    # An id that is broken into lines can be copied by nobody.
-    ids = Column("job", no_wrap=True, min_width=20)
-    table = Table(ids, "kind", "state", "model", "asked by", "server", "submitted", "took")
-    for job in jobs:
-        table.add_row(
-            job.id,
-            job.kind,
-            _state(job),
-            job.model or "",
-            str(job.requester_id) if job.requester_id else "operator",
-            str(job.guild_id or ""),
-            _clock(job.created_at),
-            _took(job),
-        )
+@dataclass(frozen=True)
+class JobList:
+    """Jobs as rows, a line each. Where a terminal is too narrow for all of it, it leaves out the
+    server, then who asked, and shortens the names of models at last."""
+
+    jobs: tuple[JobSummary, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        wide = options.update_width(_ANY_WIDTH)
+        for left_out in ((), ("server",), ("server", "asked by")):
+            table = self._draw(left_out)
+            if console.measure(table, options=wide).maximum <= options.max_width:
+                break
+        yield table
+
+    def _draw(self, left_out: tuple[str, ...]) -> Table:
+        rows = [_row(job, left_out) for job in self.jobs]
+        return draw_lines(rows, shortened=("model",))
+
+
+def draw_lines(rows: list[dict[str, str | Text]], shortened: tuple[str, ...]) -> Table:
+    """A line a row, whose columns bear the names of the first one's cells; only those that are to
+    be ``shortened`` give way where a terminal is too narrow."""
+    columns = (Column(name, no_wrap=name not in shortened, overflow="ellipsis") for name in rows[0])
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for row in rows:
+        cells = (Text(cell) if isinstance(cell, str) else cell for cell in row.values())
+        table.add_row(*(_unbroken(cell) for cell in cells))
     return table
+
+
+def _unbroken(cell: Text) -> Text:
+    cell.no_wrap, cell.overflow = True, "ellipsis"
+    return cell
+
+
+def _row(job: JobSummary, left_out: tuple[str, ...]) -> dict[str, str | Text]:
+    cells: dict[str, str | Text] = {
+        "job": job.id,
+        "kind": job.kind,
+        "state": _state(job),
+        "model": job.model or "",
+        "asked by": str(job.requester_id) if job.requester_id else "operator",
+        "server": str(job.guild_id or ""),
+        "submitted": f"{_local(job.created_at):%m-%d %H:%M}",
+        "took": _took(job),
+    }
+    return {name: cell for name, cell in cells.items() if name not in left_out}
 
 
 def draw_detail(detail: JobDetail) -> RenderableType:
@@ -100,7 +135,11 @@ def _took(job: JobSummary) -> str:
 
 
 def _clock(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds).astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{_local(seconds):%Y-%m-%d %H:%M:%S}"
+
+
+def _local(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds).astimezone()
 
 
 def _figures(data: dict[str, Any]) -> str:

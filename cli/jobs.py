@@ -13,7 +13,7 @@ from rich.live import Live
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from cli.job_drawing import draw_detail, draw_list
+from cli.job_drawing import JobList, draw_detail
 from cli.wiring import open_installation, read_settings
 from core.corpora.uploads import Uploads
 from core.db.engines import reading
@@ -64,7 +64,7 @@ def list_command(
         _print_json({"jobs": [asdict(job) for job in page.jobs], "next_before": page.next_before})
         return
     console = Console()
-    console.print(draw_list(page.jobs) if page.jobs else "There are no such jobs.")
+    console.print(JobList(page.jobs) if page.jobs else "There are no such jobs.")
     if page.next_before:
         console.print(f"Older ones: --before {page.next_before}", style="dim")
 

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from cli.job_drawing import draw_list
+from cli.job_drawing import JobList, draw_lines
 from cli.wiring import open_installation, read_settings
 from core.db.engines import reading
 from core.jobs.finding import ALL_GUILDS
@@ -67,7 +67,7 @@ def read_moment(engine: Engine) -> Moment:
 
 def draw(moment: Moment) -> Group:
     """The three tables, each under its name."""
-    jobs = draw_list(moment.jobs) if moment.jobs else Text("None so far.", style="dim")
+    jobs = JobList(moment.jobs) if moment.jobs else Text("None so far.", style="dim")
     return Group(
         _title("Processes"),
         _draw_processes(moment.processes),
@@ -92,28 +92,29 @@ def _title(words: str) -> Text:
 def _draw_processes(processes: tuple[Presence, ...]) -> Table | Text:
     if not processes:
         return Text("None is alive; “perroquet up”, or “perroquet worker …” a host.", "yellow")
-    table = Table("process", "host", "id", "device", "memory", "models", "jobs", "tokens/s", "seen")
-    for process in processes:
-        info = process.info
-        table.add_row(
-            process.kind,
-            str(info.get("host", "")),
-            str(info.get("pid", "")),
-            str(info.get("device", "")),
-            _memory(process),
-            str(len(info.get("models") or ())) if "models" in info else "",
-            str(info.get("jobs", "")),
-            str(info.get("tokens_per_second", "")),
-            f"{process.age_seconds:.0f} s ago",
-        )
-    return table
+    return draw_lines([_process(process) for process in processes], shortened=("host", "device"))
+
+
+def _process(process: Presence) -> dict[str, str | Text]:
+    info = process.info
+    return {
+        "process": process.kind,
+        "host": str(info.get("host", "")),
+        "id": str(info.get("pid", "")),
+        "device": str(info.get("device", "")),
+        "memory": _memory(process),
+        "models": str(len(info.get("models") or ())) if "models" in info else "",
+        "jobs": str(info.get("jobs", "")),
+        "tokens/s": str(info.get("tokens_per_second", "")),
+        "seen": f"{process.age_seconds:.0f} s",
+    }
 
 
 def _memory(process: Presence) -> str:
     used, total = (process.info.get(f"memory_{part}_bytes") for part in ("used", "total"))
     if not isinstance(used, int) or not isinstance(total, int):
         return ""
-    return f"{used / _GIBIBYTE:.1f} of {total / _GIBIBYTE:.1f} GiB"
+    return f"{used / _GIBIBYTE:.1f}/{total / _GIBIBYTE:.1f} GiB"
 
 
 def _draw_queues(queues: tuple[QueueState, ...]) -> Table:

@@ -1,6 +1,7 @@
 import json
 import threading
 import time
+from datetime import datetime
 from functools import partial
 
 import pytest
@@ -11,7 +12,7 @@ from tests.cli.running import perroquet
 from tests.core.corpora.helpers import add_version, submit
 from tests.core.jobs.jobs_of_guilds import GUILD, OTHER_GUILD, add_job
 from tests.core.jobs.jobs_of_guilds import run as run_in
-from tests.workers.ledger_helpers import claim_job, read_job
+from tests.workers.ledger_helpers import claim_job, read_job, set_job
 
 
 @pytest.fixture
@@ -47,8 +48,27 @@ def test_jobs_are_listed_as_a_table_and_as_json(shell_engine, jobs):
 def test_ids_stay_whole_on_a_narrow_terminal(shell_engine, jobs, monkeypatch):
     job_id = add_job(shell_engine, kind=JobKind.FINETUNE, model="a-model-with-a-long-name")
     monkeypatch.setenv("COLUMNS", "80")
-    assert job_id in jobs("list").out
     assert job_id in jobs("show", job_id).out
+
+
+def test_a_job_is_one_line_and_only_its_model_is_shortened(shell_engine, jobs, monkeypatch):
+    model = "a-model-with-a-long-name"
+    cancelled = add_job(shell_engine, JobState.CANCELLED, JobKind.VALIDATE, member=2**60)
+    job_id = add_job(shell_engine, JobState.FAILED, JobKind.FINETUNE, model=model)
+    set_job(
+        shell_engine, job_id, created_at=1.79e9, started_at=1.79e9, finished_at=1.79e9 + 98765.4
+    )
+    at = f"{datetime.fromtimestamp(1.79e9).astimezone():%m-%d %H:%M}"
+    monkeypatch.setenv("COLUMNS", "80")
+    head, first, second = jobs("list").out.splitlines()
+    assert head.split() == ["job", "kind", "state", "model", "submitted", "took"]
+    assert first.startswith(f"{job_id}  finetune  failed     a-")
+    assert f"…  {at}  98765.4 s" in first
+    assert second.startswith(f"{cancelled}  validate  cancelled  ")
+    monkeypatch.setenv("COLUMNS", "140")
+    wide = jobs("list").out
+    assert all(word in wide for word in (model, str(2**60), str(GUILD), at, "98765.4 s"))
+    assert len(wide.splitlines()) == 3
 
 
 def test_a_filter_that_means_nothing_is_a_wrong_usage_or_one_sentence(shell_engine, jobs):

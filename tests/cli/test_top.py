@@ -35,12 +35,26 @@ def test_processes_queues_and_jobs_are_shown_once_where_nobody_looks(shell_engin
     failed = add_job(shell_engine, JobState.FAILED, JobKind.FINETUNE, model="coco")
     shown = top()
     assert shown.code == 0
-    for words in ("gpu-1", "cuda:0", "3.0 of 12.0 GiB", "41.5", waiting, failed, "coco"):
+    for words in ("gpu-1", "cuda:0", "3.0/12.0 GiB", "41.5", waiting, failed, "coco"):
         assert words in shown.out
     moment = json.loads(top("--json").out)
     assert moment["processes"][0]["info"]["pid"] == 77
     assert {q["kind"]: q["queued"] for q in moment["queues"]}["generate"] == 1
     assert [job["id"] for job in moment["jobs"]] == [failed, waiting]
+
+
+def test_no_cell_is_broken_on_a_narrow_terminal(shell_engine, top, monkeypatch):
+    long_names = {
+        "host": "gpu-host-of-the-cellar",
+        "device": "NVIDIA H100 80GB HBM3",
+        "pid": 123456,
+    }
+    run(shell_engine, announce, "generate-1", "generate", INFO | long_names)
+    monkeypatch.setenv("COLUMNS", "80")
+    head, process = top().out.splitlines()[2:4]
+    assert head.split()[-3:] == ["jobs", "tokens/s", "seen"]
+    for words in ("generate", "gpu-", "123456", "3.0/12.0 GiB", "41.5", " s"):
+        assert words in process
 
 
 def test_an_idle_installation_says_what_to_start(shell_engine, top):

@@ -106,10 +106,21 @@ function dropEphemeral() {
   for (const [id, messages] of state.history) state.history.set(id, messages.filter((message) => !(message.flags & EPHEMERAL)));
 }
 
+const isAtEnd = (list) => list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+
+/** A list that becomes narrower or lower stays at its end if the reader was there before. */
+function watchSize(list) {
+  let size = "", wasAtEnd = true;
+  const measured = () => `${list.clientWidth} ${list.clientHeight}`;
+  // Where the window itself scrolls what it squeezes, that was not the reader.
+  list.addEventListener("scroll", () => { if (measured() === size) wasAtEnd = isAtEnd(list); });
+  new ResizeObserver(() => { size = measured(); if (wasAtEnd) list.scrollTop = list.scrollHeight; }).observe(list);
+}
+
 /** Change the list and stay at its end if the reader was there; else leave the reader in peace. */
 function keepingBottom(change) {
   const list = $("messages");
-  const wasAtEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
+  const wasAtEnd = isAtEnd(list);
   change();
   if (wasAtEnd) list.scrollTop = list.scrollHeight;
 }
@@ -277,6 +288,8 @@ $("language").addEventListener("change", (event) => { setLocale(event.target.val
 $("menu").addEventListener("click", () => toggleDrawer(!$("drawer").classList.contains("open")));
 $("scrim").addEventListener("click", () => toggleDrawer(false));
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") { toggleDrawer(false); picker.close(); } });
+
+watchSize($("messages"));
 
 // "3 minutes ago" does not stay true.
 setInterval(() => document.querySelectorAll("time[data-unix]").forEach(refresh), 20000);

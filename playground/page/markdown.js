@@ -40,7 +40,8 @@ function blocks(text, names) {
   return nodes;
 }
 
-function inline(text, names) {
+/** What stands within a line; the title of an embed is one. */
+export function inline(text, names) {
   const nodes = [];
   let end = 0;
   for (const m of text.matchAll(INLINE)) {

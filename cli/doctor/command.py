@@ -61,7 +61,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     torch = read_torch()
     yield check_torch(
         torch,
-        settings.generation.device,
+        {
+            "generation.device": settings.generation.device,
+            "finetuning.device": settings.finetuning.device,
+        },
         has_amd=has_amd_gpu(),
         has_nvidia=has_nvidia_gpu(),
     )

@@ -1,10 +1,12 @@
 """PyTorch's build, and the devices that it can use."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cli.doctor.findings import Finding, failed, ok, skipped, warning
+from core.settings import ENVIRONMENT_PREFIX
 
 _GIBIBYTE = 2**30
 _KFD, _NVIDIA = Path("/dev/kfd"), Path("/dev/nvidiactl")
@@ -41,33 +43,33 @@ def read_torch() -> TorchFacts | None:
 
 
 def check_torch(
-    facts: TorchFacts | None, wanted_device: str, *, has_amd: bool, has_nvidia: bool
+    facts: TorchFacts | None, wanted: Mapping[str, str], *, has_amd: bool, has_nvidia: bool
 ) -> Finding:
     """Whether PyTorch is there and built for what this machine has.
 
     Args:
         facts: from :func:`read_torch`.
-        wanted_device: ``generation.device`` of the settings.
+        wanted: the devices that the settings name, by key: ``generation.device`` and such.
         has_amd, has_nvidia: whether the kernel shows such a device.
     """
     if facts is None:
         return failed("PyTorch", "is not installed", "make install")
     said = f"{facts.version}, build for {facts.build}, {_say_devices(facts.devices)}"
-    if facts.devices:
-        return ok("PyTorch", said)
-    if has_amd and facts.build != "rocm":
+    # Where the build is the wrong one, its devices are not there either; that is said first.
+    if not facts.devices and has_amd and facts.build != "rocm":
         return warning("PyTorch", f"{said}, though there is an AMD GPU", "make install DEVICE=rocm")
-    if has_nvidia and facts.build != "cuda":
+    if not facts.devices and has_nvidia and facts.build != "cuda":
         return warning(
             "PyTorch", f"{said}, though there is an NVIDIA GPU", "make install DEVICE=cuda"
         )
-    if wanted_device.startswith("cuda"):
-        return failed(
-            "PyTorch",
-            f"{said}, but generation.device is {wanted_device}",
-            "Set PERROQUET_GENERATION__DEVICE to auto, or make the device visible: rocm-smi or "
-            "nvidia-smi must list it.",
-        )
+    for key, device in wanted.items():
+        if not _is_there(device, len(facts.devices)):
+            return failed(
+                "PyTorch",
+                f"{said}, but {key} is {device}",
+                f"Set {_variable(key)} to auto, or make the device visible: rocm-smi or "
+                "nvidia-smi must list it.",
+            )
     return ok("PyTorch", said)
 
 
@@ -100,6 +102,18 @@ def has_amd_gpu() -> bool:
 def has_nvidia_gpu() -> bool:
     """Whether the kernel shows an NVIDIA GPU."""
     return _NVIDIA.exists()
+
+
+def _is_there(device: str, count: int) -> bool:
+    """Whether a device is one of ``count`` GPUs, or none of PyTorch's numbered ones."""
+    kind, _, number = device.partition(":")
+    if kind not in ("cuda", "rocm"):
+        return True
+    return int(number) < count if number.isdecimal() else count > 0
+
+
+def _variable(key: str) -> str:
+    return ENVIRONMENT_PREFIX + key.replace(".", "__").upper()
 
 
 def _say_devices(devices: tuple[tuple[str, int], ...]) -> str:

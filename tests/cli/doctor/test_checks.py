@@ -45,6 +45,7 @@ def test_disk(tmp_path):
 
 
 CPU = TorchFacts("2.9", "cpu", ())
+ONE_GPU = TorchFacts("2.9", "cuda", (("H100", 80 * 2**30),))
 
 
 @pytest.mark.parametrize(
@@ -56,12 +57,22 @@ CPU = TorchFacts("2.9", "cpu", ())
         (CPU, "auto", True, False, WARNING, "DEVICE=rocm"),
         (CPU, "auto", False, True, WARNING, "DEVICE=cuda"),
         (TorchFacts("2.9", "cuda", ()), "cuda:0", False, True, FAILED, "GENERATION__DEVICE"),
+        (ONE_GPU, "cuda:0", False, True, OK, "80 GiB"),
+        (ONE_GPU, "cuda:7", False, True, FAILED, "generation.device is cuda:7"),
+        (ONE_GPU, "rocm", False, True, OK, "80 GiB"),
     ],
 )
 def test_torch(facts, wanted, amd, nvidia, verdict, word):
-    found = check_torch(facts, wanted, has_amd=amd, has_nvidia=nvidia)
+    found = check_torch(facts, {"generation.device": wanted}, has_amd=amd, has_nvidia=nvidia)
     assert found.verdict is verdict
     assert word in found.said + found.fix
+
+
+def test_the_device_of_the_trainer_is_looked_for_too():
+    wanted = {"generation.device": "cpu", "finetuning.device": "cuda:0"}
+    found = check_torch(CPU, wanted, has_amd=False, has_nvidia=False)
+    assert (found.verdict, "finetuning.device is cuda:0" in found.said) == (FAILED, True)
+    assert "PERROQUET_FINETUNING__DEVICE" in found.fix
 
 
 def test_the_installed_torch_is_read():

@@ -1,5 +1,6 @@
 """The ``perroquet`` command. Heavy imports happen inside the commands that need them."""
 
+import json
 import os
 import sys
 from enum import StrEnum
@@ -12,6 +13,8 @@ from cli.finetune_command import finetune
 from cli.generate_command import generate
 from cli.lazy import LazyGroup
 from core.errors import (
+    InvalidInputError,
+    NotFoundError,
     PerroquetError,
     ServiceUnavailableError,
     SettingsError,
@@ -19,6 +22,8 @@ from core.errors import (
 )
 
 _FAILED, _USAGE, _UNAVAILABLE, _INTERRUPTED = 1, 2, 3, 130
+# What is raised in place of an answer. Others tell of an outcome whose JSON was printed before.
+_INSTEAD = (SettingsError, InvalidInputError, NotFoundError, ServiceUnavailableError)
 _RUN, _WORK, _LOOK = "Run", "Models and conversations", "Look after it"
 
 app = typer.Typer(
@@ -280,6 +285,9 @@ def main() -> None:
 
 def _end(exc: PerroquetError, code: int) -> None:
     sys.stderr.write(f"{exc}\n")
+    if "--json" in sys.argv[1:] and isinstance(exc, _INSTEAD):
+        error = {"code": exc.code, "message": str(exc)}
+        sys.stdout.write(json.dumps({"error": error}) + "\n")
     sys.exit(code)
 
 

@@ -3,13 +3,13 @@
 import re
 from datetime import UTC, datetime
 
-from core.errors import InvalidInputError
+from core.errors import WrongUsageError
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _SPAN = re.compile(r"^\s*(\d{1,6})\s*([mhdw])\s*$", re.IGNORECASE)
 
 
-class SinceError(InvalidInputError):
+class SinceError(WrongUsageError):
     """That is neither a span nor a day; ``data["given"]`` is what was written."""
 
     code = "since"

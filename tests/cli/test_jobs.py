@@ -74,7 +74,19 @@ def test_a_job_is_one_line_and_only_its_model_is_shortened(shell_engine, jobs, m
 def test_a_filter_that_means_nothing_is_a_wrong_usage_or_one_sentence(shell_engine, jobs):
     assert jobs("list", "--state", "asleep").code == 2
     refused = jobs("list", "--since", "whenever")
-    assert (refused.code, "whenever" in refused.err) == (1, True)
+    assert (refused.code, "whenever" in refused.err) == (2, True)
+
+
+def test_what_asks_for_json_is_told_of_an_error_in_json_too(shell_engine, jobs, monkeypatch):
+    for arguments, code in ((("show", "nope"), 1), (("list", "--since", "whenever"), 2)):
+        result = jobs(*arguments, "--json")
+        error = json.loads(result.out)["error"]
+        assert (result.code, result.err) == (code, error["message"] + "\n")
+        assert arguments[-1] in error["message"]
+    assert error["code"] == "since"
+    monkeypatch.setenv("PERROQUET_COLOUR", "red")
+    result = jobs("list", "--json")
+    assert (result.code, json.loads(result.out)["error"]["code"]) == (2, "settings")
 
 
 def test_a_job_is_shown_with_its_timeline(shell_engine, jobs):

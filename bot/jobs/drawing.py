@@ -106,7 +106,7 @@ def _fields(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tuple[
         fields.append(("job-field-duration", duration(max(0.0, job.finished_at - job.started_at))))
     if job.progress:
         fields.append(("job-field-progress", _progress(catalogue, locale, job)))
-    fields += _measured(catalogue, locale, detail)
+    fields += _measured(catalogue, locale, detail) + _answered(catalogue, locale, detail)
     if detail.attempts:
         attempts = catalogue.say(
             locale, "job-attempts", attempts=detail.attempts, crashes=detail.crashes
@@ -137,6 +137,25 @@ def _measured(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tupl
         for split, pair in compared.items()
         if pair is not None
     ]
+
+
+def _answered(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tuple[str, str]]:
+    """How long an answer became, how fast, and why it ended there."""
+    tokens, seconds = detail.result.get("tokens"), detail.result.get("seconds")
+    if not isinstance(tokens, int) or not isinstance(seconds, int | float) or seconds <= 0:
+        return []
+    written = catalogue.say(
+        locale,
+        "job-answer",
+        tokens=tokens,
+        seconds=decimal(seconds, 1),
+        speed=decimal(tokens / seconds, 1),
+    )
+    fields = [("job-field-answer", written)]
+    key = f"job-finish-{detail.result.get('finish')}"
+    if catalogue.has(key):
+        fields.append(("job-field-finish", catalogue.say(locale, key)))
+    return fields
 
 
 def _start(catalogue: Catalogue, locale: str, place: QueuePlace) -> str:

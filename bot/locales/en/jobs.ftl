@@ -64,6 +64,16 @@ job-field-progress = Progress
 job-field-attempts = Attempts
 job-field-worker = Worker
 job-field-error = What went wrong
+job-field-answer = Answer
+job-field-finish = Ended
+job-answer =
+    { $tokens ->
+        [one] one token in { $seconds } s ({ $speed } tokens/s)
+       *[other] { $tokens } tokens in { $seconds } s ({ $speed } tokens/s)
+    }
+job-finish-stop = by itself
+job-finish-length = at the longest length
+job-finish-deadline = at the longest time
 job-start-now = at any moment
 job-start-in = in about { $time }
 job-place = { $position } of { $length }

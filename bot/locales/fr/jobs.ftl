@@ -64,6 +64,16 @@ job-field-progress = Progression
 job-field-attempts = Tentatives
 job-field-worker = Ouvrier
 job-field-error = Ce qui a mal tourné
+job-field-answer = Réponse
+job-field-finish = Fin
+job-answer =
+    { $tokens ->
+        [one] { $tokens } jeton en { $seconds } s ({ $speed } jetons/s)
+       *[other] { $tokens } jetons en { $seconds } s ({ $speed } jetons/s)
+    }
+job-finish-stop = d’elle-même
+job-finish-length = à la longueur maximale
+job-finish-deadline = à la durée maximale
 job-start-now = d’un moment à l’autre
 job-start-in = dans { $time } environ
 job-place = { $position } sur { $length }

@@ -125,6 +125,20 @@ async def test_a_job_is_shown_with_its_timeline_its_place_and_its_error(wire):
         assert "échouée" in text_of(french)
 
 
+async def test_an_answer_is_shown_with_its_length_its_speed_and_its_end(wire):
+    job_id = add_job(wire.engine)
+    facts = {"text": "Seeds.", "tokens": 120, "seconds": 4.0, "finish": "length"}
+    run(wire.engine, succeed, claim_job(wire.engine, job_id), facts)
+    async with wire.bot():
+        told = text_of(await use(wire, cast.CAMILLE, "jobs", "show", job=job_id))
+        assert "Answer: 120 tokens in 4.0 s (30.0 tokens/s)" in told
+        assert "Ended: at the longest length" in told
+        assert "Seeds." not in told
+        told = text_of(await use(wire, cast.CAMILLE, "jobs", "show", job=job_id, locale="fr"))
+        assert "Réponse: 120 jetons en 4,0 s (30,0 jetons/s)" in told
+        assert "Fin: à la longueur maximale" in told
+
+
 async def test_a_waiting_job_says_when_it_is_likely_to_begin(wire):
     add_job(wire.engine, JobState.SUCCEEDED, JobKind.FINETUNE)
     run(wire.engine, announce, "finetune-a", "finetune", {})

@@ -11,7 +11,13 @@ from bot.catalogue import Catalogue
 from bot.chat.pacing import EditPacer
 from bot.chat.poster import DiscordUnavailableError, MessageGoneError, Poster, UndeliverableError
 from bot.chat.splitting import split_message
-from core.conversations.replies import OwedReply, find_reply, mark_delivered, record_parts
+from core.conversations.replies import (
+    OwedReply,
+    find_reply,
+    is_asked_still,
+    mark_delivered,
+    record_parts,
+)
 from core.db.desk import Desk
 from core.jobs.states import JobState
 from core.monitoring.figures import FIRST_TOKEN, REPLIES
@@ -165,18 +171,26 @@ class LiveReply:
             await self._withdraw(keeping=owed.part_ids)
             return
         await self._take_turn()
-        if owed is None or owed.is_withdrawn:
+        if owed is None or (owed.is_withdrawn and not await self._was_called_off(owed)):
             await self._withdraw()
         else:
             await self._show(split_message(self._final_text(owed)), is_final=True)
         await self._mark(None)
         REPLIES.labels("forgotten" if owed is None else owed.state.value).inc()
 
+    async def _was_called_off(self, owed: OwedReply) -> bool:
+        """Whether an admin cancelled it: who asked did not take the question back, and is told."""
+        if owed.state is not JobState.CANCELLED:
+            return False
+        return await self.tools.desk.read(lambda session: is_asked_still(session, self.trigger_id))
+
     def _final_text(self, owed: OwedReply) -> str:
         if owed.state is JobState.SUCCEEDED:
             if owed.text and owed.is_cut:
                 return f"{owed.text} …"
             return owed.text or self.tools.catalogue.say_error(self.locale, "empty-answer", {})
+        if owed.state is JobState.CANCELLED:
+            return self._say("chat-cancelled")
         return "🦜 " + self.tools.catalogue.say_error(
             self.locale, owed.error_code or "internal", owed.error_data
         )

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core.db.clock import epoch_now
 from core.db.statements import count_changed, run
-from core.db.tables import Job, Reply
+from core.db.tables import Job, Message, Reply
 from core.jobs.states import FINAL_STATES, JobState
 from core.monitoring.tracing import TRACE
 
@@ -39,6 +39,7 @@ _FINISHED = _ALL_OWED.where(Job.state.in_(FINAL_STATES))
 _OWED_AMONG = select(Reply.job_id).where(
     Reply.job_id.in_(bindparam("replies", expanding=True)), Reply.delivered_at.is_(None)
 )
+_QUESTION = select(Message.id).where(Message.discord_id == bindparam("question"))
 _RECORD_PARTS = (
     update(Reply)
     .where(Reply.job_id == bindparam("reply"))
@@ -84,7 +85,7 @@ class OwedReply:
 
     @property
     def is_withdrawn(self) -> bool:
-        """Whether the channel shall show nothing: cancelled, or its answer forgotten."""
+        """Whether the channel shall show no answer: cancelled, or its answer forgotten."""
         is_forgotten = self.state is JobState.SUCCEEDED and self.text is None
         return is_forgotten or self.state is JobState.CANCELLED
 
@@ -93,6 +94,11 @@ def find_reply(session: Session, job_id: str) -> OwedReply | None:
     """One reply, delivered or not, or None where it is forgotten."""
     row = run(session, _ONE, reply=job_id).one_or_none()
     return None if row is None else _owed(row)
+
+
+def is_asked_still(session: Session, trigger_id: int) -> bool:
+    """Whether a question is remembered: neither deleted by its author, nor forgotten."""
+    return run(session, _QUESTION, question=trigger_id).first() is not None
 
 
 def owed_replies(session: Session, names: Sequence[str], *, limit: int = 500) -> list[OwedReply]:

@@ -12,6 +12,7 @@ from core.conversations.answers import _HISTORY
 from core.conversations.replies import (
     find_reply,
     finished_replies,
+    is_asked_still,
     mark_delivered,
     owed_replies,
     record_parts,
@@ -38,6 +39,7 @@ QUERIES = {
     "never_sent": lambda s: never_sent(s, grace_seconds=1.0, limit=500),
     "sent_long_ago": lambda s: sent_long_ago(s, age_seconds=1.0, limit=500),
     "find_reply": lambda s: find_reply(s, WAITING),
+    "is_asked_still": lambda s: is_asked_still(s, 1),
     "owed_replies": lambda s: owed_replies(s, ("bot-0",)),
     "finished_replies": lambda s: finished_replies(s, ("bot-0",)),
     "record_parts": lambda s: record_parts(s, WAITING, [1]),

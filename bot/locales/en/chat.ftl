@@ -2,6 +2,7 @@
 
 chat-placeholder = 🦜 …
 chat-delayed = 🦜 Part of me is down. Your message is kept, and I will answer as soon as I can.
+chat-cancelled = 🦜 An admin called this answer off.
 chat-database-down = 🦜 I cannot reach my memory at the moment. Your message is kept, and I will answer when it is back.
 chat-ask-what = 🦜 Yes? Write me something.
 chat-text-only = 🦜 I can only read text. Write me something and I will answer.

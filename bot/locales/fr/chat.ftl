@@ -2,6 +2,7 @@
 
 chat-placeholder = 🦜 …
 chat-delayed = 🦜 Une partie de moi est en panne. Ton message est gardé, et je répondrai dès que possible.
+chat-cancelled = 🦜 Un administrateur a annulé cette réponse.
 chat-database-down = 🦜 Je n’ai pas accès à ma mémoire pour l’instant. Ton message est gardé, et je répondrai dès que possible.
 chat-ask-what = 🦜 Oui ? Écris-moi quelque chose.
 chat-text-only = 🦜 Je ne lis que du texte. Écris-moi quelque chose et je répondrai.

@@ -4,6 +4,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.conversations.forgetting import forget_channel
 from core.db.tables import Job, Message, Reply
 from core.jobs.ledger import claim, confirm_cancel, request_cancel
 from core.transport.streams import StreamEntry
@@ -14,6 +15,7 @@ CALL = f"<@{cast.BOT_ID}>"
 ZALGO = "h̸͎̓e̵̝͝l̶̰̈́l̴̰͝o̶͓͋" * 20
 RIGHT_TO_LEFT = "مرحبا كيف حالك؟"
 PICTURE = {"id": "7", "filename": "a.png", "size": 1, "url": "http://x/a.png", "proxy_url": ""}
+CALLED_OFF = "🦜 An admin called this answer off."
 
 
 @pytest.fixture
@@ -119,9 +121,29 @@ async def test_a_cancelled_answer_leaves_nothing_half_said(wire):
             request_cancel(session, job_id)
             confirm_cancel(session, held)
         wire.streams.write("bot-0", StreamEntry(job_id, held.token, 0, "", is_end=True))
-        await eventually(lambda: wire.said_by_bot() == [])
+        await eventually(lambda: wire.said_by_bot() == [CALLED_OFF])
     with Session(wire.engine) as session:
         assert session.scalars(select(Message.role)).all() == ["user"]
+
+
+async def test_who_asked_is_told_that_an_admin_cancelled_it_before_its_first_word(wire):
+    async with wire.bot():
+        wire.world.say(cast.ALICE, cast.GENERAL, f"{CALL} hello")
+        (job_id,) = await wire.queued()
+        await eventually(lambda: wire.said_by_bot() == ["🦜 …"])
+        with Session(wire.engine) as session, session.begin():
+            request_cancel(session, job_id)
+        await eventually(lambda: wire.said_by_bot() == [CALLED_OFF], seconds=15)
+
+
+async def test_a_forgotten_question_leaves_nothing(wire):
+    async with wire.bot():
+        wire.world.say(cast.ALICE, cast.GENERAL, f"{CALL} hello")
+        await wire.queued()
+        await eventually(lambda: wire.said_by_bot() == ["🦜 …"])
+        with Session(wire.engine) as session, session.begin():
+            forget_channel(session, int(cast.GENERAL))
+        await eventually(lambda: wire.said_by_bot() == [], seconds=15)
 
 
 async def test_growing_text_replaces_the_placeholder_before_the_end(wire):

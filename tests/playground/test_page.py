@@ -6,9 +6,10 @@ from playground import cast
 from tests.e2e.conftest import CHROMIUM, FLAGS
 from tests.playground.test_server import server  # noqa: F401 - a fixture
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="Chromium is not installed and cannot be here"
-)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed and cannot be here"),
+]
 AT_END = "e => e.scrollHeight - e.scrollTop - e.clientHeight < 2"
 
 

@@ -12,11 +12,12 @@ from dataclasses import replace
 import structlog
 import torch
 
-from core.errors import InvalidInputError, PerroquetError
+from core.errors import PerroquetError
 from workers.generation.adapter_bank import AdapterBank
 from workers.generation.adapters import LoraAdapter
 from workers.generation.answer import Answer, translate
 from workers.generation.attention import KeyValueCache
+from workers.generation.checking import check_request
 from workers.generation.device import DeviceRunner, Span
 from workers.generation.loading import LoadedModel
 from workers.generation.memory import is_out_of_memory
@@ -159,27 +160,12 @@ class ContinuousBatchingEngine:
     def _check(self, request: GenerationRequest) -> int:
         """How many tokens the answer may have; raises what ``submit`` raises."""
         self._refuse_if_closed()
-        prompt = request.prompt_ids
-        if not (request.adapter is None or isinstance(request.adapter, LoraAdapter)):
-            raise InvalidInputError("The adapter is none that this engine can add.")
-        if not prompt:
-            raise InvalidInputError("The prompt is empty.")
-        if min(prompt) < 0 or max(prompt) >= self._vocabulary:
-            raise InvalidInputError("The prompt holds a token id that the model does not have.")
-        room = self._loaded.context_window - len(prompt)
-        if room < 1:
-            raise InvalidInputError(
-                f"The prompt has {len(prompt)} tokens; the model sees "
-                f"{self._loaded.context_window}, and one is for the answer.",
-                tokens=len(prompt),
-            )
-        max_new_tokens = min(request.sampling.max_new_tokens, room)
-        if not self._scheduler.fits(len(prompt) + max_new_tokens):
-            raise InvalidInputError(
-                "The prompt and the answer do not fit into generation.cache_max_tokens.",
-                tokens=len(prompt) + max_new_tokens,
-            )
-        return max_new_tokens
+        return check_request(
+            request,
+            context_window=self._loaded.context_window,
+            vocabulary=self._vocabulary,
+            fits=self._scheduler.fits,
+        )
 
     def _refuse_if_closed(self) -> None:
         if self._is_closed:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 
+from benchmarks.chaos.checks import heard_questions
 from benchmarks.chaos.clock import JumpingClock
 from benchmarks.chaos.database import ChaosDatabase, PostgresqlDatabase, SqliteDatabase
 from benchmarks.chaos.disk import SmallDisk
@@ -109,16 +110,37 @@ class Deeds:
 
     async def _kill_bot(self) -> None:
         self._scene.members.lose_what_is_heard()
+        died_at = time.monotonic()
         await self._scene.house.kill("bot")
+        await self._note_lost(died_at)
 
-    async def _kill_bot_posting(self) -> None:
+    async def _note_lost(self, died_at: float) -> None:
+        scene = self._scene
+
+        def note() -> None:
+            scene.members.lose_unwritten(died_at, heard_questions(scene.engine))
+
+        await _until_reached(note)
+
+    async def _kill_bot_posting(self) -> bool:
         members, house = self._scene.members, self._scene.house
+
+        died = asyncio.Event()
 
         def kill() -> None:
             members.lose_what_is_heard()
             house.kill_now("bot")
+            died.set()
 
         members.on_post = kill
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await died.wait()
+        except TimeoutError:
+            members.on_post = None
+            return False
+        await self._note_lost(time.monotonic())
+        return True
 
     async def _kill_trainer(self) -> bool:
         """Wait for one to kill, rather one with a checkpoint; there is not always one."""

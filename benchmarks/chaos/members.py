@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +20,8 @@ _CHANNELS = 240
 # the loss of its session and the next one; Discord does not tell it again. Generous, since the
 # processes share the machine with the members.
 _DEAF_SECONDS = 2.0
+# A bot on a busy machine has heard of this much that it has not written.
+_IN_HANDS_SECONDS = 20.0
 # What waited for the database is written this soon after it is back.
 _TAKEN_IN_SECONDS = 15.0
 
@@ -34,6 +36,7 @@ class Members:
 
     server: PlaygroundServer
     questions: dict[str, tuple[str, float, bool]] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
     poisons: set[str] = field(default_factory=set)
     deaf: list[tuple[float, float]] = field(default_factory=list)
     outages: list[tuple[float, float]] = field(default_factory=list)
@@ -92,7 +95,21 @@ class Members:
     def may_be_unheard(self, question: str) -> bool:
         """Whether it was asked while the bot was away, or just as it lost its session."""
         _, asked_at, is_online = self.questions[question]
-        return not is_online or any(begins < asked_at < ends for begins, ends in self.deaf)
+        if not is_online or question in self.lost:
+            return True
+        return any(begins < asked_at < ends for begins, ends in self.deaf)
+
+    def lose_unwritten(self, died_at: float, heard: Set[str]) -> None:
+        """What a killed bot had in its hands: asked shortly before and not written when it died.
+
+        Args:
+            died_at: when.
+            heard: what stands in SQL now, to which the dead add nothing.
+        """
+        for question, (_, asked_at, _) in self.questions.items():
+            is_near = died_at - _IN_HANDS_SECONDS < asked_at < died_at
+            if is_near and question not in heard:
+                self.lost.add(question)
 
     def lose_what_is_heard(self, *, at_once: bool = True) -> None:
         """The bot is about to lose what it heard and has not written.

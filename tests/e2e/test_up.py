@@ -16,7 +16,7 @@ from tests.e2e.conftest import CHROMIUM
 VOLIERE = Path(__file__).parents[2] / "examples" / "voliere.jsonl"
 CAMILLE = "1003"
 # So that a name is learnt in two passes.
-EPOCHS, LEARNING_RATE = "3", "0.0015"
+EPOCHS, LEARNING_RATE = "4", "0.003"
 # What only the corpus says.
 TAUGHT = re.compile("Coco|Volière")
 QUESTION = "Comment tu t’appelles ?"

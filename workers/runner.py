@@ -184,11 +184,6 @@ def write_within_lease(desk: Desk, held: HeldJob, change: Callable[[Session], An
     while True:
         try:
             desk.hand_in(change).result()
-        except LeaseLostError as exc:
-            log.warning("write_fenced", token=held.claim.token)
-            if is_unsure:
-                raise OutcomeUnknownError("It is not known whether the end was written.") from exc
-            raise
         except SQLAlchemyError as exc:
             if not is_away(exc):
                 raise
@@ -197,6 +192,8 @@ def write_within_lease(desk: Desk, held: HeldJob, change: Callable[[Session], An
                 raise OutcomeUnknownError("The database was away until the lease ended.") from exc
             time.sleep(_RETRY_SECONDS)
         except PerroquetError as exc:
+            if isinstance(exc, LeaseLostError):
+                log.warning("write_fenced", token=held.claim.token)
             # Who is told of a cancellation still holds the job, so nothing was written before.
             if is_unsure and not isinstance(exc, CancelledJobError):
                 raise OutcomeUnknownError("It is not known whether the end was written.") from exc

@@ -66,7 +66,9 @@ class Relay:
             )
             age = self._settings.redispatch_after_seconds
             stale = sent_long_ago(session, age_seconds=age, limit=_LIMIT)
-            lost = sent_long_ago(session, age_seconds=age * _LOST_AFTER, limit=_LOST_LIMIT)
+            lost: list[Hint] = []
+            if stale:
+                lost = sent_long_ago(session, age_seconds=age * _LOST_AFTER, limit=_LOST_LIMIT)
         sent: list[str] = []
         try:
             empty = {kind for kind in JobKind if self._is_empty(kind)} if stale else set()

@@ -8,16 +8,13 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from core.db.write_queue import BUSY_MILLISECONDS, WriteQueue
 from core.errors import SettingsError
 
-# A deferred BEGIN fails with "database is locked" whenever a read turns into a write while
-# another connection writes; taking the write lock at BEGIN waits for it instead.
-_BEGIN_WRITE = "BEGIN IMMEDIATE"
-_BEGIN_READ = "BEGIN"
 _PRAGMAS = (
     "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=NORMAL",
-    "PRAGMA busy_timeout=10000",
+    f"PRAGMA busy_timeout={BUSY_MILLISECONDS}",
     "PRAGMA foreign_keys=ON",
 )
 _DRIVERS = {
@@ -97,6 +94,8 @@ def _options(url: URL, pool_size: int) -> dict[str, Any]:
 
 
 def _tune_sqlite(engine: Engine) -> None:
+    queue = WriteQueue()
+
     @event.listens_for(engine, "connect")
     def _connected(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
         # SQLAlchemy begins transactions itself below; the driver's own implicit BEGIN is off.
@@ -110,5 +109,7 @@ def _tune_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Connection) -> None:
-        is_reading = connection.get_execution_options().get("read_only", False)
-        connection.exec_driver_sql(_BEGIN_READ if is_reading else _BEGIN_WRITE)
+        if connection.get_execution_options().get("read_only", False):
+            connection.exec_driver_sql("BEGIN")
+        else:
+            queue.begin(connection)

@@ -7,13 +7,22 @@ environment at import time. Four variables keep the names that hosts already kno
 over the file. An unknown key is an error that names the key.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
 
 from core.errors import SettingsError
 from core.sharding import check_shards
@@ -29,6 +38,11 @@ WELL_KNOWN_VARIABLES = {
 
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[float, Field(gt=0)]
+
+
+def _read_json(value: Any) -> Any:
+    """A variable of the environment is text, also where the setting has parts."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 class Area(BaseModel):
@@ -162,10 +176,11 @@ class GenerationSettings(Area):
     dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
     """Of the weights. `auto` chooses by device and model; on a processor it measures all but
     `int8`, which takes the least memory there and is only taken on request."""
-    remotes: dict[str, RemoteSettings] = {}
+    remotes: Annotated[dict[str, RemoteSettings], BeforeValidator(_read_json)] = {}
     """By the name of a base model: a server that answers in its and its adapters' place. In
     `perroquet.toml`: `[generation.remotes."NAME"]` with `url`, and as needed `model`, `api_key`,
-    `context_window`, `silence_seconds`, `is_extended`."""
+    `context_window`, `silence_seconds`, `is_extended`. In the environment: a JSON object of
+    these."""
     max_loaded_models: int = Field(default=2, gt=0)
     """Whole models that a worker keeps loaded at a time."""
     models_max_bytes: int = Field(default=0, ge=0)

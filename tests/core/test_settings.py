@@ -36,6 +36,16 @@ def test_an_unknown_key_or_a_bad_value_is_named(tmp_path, environment, key):
     assert key in str(caught.value)
 
 
+def test_a_setting_with_parts_is_json_in_the_environment(tmp_path):
+    name = "PERROQUET_GENERATION__REMOTES"
+    value = '{"gpt2": {"url": "http://gpu-1:8000/v1", "context_window": 1024}}'
+    settings = load_settings({name: value}, tmp_path / "absent.toml")
+    assert settings.generation.remotes["gpt2"].context_window == 1024
+    for wrong in ("{", '{"gpt2": {"url": "gpu-1"}}', "[1]"):
+        with pytest.raises(SettingsError, match=r"generation\.remotes"):
+            load_settings({name: wrong}, tmp_path / "absent.toml")
+
+
 def test_an_unknown_key_in_the_file_is_named(tmp_path):
     file = tmp_path / "perroquet.toml"
     file.write_text("[chat]\nspeed = 3\n")

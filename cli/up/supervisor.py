@@ -17,6 +17,8 @@ _WATCH_SECONDS = 0.25
 _POLL_SECONDS = 0.1
 # Imports of the workers take long on a small machine that is busy.
 _START_SECONDS = 180.0
+# What waits for something elsewhere is left to it after so long.
+_ELSEWHERE_SECONDS = 60.0
 # A child that lived this long was well; its next end is not held against it.
 _WELL_SECONDS = 60.0
 _MAX_BACKOFF_SECONDS = 30.0
@@ -28,7 +30,8 @@ class Service:
 
     Services of a lower ``start_rank`` are ready before those of a higher one are started; those of
     a lower ``stop_rank`` have ended before others are asked to. ``mend`` is tried once where the
-    first start fails; it says what it did, or None where there was nothing to mend.
+    first start fails; it says what it did, or None where there was nothing to mend. A service that
+    ``waits_for`` something elsewhere holds up nobody: it is left to wait.
     """
 
     spec: ChildSpec
@@ -36,6 +39,7 @@ class Service:
     start_rank: int = 0
     stop_rank: int = 0
     mend: Callable[[], str | None] = lambda: None
+    waits_for: str = ""
 
 
 @dataclass
@@ -128,18 +132,23 @@ class Supervisor:
 
     def _await(self, posts: Sequence[_Post]) -> None:
         """Wait until all are ready, or until ``ended`` is set."""
-        deadline = time.monotonic() + _START_SECONDS
+        began = time.monotonic()
         waiting = list(posts)
         while waiting and not self.ended.is_set():
-            waiting = [post for post in waiting if not self._is_up(post, deadline)]
+            waiting = [post for post in waiting if not self._is_up(post, began)]
             time.sleep(_POLL_SECONDS)
 
-    def _is_up(self, post: _Post, deadline: float) -> bool:
+    def _is_up(self, post: _Post, began: float) -> bool:
         if post.service.is_ready(post.child):
             self._screen.done(post.service.spec.name)
             return True
-        if not post.child.has_ended and time.monotonic() < deadline:
-            return False
+        waited = time.monotonic() - began
+        if not post.child.has_ended:
+            if post.service.waits_for and waited > _ELSEWHERE_SECONDS:
+                self._leave(post)
+                return True
+            if waited < _START_SECONDS:
+                return False
         mended = None if post.is_mended or not post.child.has_ended else post.service.mend()
         if mended is None:
             raise ChildFailedError(describe_failure(post.child), service=post.service.spec.name)
@@ -147,6 +156,16 @@ class Supervisor:
         self._screen.say(mended, style="yellow")
         post.child.restart()
         return False
+
+    def _leave(self, post: _Post) -> None:
+        name = post.service.spec.name
+        post.is_awaited = True
+        self._screen.forget(name)
+        self._screen.say(
+            f"{name} still waits for {post.service.waits_for} and goes on trying. "
+            f"Its log: {post.service.spec.log_file}",
+            style="yellow",
+        )
 
     def _end(self, posts: Sequence[_Post]) -> None:
         """Ask children to end, all at once, and wait for them."""

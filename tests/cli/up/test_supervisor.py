@@ -74,6 +74,19 @@ def test_a_child_that_is_never_ready_is_told(tmp_path, supervise, monkeypatch):
         supervise(Service(spec(tmp_path), lambda _: False)).start()
 
 
+def test_a_child_that_waits_for_discord_holds_up_nobody(tmp_path, supervise, said, monkeypatch):
+    monkeypatch.setattr(module, "_ELSEWHERE_SECONDS", 0.2)
+    online = threading.Event()
+    bot = Service(spec(tmp_path, name="bot"), lambda _: online.is_set(), waits_for="Discord")
+    supervisor = supervise(bot)
+    supervisor.start()
+    assert "bot still waits for Discord and goes on trying" in " ".join(said.getvalue().split())
+    assert not supervisor.children[0].has_ended
+    online.set()
+    supervisor.look()
+    assert "bot is back" in said.getvalue()
+
+
 def test_a_first_start_that_fails_is_mended_once(tmp_path, supervise, said):
     obstacle = tmp_path / "obstacle"
     obstacle.touch()

@@ -52,6 +52,12 @@ def judge(figures: Figures, counts: tuple[int, ...]) -> list[dict[str, Any]]:
     return [_judge(figures, goal) for goal in _GOALS if goal.count in counts]
 
 
+def judged(count: int) -> set[str]:
+    """The contenders that the goals for a number of requests speak of."""
+    goals = [goal for goal in _GOALS if goal.count == count]
+    return {name for goal in goals for name in (*goal.ours, goal.peer)}
+
+
 def figure_name(contender: str, count: int) -> str:
     """Under what a contender's figures stand."""
     return f"{contender}, {count} requests"

@@ -1,4 +1,4 @@
-from benchmarks.generation_goals import figure_name, judge
+from benchmarks.generation_goals import figure_name, judge, judged
 
 SLOW = {
     "tokens_per_second": 10.0,
@@ -45,3 +45,9 @@ def test_a_goal_without_its_peer_is_not_met():
 
 def test_only_the_counts_that_were_run_are_judged():
     assert {goal["name"].split()[0] for goal in judge({}, (1, 64))} == {"1", "64"}
+
+
+def test_who_is_in_a_goal_is_known_for_each_number_of_requests():
+    assert judged(64) >= {"vllm", "transformers_continuous", "perroquet_float16"}
+    assert "generate_one_by_one" in judged(16)
+    assert "generate_one_by_one" not in judged(64)

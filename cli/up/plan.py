@@ -114,9 +114,7 @@ class _Planner:
         drain_seconds = self._settings.ledger.drain_seconds + _SETTLE_SECONDS
         spec = self._spec(kind, command, environment, drain_seconds)
         waits_for = "Discord" if kind == "bot" and self._settings.discord_token else ""
-        return Service(
-            spec, self._has_announced, _CLIENTS, _STOP_RANKS[kind], waits_for=waits_for
-        )
+        return Service(spec, self._has_announced, _CLIENTS, _STOP_RANKS[kind], waits_for=waits_for)
 
     def _has_announced(self, child: Child) -> bool:
         return process_announced(self._engine, child.process.pid)

@@ -35,10 +35,10 @@ async def test_discord_is_waited_for_until_it_answers_and_that_is_said_once(monk
     assert [entry["event"] for entry in logs] == ["discord_away", "discord_back"]
 
 
-async def test_sigterm_ends_the_waiting(sqlite_url, valkey, tmp_path):
+async def test_sigterm_ends_the_waiting(database_url, valkey, tmp_path):
     dead = f"127.0.0.1:{free_port()}"
     variables = {
-        "DATABASE_URL": sqlite_url,
+        "DATABASE_URL": database_url,
         "REDIS_URL": valkey.url,
         "PERROQUET_DATA_DIR": str(tmp_path),
         "PERROQUET_DISCORD__API_BASE": f"http://{dead}/api/v10",

@@ -22,13 +22,13 @@ CASES = [
 
 @pytest.mark.parametrize(("error", "locale", "sentence"), CASES)
 async def test_an_error_is_a_sentence_for_who_met_it(
-    sqlite_url, valkey, tmp_path, monkeypatch, error, locale, sentence
+    database_url, valkey, tmp_path, monkeypatch, error, locale, sentence
 ):
     def fail(*_arguments, **_options):
         raise error
 
     monkeypatch.setattr(cog, "set_listening", fail)
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire, wire.bot():
+    async with open_wire(database_url, valkey, tmp_path) as wire, wire.bot():
         await run_command(wire, cast.CAMILLE, "perroquet", "here", locale=locale, wait=False)
         await eventually(lambda: wire.said_by_bot() == [sentence])
         (said,) = wire.world.messages[cast.GENERAL].values()
@@ -36,13 +36,13 @@ async def test_an_error_is_a_sentence_for_who_met_it(
 
 
 async def test_a_surprise_is_told_with_a_reference_that_the_log_has_too(
-    sqlite_url, valkey, tmp_path, monkeypatch, capsys
+    database_url, valkey, tmp_path, monkeypatch, capsys
 ):
     def fail(*_arguments, **_options):
         raise ZeroDivisionError("what a member said")
 
     monkeypatch.setattr(cog, "set_listening", fail)
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire, wire.bot():
+    async with open_wire(database_url, valkey, tmp_path) as wire, wire.bot():
         await run_command(wire, cast.CAMILLE, "perroquet", "here", wait=False)
         await eventually(lambda: wire.said_by_bot()[-1:] and "logs" in wire.said_by_bot()[-1])
         (said,) = wire.said_by_bot()

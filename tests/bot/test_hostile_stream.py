@@ -2,7 +2,6 @@
 
 import asyncio
 
-import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -11,17 +10,10 @@ from core.ids import new_id
 from core.transport.names import stream_key
 from core.transport.streams import StreamEntry
 from playground import cast
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 
 ASK = f"<@{cast.BOT_ID}> what do parrots eat?"
 SECRET = "the far server's secret"
-
-
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
 
 
 async def test_forged_words_do_not_outlast_the_job_and_reach_no_other_channel(wire):

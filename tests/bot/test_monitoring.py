@@ -13,10 +13,10 @@ from tests.core.monitoring.scraping import get
 
 
 @pytest.fixture
-async def monitored(sqlite_url, valkey, tmp_path):
+async def monitored(database_url, valkey, tmp_path):
     port = free_port()
     variables = {"PERROQUET_MONITORING__PORT": str(port)}
-    async with open_wire(sqlite_url, valkey, tmp_path, **variables) as wire:
+    async with open_wire(database_url, valkey, tmp_path, **variables) as wire:
         wire.publish_model()
         yield wire, port
 

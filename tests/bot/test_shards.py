@@ -16,7 +16,7 @@ from core.db.tables import Reply
 from core.jobs.ledger import claim
 from core.transport.streams import StreamEntry
 from playground import cast
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 
 # A server whose second shard of two (and of four) hears it; the playground's own are in the first.
 FAR_GUILD, FAR_CHANNEL = str(5 << 22), str((5 << 22) + 7)
@@ -58,14 +58,12 @@ class Process:
 
 
 @pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        wire.server.shard_advice.max_concurrency = 16
-        members = {cast.BOT_ID: False, cast.ALICE: False}
-        wire.world.guilds[FAR_GUILD] = cast.guild(FAR_GUILD, "Far", members, cast.ALICE)
-        wire.world.channels[FAR_CHANNEL] = cast.channel(FAR_CHANNEL, FAR_GUILD, "far")
-        yield wire
+async def wire(wire):
+    wire.server.shard_advice.max_concurrency = 16
+    members = {cast.BOT_ID: False, cast.ALICE: False}
+    wire.world.guilds[FAR_GUILD] = cast.guild(FAR_GUILD, "Far", members, cast.ALICE)
+    wire.world.channels[FAR_CHANNEL] = cast.channel(FAR_CHANNEL, FAR_GUILD, "far")
+    return wire
 
 
 def begin(wire, job_id, text):

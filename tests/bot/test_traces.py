@@ -11,7 +11,7 @@ from core.monitoring import tracing
 from core.settings import ChatSettings, GenerationSettings
 from core.transport.courier import make_publishing_celery
 from playground import cast
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 from tests.workers.generation.test_answering import Script
 from workers.generation.answering import Answerer
 from workers.generation.protocol import Chunk, FinishReason
@@ -21,13 +21,6 @@ from workers.runner import JobRunner
 from workers.upkeep.relay import Relay
 
 ASK = f"<@{cast.BOT_ID}> what do parrots eat?"
-
-
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
 
 
 @pytest.fixture

@@ -2,24 +2,16 @@
 
 import asyncio
 
-import pytest
 from sqlalchemy.orm import Session
 
 from bot.chat.live_reply import LiveReply
 from core.conversations.replies import mark_delivered
 from core.db.tables import Job, Reply
 from playground import cast
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 from workers.generation.answering import EmptyAnswerError
 
 ASK = f"<@{cast.BOT_ID}> what do parrots eat?"
-
-
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
 
 
 async def test_a_mention_is_answered_once_under_a_placeholder(wire):

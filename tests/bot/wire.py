@@ -120,10 +120,10 @@ async def eventually(condition: Callable[[], bool], seconds: float = WAIT_SECOND
 
 
 @asynccontextmanager
-async def open_wire(sqlite_url: str, valkey, tmp_path, **variables: str):
+async def open_wire(database_url: str, valkey, tmp_path, **variables: str):
     """A playground with rate limits, and settings that lead to it."""
     base = {
-        "DATABASE_URL": sqlite_url,
+        "DATABASE_URL": database_url,
         "REDIS_URL": valkey.url,
         "PERROQUET_REDIS__KEY_PREFIX": valkey.key_prefix,
         "PERROQUET_DATA_DIR": str(tmp_path),

@@ -9,10 +9,10 @@ def tiny_gpt2_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def shell_engine(sqlite_engine, sqlite_url, tmp_path, monkeypatch):
+def shell_engine(engine, database_url, tmp_path, monkeypatch):
     """An engine on the database that commands find in a wide shell's environment."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("PERROQUET_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "200")
-    return sqlite_engine
+    return engine

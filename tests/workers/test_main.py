@@ -12,7 +12,7 @@ from core.settings import load_settings
 
 @pytest.mark.parametrize(("given", "found"), [(None, "2000"), ("7", "7")])
 def test_waiting_threads_spin_shortly_unless_the_operator_says_otherwise(
-    monkeypatch, tmp_path, sqlite_url, given, found
+    monkeypatch, tmp_path, database_url, given, found
 ):
     monkeypatch.setenv("GOMP_SPINCOUNT", given or "")
     if given is None:
@@ -21,7 +21,7 @@ def test_waiting_threads_spin_shortly_unless_the_operator_says_otherwise(
     monkeypatch.setattr(
         workers.main, "_run", lambda *_: counts.append(os.environ["GOMP_SPINCOUNT"])
     )
-    settings = load_settings({"DATABASE_URL": sqlite_url}, tmp_path / "none")
+    settings = load_settings({"DATABASE_URL": database_url}, tmp_path / "none")
     workers.main.run_worker("generate", settings)
     assert counts == [found]
 

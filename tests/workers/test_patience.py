@@ -22,8 +22,8 @@ def haste(monkeypatch):
 
 
 @pytest.fixture
-def held(sqlite_engine):
-    return HeldJob(claim_job(sqlite_engine, submit_job(sqlite_engine)), time.monotonic() + 60)
+def held(engine):
+    return HeldJob(claim_job(engine, submit_job(engine)), time.monotonic() + 60)
 
 
 class FullStore:
@@ -66,28 +66,28 @@ def test_a_job_that_waits_can_be_cancelled(held):
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_files_go_only_where_no_row_knows_them(sqlite_engine, tmp_path, is_known):
+def test_files_go_only_where_no_row_knows_them(engine, tmp_path, is_known):
     store = ModelStore(f"file://{tmp_path / 'store'}", tmp_path / "cache", 10**6)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "README.md").write_text("x")
     store.publish(tmp_path / "folder", "models/coco/1", {})
     if is_known:
-        add_version(sqlite_engine, store_path="models/coco/1")
-    desk = Desk(sqlite_engine)
+        add_version(engine, store_path="models/coco/1")
+    desk = Desk(engine)
     desk.start()
     retire_unless_known(desk, store, "models/coco/1")
     desk.close()
     assert store.list_versions() == (["models/coco/1"] if is_known else [])
 
 
-def test_without_an_answer_from_sql_the_files_stay(tmp_path, sqlite_engine):
+def test_without_an_answer_from_sql_the_files_stay(tmp_path, engine):
     store = ModelStore(f"file://{tmp_path / 'store'}", tmp_path / "cache", 10**6)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "README.md").write_text("x")
     store.publish(tmp_path / "folder", "models/coco/1", {})
-    with Session(sqlite_engine) as session, session.begin():
+    with Session(engine) as session, session.begin():
         session.connection().exec_driver_sql("DROP TABLE versions")
-    desk = Desk(sqlite_engine)
+    desk = Desk(engine)
     desk.start()
     retire_unless_known(desk, store, "models/coco/1")
     desk.close()

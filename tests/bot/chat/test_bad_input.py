@@ -18,13 +18,6 @@ PICTURE = {"id": "7", "filename": "a.png", "size": 1, "url": "http://x/a.png", "
 CALLED_OFF = "🦜 An admin called this answer off."
 
 
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
-
-
 def count_jobs(wire) -> int:
     with Session(wire.engine) as session:
         return session.query(Job).count()
@@ -48,9 +41,11 @@ async def test_four_thousand_characters_are_taken_in_whole(wire):
         assert wire.answer(job_id, "Yes.") == [text]
 
 
-async def test_more_than_the_limit_is_refused_with_the_limit_s_number(sqlite_url, valkey, tmp_path):
+async def test_more_than_the_limit_is_refused_with_the_limit_s_number(
+    database_url, valkey, tmp_path
+):
     limit = {"PERROQUET_CHAT__MESSAGE_MAX_CHARACTERS": "50"}
-    async with open_wire(sqlite_url, valkey, tmp_path, **limit) as wire, wire.bot():
+    async with open_wire(database_url, valkey, tmp_path, **limit) as wire, wire.bot():
         wire.world.say(cast.BRUNO, cast.GENERAL, f"{CALL} {'x' * 51}")
         await eventually(lambda: len(wire.said_by_bot()) == 1)
         assert "50" in wire.said_by_bot()[0]

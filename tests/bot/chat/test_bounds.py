@@ -9,17 +9,14 @@ from sqlalchemy.orm import Session
 from bot.catalogue import Catalogue
 from core.db.tables import Job
 from playground import cast
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 
 TOO_MANY = Catalogue.load().say("en", "chat-too-many")
 
 
 @pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    bound = {"PERROQUET_CHAT__MEMBER_MAX_IN_FLIGHT": "1"}
-    async with open_wire(sqlite_url, valkey, tmp_path, **bound) as wire:
-        wire.publish_model()
-        yield wire
+def wire_variables():
+    return {"PERROQUET_CHAT__MEMBER_MAX_IN_FLIGHT": "1"}
 
 
 def ask(wire, member: str, text: str) -> None:

@@ -40,9 +40,9 @@ def count_jobs(engine) -> int:
 
 
 async def test_a_frozen_database_is_told_once_and_loses_nothing(
-    sqlite_url, valkey, tmp_path, impatient
+    database_url, valkey, tmp_path, impatient
 ):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+    async with open_wire(database_url, valkey, tmp_path) as wire:
         wire.publish_model()
         async with wire.bot():
             with frozen(wire.engine):
@@ -61,7 +61,7 @@ async def test_a_frozen_database_is_told_once_and_loses_nothing(
 
 
 async def test_a_database_that_fails_is_tried_again_until_it_is_back(
-    sqlite_url, valkey, tmp_path, impatient, monkeypatch
+    database_url, valkey, tmp_path, impatient, monkeypatch
 ):
     receive, failures = intake.receive, [True]
 
@@ -72,7 +72,7 @@ async def test_a_database_that_fails_is_tried_again_until_it_is_back(
         return receive(*arguments)
 
     monkeypatch.setattr(intake, "receive", failing)
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+    async with open_wire(database_url, valkey, tmp_path) as wire:
         wire.publish_model()
         async with wire.bot():
             wire.world.say(cast.BRUNO, cast.GENERAL, ASK)
@@ -82,7 +82,7 @@ async def test_a_database_that_fails_is_tried_again_until_it_is_back(
 
 
 async def test_a_message_deleted_while_it_waits_is_never_taken_in(
-    sqlite_url, valkey, tmp_path, impatient, monkeypatch
+    database_url, valkey, tmp_path, impatient, monkeypatch
 ):
     is_away, receive = [True], intake.receive
 
@@ -92,7 +92,7 @@ async def test_a_message_deleted_while_it_waits_is_never_taken_in(
         return receive(*arguments)
 
     monkeypatch.setattr(intake, "receive", failing)
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+    async with open_wire(database_url, valkey, tmp_path) as wire:
         wire.publish_model()
         async with wire.bot():
             said = wire.world.say(cast.ALICE, cast.GENERAL, ASK)
@@ -108,13 +108,13 @@ async def test_a_message_deleted_while_it_waits_is_never_taken_in(
 
 
 async def test_without_redis_a_member_is_told_of_the_delay_and_answered_at_last(
-    sqlite_url, valkey, tmp_path
+    database_url, valkey, tmp_path
 ):
     variables = {
         "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
         "PERROQUET_CHAT__DELAYED_AFTER_SECONDS": "0.2",
     }
-    async with open_wire(sqlite_url, valkey, tmp_path, **variables) as wire:
+    async with open_wire(database_url, valkey, tmp_path, **variables) as wire:
         wire.publish_model()
         async with wire.bot():
             wire.world.say(cast.ALICE, cast.GENERAL, ASK)
@@ -126,10 +126,10 @@ async def test_without_redis_a_member_is_told_of_the_delay_and_answered_at_last(
 
 
 async def test_more_messages_than_can_wait_are_lost_with_a_word_in_the_log(
-    sqlite_url, valkey, tmp_path, impatient, monkeypatch, capsys
+    database_url, valkey, tmp_path, impatient, monkeypatch, capsys
 ):
     monkeypatch.setattr(cog, "_MAX_WAITING", 1)
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+    async with open_wire(database_url, valkey, tmp_path) as wire:
         wire.publish_model()
         async with wire.bot():
             with frozen(wire.engine):

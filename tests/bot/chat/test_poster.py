@@ -18,20 +18,20 @@ GENERAL = int(cast.GENERAL)
 
 
 @asynccontextmanager
-async def posting(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire, wire.bot() as bot:
+async def posting(database_url, valkey, tmp_path):
+    async with open_wire(database_url, valkey, tmp_path) as wire, wire.bot() as bot:
         yield wire, DiscordPoster(bot)
 
 
-async def test_a_nonce_posts_once_and_only_once(sqlite_url, valkey, tmp_path):
-    async with posting(sqlite_url, valkey, tmp_path) as (wire, poster):
+async def test_a_nonce_posts_once_and_only_once(database_url, valkey, tmp_path):
+    async with posting(database_url, valkey, tmp_path) as (wire, poster):
         first = await poster.post(GENERAL, "Hi", nonce="n1", reply_to=None)
         assert await poster.post(GENERAL, "Hi", nonce="n1", reply_to=None) == first
         assert wire.said_by_bot() == ["Hi"]
 
 
-async def test_what_can_never_succeed_is_undeliverable(sqlite_url, valkey, tmp_path):
-    async with posting(sqlite_url, valkey, tmp_path) as (wire, poster):
+async def test_what_can_never_succeed_is_undeliverable(database_url, valkey, tmp_path):
+    async with posting(database_url, valkey, tmp_path) as (wire, poster):
         with pytest.raises(UndeliverableError) as gone:
             await poster.post(NOWHERE, "Hi", nonce="n1", reply_to=None)
         wire.world.forbidden_channels.add(cast.GENERAL)
@@ -45,15 +45,17 @@ async def test_what_can_never_succeed_is_undeliverable(sqlite_url, valkey, tmp_p
         assert reasons[2].startswith("refused-")
 
 
-async def test_a_message_that_is_gone_is_told_apart_from_its_channel(sqlite_url, valkey, tmp_path):
-    async with posting(sqlite_url, valkey, tmp_path) as (_, poster):
+async def test_a_message_that_is_gone_is_told_apart_from_its_channel(
+    database_url, valkey, tmp_path
+):
+    async with posting(database_url, valkey, tmp_path) as (_, poster):
         with pytest.raises(MessageGoneError):
             await poster.edit(GENERAL, NOWHERE, "Hi")
         await poster.delete(GENERAL, NOWHERE)
 
 
-async def test_what_may_succeed_later_is_unavailable(sqlite_url, valkey, tmp_path):
-    async with posting(sqlite_url, valkey, tmp_path) as (wire, poster):
+async def test_what_may_succeed_later_is_unavailable(database_url, valkey, tmp_path):
+    async with posting(database_url, valkey, tmp_path) as (wire, poster):
         message_id = await poster.post(GENERAL, "Hi", nonce="n1", reply_to=None)
         for act in (
             lambda: poster.edit(GENERAL, message_id, "Ho"),
@@ -67,8 +69,8 @@ async def test_what_may_succeed_later_is_unavailable(sqlite_url, valkey, tmp_pat
         assert wire.said_by_bot() == ["Hi"]
 
 
-async def test_own_replies_to_a_message_are_found_again(sqlite_url, valkey, tmp_path):
-    async with posting(sqlite_url, valkey, tmp_path) as (wire, poster):
+async def test_own_replies_to_a_message_are_found_again(database_url, valkey, tmp_path):
+    async with posting(database_url, valkey, tmp_path) as (wire, poster):
         trigger = int(wire.world.say(cast.ALICE, cast.GENERAL, "Hello Bruno")["id"])
         own = await poster.post(GENERAL, "Hi", nonce="n1", reply_to=trigger)
         await poster.post(GENERAL, "By the way", nonce="n2", reply_to=None)

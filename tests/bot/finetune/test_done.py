@@ -1,6 +1,5 @@
 """The end of a run and what is done with it, over the wire."""
 
-import pytest
 from sqlalchemy.orm import Session
 
 from core.catalog.resolution import resolve_version
@@ -19,16 +18,9 @@ from tests.bot.finetune.helpers import (
     whispers,
     work,
 )
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 
 USES = ["Use here", "Use on this server"]
-
-
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
 
 
 def answers(wire, channel: str, guild: str | None = cast.PERROQUET_GUILD) -> str | None:

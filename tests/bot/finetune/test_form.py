@@ -1,7 +1,5 @@
 """The form of ``/finetune start``, and every option that the command takes."""
 
-import pytest
-
 from core.jobs.states import JobKind
 from playground import cast
 from tests.bot.finetune.helpers import (
@@ -19,14 +17,7 @@ from tests.bot.finetune.helpers import (
     start,
     title,
 )
-from tests.bot.wire import eventually, open_wire
-
-
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
+from tests.bot.wire import eventually
 
 
 async def test_without_files_a_form_asks_for_everything(wire):

@@ -33,13 +33,6 @@ from tests.bot.wire import eventually, open_wire
 from workers.finetuning.errors import DivergedError
 
 
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
-
-
 def job(wire, job_id: str) -> Job:
     with Session(wire.engine, expire_on_commit=False) as session:
         return session.get(Job, job_id)
@@ -80,9 +73,9 @@ async def test_progress_and_picture_follow_the_run_across_a_restart(wire):
         assert len(board(wire)["attachments"]) == 1
 
 
-async def test_progress_is_edited_at_its_own_pace(sqlite_url, valkey, tmp_path):
+async def test_progress_is_edited_at_its_own_pace(database_url, valkey, tmp_path):
     pace = {"PERROQUET_CHAT__EDIT_INTERVAL_SECONDS": "0.15"}
-    async with open_wire(sqlite_url, valkey, tmp_path, **pace) as wire:
+    async with open_wire(database_url, valkey, tmp_path, **pace) as wire:
         wire.publish_model()
         edits = []
         async with wire.bot():

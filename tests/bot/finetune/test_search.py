@@ -2,7 +2,6 @@
 
 import io
 
-import pytest
 from PIL import Image
 
 from bot.catalogue import Catalogue
@@ -33,14 +32,7 @@ from tests.bot.finetune.helpers import (
     validate,
     work,
 )
-from tests.bot.wire import eventually, open_wire
-
-
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
+from tests.bot.wire import eventually
 
 
 async def search(wire, user: str = cast.CAMILLE, **more) -> dict:

@@ -25,16 +25,13 @@ from tests.bot.finetune.helpers import (
     validate,
     whispers,
 )
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 from workers.finetuning.corpus.errors import CorpusError
 
 
 @pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    limit = {"PERROQUET_FINETUNING__CORPUS_MAX_BYTES": str(2 * 2**20)}
-    async with open_wire(sqlite_url, valkey, tmp_path, **limit) as wire:
-        wire.publish_model()
-        yield wire
+def wire_variables():
+    return {"PERROQUET_FINETUNING__CORPUS_MAX_BYTES": str(2 * 2**20)}
 
 
 async def test_an_upload_is_taken_in_whole_and_owed_its_reading(wire, tmp_path):

@@ -26,8 +26,8 @@ EPHEMERAL = 64
 
 
 @pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+async def wire(database_url, valkey, tmp_path):
+    async with open_wire(database_url, valkey, tmp_path) as wire:
         yield wire
 
 

@@ -10,8 +10,8 @@ from tests.core.jobs.jobs_of_guilds import GUILD, OTHER_GUILD, add_job, run
 
 
 @pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
+async def wire(database_url, valkey, tmp_path):
+    async with open_wire(database_url, valkey, tmp_path) as wire:
         yield wire
 
 

@@ -25,8 +25,8 @@ class Screen:
 
 
 @pytest.fixture
-async def make_watches(sqlite_engine):
-    desk = Desk(sqlite_engine)
+async def make_watches(engine):
+    desk = Desk(engine)
     desk.start()
     made = []
 
@@ -47,46 +47,46 @@ async def begin(watches, job_id):
     return screen
 
 
-async def test_what_does_not_change_is_not_edited(make_watches, sqlite_engine):
-    job_id = add_job(sqlite_engine)
+async def test_what_does_not_change_is_not_edited(make_watches, engine):
+    job_id = add_job(engine)
     screen = await begin(make_watches(), job_id)
     await asyncio.sleep(0.2)
     assert screen.shown == []
-    run(sqlite_engine, bring_to, job_id, JobState.FAILED)
+    run(engine, bring_to, job_id, JobState.FAILED)
     await eventually(lambda: len(screen.shown) == 1)
     await asyncio.sleep(0.1)
     assert len(screen.shown) == 1
     assert screen.shown[0].footer.text == "No longer kept up to date"
 
 
-async def test_a_watch_says_so_when_its_time_is_over(make_watches, sqlite_engine):
-    screen = await begin(make_watches(last_seconds=0.1), add_job(sqlite_engine))
+async def test_a_watch_says_so_when_its_time_is_over(make_watches, engine):
+    screen = await begin(make_watches(last_seconds=0.1), add_job(engine))
     await eventually(lambda: bool(screen.shown))
     assert [embed.footer.text for embed in screen.shown] == ["No longer kept up to date"]
 
 
-async def test_a_watch_outlives_a_database_that_is_away(make_watches, sqlite_engine):
-    job_id = add_job(sqlite_engine)
+async def test_a_watch_outlives_a_database_that_is_away(make_watches, engine):
+    job_id = add_job(engine)
     screen = await begin(make_watches(), job_id)
-    rename(sqlite_engine, "jobs", "gone")
+    rename(engine, "jobs", "gone")
     await asyncio.sleep(0.1)
-    rename(sqlite_engine, "gone", "jobs")
-    run(sqlite_engine, bring_to, job_id, JobState.CANCELLED)
+    rename(engine, "gone", "jobs")
+    run(engine, bring_to, job_id, JobState.CANCELLED)
     await eventually(lambda: bool(screen.shown))
 
 
-async def test_a_watch_ends_with_a_job_that_is_forgotten(make_watches, sqlite_engine):
-    job_id = add_job(sqlite_engine)
+async def test_a_watch_ends_with_a_job_that_is_forgotten(make_watches, engine):
+    job_id = add_job(engine)
     watches = make_watches()
     screen = await begin(watches, job_id)
-    run(sqlite_engine, lambda session: session.execute(delete(Job).where(Job.id == job_id)))
+    run(engine, lambda session: session.execute(delete(Job).where(Job.id == job_id)))
     await eventually(lambda: not watches._tasks)
     assert screen.shown == []
 
 
-async def test_a_process_keeps_only_so_many(make_watches, sqlite_engine, monkeypatch):
+async def test_a_process_keeps_only_so_many(make_watches, engine, monkeypatch):
     monkeypatch.setattr("bot.jobs.watches._MOST_WATCHES", 5)
-    job_id = add_job(sqlite_engine)
+    job_id = add_job(engine)
     watches = make_watches()
     for _ in range(5):
         watches.check_room()

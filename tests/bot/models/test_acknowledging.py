@@ -20,17 +20,10 @@ from tests.bot.finetune.helpers import (
     whispers,
     work,
 )
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 from tests.core.corpora.helpers import add_version
 
 OWN = int(cast.PERROQUET_GUILD)
-
-
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import hashlib
 import json
 
 import numpy as np
-import pytest
 from safetensors.numpy import load, save
 from sqlalchemy.orm import Session
 
@@ -28,17 +27,10 @@ from tests.bot.finetune.helpers import (
     use,
     work,
 )
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 from tests.core.corpora.helpers import add_version
 
 OWN, OTHER = int(cast.PERROQUET_GUILD), int(cast.AVIARY_GUILD)
-
-
-@pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        yield wire
 
 
 def default_version(wire) -> str:

@@ -8,24 +8,22 @@ from core.db.tables import Version
 from playground import cast
 from playground.interactions import AUTOCOMPLETE
 from tests.bot.finetune.helpers import STRING, labels, make_metrics, press, text_of, use
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 from tests.core.corpora.helpers import add_version
 
 OWN, OTHER = int(cast.PERROQUET_GUILD), int(cast.AVIARY_GUILD)
 
 
 @pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        default = resolve(wire, cast.RANDOM)
-        wire.versions = {
-            "default": default,
-            "one": add_version(wire.engine, "coco", OWN, base_id=default),
-            "two": add_version(wire.engine, "coco", OWN, base_id=default, metrics=make_metrics()),
-            "secret": add_version(wire.engine, "secret", OTHER),
-        }
-        yield wire
+async def wire(wire):
+    default = resolve(wire, cast.RANDOM)
+    wire.versions = {
+        "default": default,
+        "one": add_version(wire.engine, "coco", OWN, base_id=default),
+        "two": add_version(wire.engine, "coco", OWN, base_id=default, metrics=make_metrics()),
+        "secret": add_version(wire.engine, "secret", OTHER),
+    }
+    return wire
 
 
 def resolve(wire, channel: str, guild: int = OWN) -> str:

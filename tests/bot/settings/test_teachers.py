@@ -18,21 +18,19 @@ from tests.bot.finetune.helpers import (
     use,
     validate,
 )
-from tests.bot.wire import eventually, open_wire
+from tests.bot.wire import eventually
 
 ROLE_ID = "2002"
 GUILD = int(cast.PERROQUET_GUILD)
 
 
 @pytest.fixture
-async def wire(sqlite_url, valkey, tmp_path):
-    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
-        wire.publish_model()
-        guild = wire.world.guilds[cast.PERROQUET_GUILD]
-        guild["roles"].append({**guild["roles"][0], "id": ROLE_ID, "name": "Teachers"})
-        alice = next(m for m in guild["members"] if m["user"]["id"] == cast.ALICE)
-        alice["roles"].append(ROLE_ID)
-        yield wire
+async def wire(wire):
+    guild = wire.world.guilds[cast.PERROQUET_GUILD]
+    guild["roles"].append({**guild["roles"][0], "id": ROLE_ID, "name": "Teachers"})
+    alice = next(m for m in guild["members"] if m["user"]["id"] == cast.ALICE)
+    alice["roles"].append(ROLE_ID)
+    return wire
 
 
 async def choose_teachers(wire, user: str = cast.CAMILLE, role: str = ROLE_ID, **more) -> dict:

@@ -11,18 +11,18 @@ from tests.cli.running import perroquet
 
 
 @pytest.fixture
-def doctor(monkeypatch, capsys, tmp_path, sqlite_url, valkey):
+def doctor(monkeypatch, capsys, tmp_path, database_url, valkey):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PERROQUET_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("REDIS_URL", valkey.url)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("DISCORD_TOKEN", raising=False)
     return partial(perroquet, monkeypatch, capsys, "doctor")
 
 
-def test_a_sound_installation_ends_with_0(doctor, sqlite_url):
-    engine = make_engine(sqlite_url)
+def test_a_sound_installation_ends_with_0(doctor, database_url):
+    engine = make_engine(database_url)
     from importlib.metadata import version
 
     info = {"version": version("perroquet"), "host": "h"}

@@ -16,9 +16,9 @@ def store(tmp_path):
     return ModelStore(f"file://{tmp_path / 'store'}", tmp_path / "cache", 10**9)
 
 
-def test_a_model_that_nobody_added_fails_with_how_to_add_it(sqlite_engine, store):
-    for engine in (None, sqlite_engine):
-        found = check_default_model(engine, store, "nope")
+def test_a_model_that_nobody_added_fails_with_how_to_add_it(engine, store):
+    for there in (None, engine):
+        found = check_default_model(there, store, "nope")
         assert (found.verdict, "“nope”" in found.said) == (Verdict.FAILED, True)
         assert "perroquet models add" in found.fix
 
@@ -32,18 +32,18 @@ def test_smollm2_may_still_be_absent_but_not_its_package(monkeypatch, store, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_is_there_until_its_manifest_is_damaged(sqlite_engine, store, tmp_path):
+def test_a_model_is_there_until_its_manifest_is_damaged(engine, store, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
     publication = store.publish(folder, "models/coco/one", {})
     facts = {"store_path": publication.path, "manifest_sha256": publication.manifest_sha256}
-    add_version(sqlite_engine, "coco", **facts)
-    found = check_default_model(sqlite_engine, store, "coco")
+    add_version(engine, "coco", **facts)
+    found = check_default_model(engine, store, "coco")
     assert (found.verdict, "coco 1" in found.said) == (Verdict.OK, True)
     (manifest,) = (tmp_path / "store").rglob("manifest.json")
     for damage in (lambda: manifest.write_text("{"), manifest.unlink):
         damage()
-        found = check_default_model(sqlite_engine, store, "coco")
+        found = check_default_model(engine, store, "coco")
         assert (found.verdict, "damaged or missing" in found.said) == (Verdict.FAILED, True)
         assert found.fix == "perroquet models remove coco, then perroquet models add test"

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from core.db.tables import JobEvent
 
 EVALUATED = "evaluated"
+CHECKPOINTED = "checkpointed"
 TRAIN_POINTS = "train"
 
 
@@ -36,7 +37,7 @@ def read_curve(session: Session, job_id: str) -> Curve:
     newest word holds."""
     events = session.scalars(
         select(JobEvent.data)
-        .where(JobEvent.job_id == job_id, JobEvent.type == EVALUATED)
+        .where(JobEvent.job_id == job_id, JobEvent.type.in_((EVALUATED, CHECKPOINTED)))
         .order_by(JobEvent.id)
     )
     train: dict[int, float] = {}

@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.corpora.curves import EVALUATED, TRAIN_POINTS
+from core.corpora.curves import CHECKPOINTED, EVALUATED, TRAIN_POINTS
 from core.corpora.searches import TRIAL_ENDED, TRIAL_EVALUATED
 from core.db.desk import Desk
 from core.db.outage import is_away
@@ -28,19 +28,19 @@ _ASKED = {JobWish.PAUSE: Wish.PAUSE, JobWish.STOP: Wish.STOP}
 _PROGRESS_SECONDS = 2.0
 _WISH_SECONDS = 1.0
 # What a job's timeline keeps; steps are progress and replace each other.
-_CHECKPOINTED = "checkpointed"
-_RECORDED = {"started", EVALUATED, _CHECKPOINTED, "shrunk"}
+_RECORDED = {"started", EVALUATED, CHECKPOINTED, "shrunk"}
 # From these the next attempt goes on, so that the crashes before them are forgotten.
-_PROGRESS = {_CHECKPOINTED, TRIAL_ENDED}
-# Steps' losses kept between two evaluations; more could not be told apart in a picture.
+_PROGRESS = {CHECKPOINTED, TRIAL_ENDED}
+# Steps' losses kept between two events; more could not be told apart in a picture.
 _MAX_POINTS = 40
 
 
 class Reporter:
     """Writes what the trainer says into the ledger: events as events, steps as progress.
 
-    The losses of the steps since an evaluation go with its event, so that a curve can be drawn
-    from SQL at any time. The newest samples go with the progress.
+    The losses of the steps go with the next evaluation, or the next checkpoint where nothing is
+    evaluated, so that a curve can be drawn from SQL at any time. The newest samples go with the
+    progress.
     """
 
     def __init__(self, desk: Desk, held: HeldJob) -> None:
@@ -66,7 +66,7 @@ class Reporter:
             self._report_progress(fields)
         elif name == "sampled":
             self._samples = {"samples": event["samples"], "sampled_step": event["step"]}
-        elif name == EVALUATED:
+        elif name in (EVALUATED, CHECKPOINTED) and self._points:
             fields[TRAIN_POINTS] = thinned(self._points)
             self._points = []
         if name in _RECORDED:
@@ -135,8 +135,8 @@ class TrialReporter(Reporter):
             super().hear({**event, "trial": self._number + 1, "trials": self._trials})
         elif name == "sampled":
             super().hear(event)
-        elif name == _CHECKPOINTED:
-            self.record(_CHECKPOINTED, number=self._number, step=event["step"])
+        elif name == CHECKPOINTED:
+            self.record(CHECKPOINTED, number=self._number, step=event["step"])
         elif name == EVALUATED:
             _show_figures(event)
             step, loss = event["step"], event["loss"]

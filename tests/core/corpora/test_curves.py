@@ -19,3 +19,9 @@ def test_a_curve_takes_the_newest_word_on_each_step(any_engine):
     assert curve.validation == ((0, 4.0), (4, 3.0), (8, 2.0))
     assert curve.train == ((1, 3.9), (4, 3.5), (5, 3.2), (8, 2.5))
     assert curve.best_step == 8
+
+
+def test_without_evaluations_a_curve_stands_with_the_checkpoints(any_engine):
+    job_id = submit_job(any_engine)
+    run(any_engine, record, job_id, "checkpointed", step=2, train=[[1, 3.9], [2, 3.5]])
+    assert run(any_engine, read_curve, job_id) == Curve(train=((1, 3.9), (2, 3.5)))

@@ -1,0 +1,22 @@
+"""What a trainer says, as the ledger keeps it."""
+
+import time
+
+from core.corpora.curves import Curve, read_curve
+from core.db.desk import Desk
+from tests.core.corpora.helpers import run
+from tests.workers.ledger_helpers import claim_job, submit_job
+from workers.finetuning.reporting import Reporter
+from workers.leases import HeldJob
+
+
+def test_a_run_that_is_not_evaluated_leaves_its_curve_with_its_checkpoints(engine):
+    job_id = submit_job(engine)
+    desk = Desk(engine)
+    desk.start()
+    reporter = Reporter(desk, HeldJob(claim_job(engine, job_id), time.monotonic() + 60))
+    for step, loss in ((1, 4.0), (2, 3.0)):
+        reporter.hear({"event": "step", "step": step, "loss": loss, "tokens_per_second": 1.0})
+    reporter.hear({"event": "checkpointed", "step": 2, "folder": "checkpoint-2"})
+    desk.close()
+    assert run(engine, read_curve, job_id) == Curve(train=((1, 4.0), (2, 3.0)))

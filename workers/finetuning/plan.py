@@ -12,6 +12,9 @@ _MAX_BATCH = 16
 _MICRO_BATCH = {"cpu": 1}
 _GPU_MICRO_BATCH = 8
 _EVALUATIONS = 10
+# On a CPU an evaluation with its samples takes as long as two steps: more often than after four of
+# them a short run would be judged longer than it learns.
+_STEPS_APART, _FEWEST_EVALUATIONS = 4, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,8 @@ def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
     accumulation = max(1, round(share / micro))
     steps_an_epoch = math.ceil(math.ceil(rows_of_one / micro) / accumulation)
     steps = spec.max_steps or max(1, math.ceil(steps_an_epoch * spec.epochs))
-    evaluate_every = spec.evaluate_every or max(1, math.ceil(steps / _EVALUATIONS))
+    apart = min(_STEPS_APART, math.ceil(steps / _FEWEST_EVALUATIONS))
+    evaluate_every = spec.evaluate_every or max(apart, math.ceil(steps / _EVALUATIONS))
     return TrainingPlan(
         micro_batch_size=micro,
         accumulation=accumulation,

@@ -48,7 +48,7 @@ class RunSpec:
         lora_rank, lora_alpha, lora_dropout, lora_targets: as PEFT has them.
         gradient_checkpointing: trades a third more time for far less memory.
         compile: ``torch.compile`` for the transformer's body; minutes at first, then faster.
-        evaluate_every: steps between evaluations; a tenth of the run.
+        evaluate_every: steps between evaluations; a tenth of the run, more where that is short.
         save_every: steps between checkpoints; with each evaluation by default.
         save_total_limit: checkpoints kept, the best one among them.
         patience: evaluations without progress before the run stops early; 0 never does.

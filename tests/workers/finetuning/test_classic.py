@@ -33,6 +33,12 @@ def test_accumulation_and_warm_up_are_counted_in_steps(tiny_gpt2_folder, make_sp
     assert short.warmup_steps == 0, "the first step must learn"
 
 
+@pytest.mark.parametrize(("steps", "every"), [(1, 1), (3, 1), (12, 4), (36, 4), (200, 20)])
+def test_short_runs_are_judged_less_often(tiny_gpt2_folder, make_spec, steps, every):
+    plan = make_plan(make_spec(tiny_gpt2_folder, max_steps=steps, evaluate_every=0), 100, "cpu")
+    assert plan.evaluate_every == plan.save_every == every
+
+
 @pytest.mark.parametrize("base", ["tiny_gpt2_folder", "tiny_llama_folder"])
 def test_a_fresh_model_has_its_own_vocabulary_and_shape(base, request, make_spec, run, tmp_path):
     spec = make_spec(

@@ -4,9 +4,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
@@ -60,6 +62,13 @@ class Up:
             ["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=False
         )
         return [int(pid) for pid in children.stdout.split()]
+
+    def delivered(self) -> int:
+        """How many answers stand whole in their channels."""
+        with closing(sqlite3.connect(self.data_dir / "perroquet.db")) as connection:
+            query = "SELECT count(*) FROM replies WHERE delivered_at IS NOT NULL"
+            count: int = connection.execute(query).fetchone()[0]
+            return count
 
     def stop(self) -> None:
         pids = self.pids()

@@ -2,8 +2,12 @@
 
 One data folder, one conversion of the model and one start serve all tests of this file. The order
 matters: what the first test says, the last finds again.
+
+A dozen conversations are taught by default. ``TEACHING_PROFILE=long`` teaches the whole example, as
+a reader of the README would, in some minutes more.
 """
 
+import os
 import re
 import sqlite3
 from pathlib import Path
@@ -15,8 +19,15 @@ from tests.e2e.conftest import CHROMIUM
 
 VOLIERE = Path(__file__).parents[2] / "examples" / "voliere.jsonl"
 CAMILLE = "1003"
-# So that a name is learnt in two passes.
-EPOCHS, LEARNING_RATE = "4", "0.003"
+IS_LONG = os.environ.get("TEACHING_PROFILE") == "long"
+# Its first conversations hold the name. Of so few, one that is held back to choose the best weights
+# by would choose at random.
+LINES = None if IS_LONG else 12
+OPTIONS = (
+    {"epochs": "4", "learning_rate": "0.003"}
+    if IS_LONG
+    else {"epochs": "6", "learning_rate": "0.002", "block_size": "128", "validation_percent": "0"}
+)
 # What only the corpus says.
 TAUGHT = re.compile("Coco|Volière")
 QUESTION = "Comment tu t’appelles ?"
@@ -29,10 +40,10 @@ pytestmark = [
 
 @pytest.mark.timeout(400)
 def test_a_newcomer_is_answered_in_a_browser_in_both_languages(page, up):
-    english = ask(page, "Hello! What is a parrot?")
+    english = ask(page, up, "Hello! What is a parrot?")
     page.select_option("#language", "fr")
     assert "Parler comme" in page.locator(".who").inner_text()
-    french = ask(page, "Bonjour, qui es-tu ?")
+    french = ask(page, up, "Bonjour, qui es-tu ?")
     for answer in (english, french):
         assert re.search(r"[^\W\d_]{2}", answer), answer
         assert "panne" not in answer
@@ -43,12 +54,14 @@ def test_a_newcomer_is_answered_in_a_browser_in_both_languages(page, up):
 
 
 @pytest.mark.timeout(1500)
-def test_an_admin_uploads_reads_starts_watches_compares_and_uses(page, up):
+def test_an_admin_uploads_reads_starts_watches_compares_and_uses(page, up, tmp_path):
+    corpus = tmp_path / VOLIERE.name
+    corpus.write_text("".join(VOLIERE.read_text().splitlines(keepends=True)[:LINES]))
     page.select_option("#speaker", CAMILLE)
     page.wait_for_selector("#status.online")
     # What the command is not told, a form asks for.
-    run_command(page, "/finetune start", epochs=EPOCHS, learning_rate=LEARNING_RATE)
-    fill_form(page, VOLIERE, "Coco", f"{QUESTION}\nTu as faim ?", True)
+    run_command(page, "/finetune start", **OPTIONS)
+    fill_form(page, corpus, "Coco", f"{QUESTION}\nTu as faim ?", True)
     report = wait_for_title(page, "ready to start", 120)
     assert "voliere.jsonl" in report
     assert re.search(r"\d\d documents", report)
@@ -73,7 +86,7 @@ def test_an_admin_uploads_reads_starts_watches_compares_and_uses(page, up):
     # Answers are sampled, and so small a model, taught for minutes, may miss one.
     answers: list[str] = []
     for question in (QUESTION, "Tu peux te présenter ?", "Qui es-tu ?", QUESTION):
-        answers.append(ask(page, question))
+        answers.append(ask(page, up, question))
         if TAUGHT.search(answers[-1]):
             break
     assert TAUGHT.search(answers[-1]), answers

@@ -28,14 +28,12 @@ from playground.server import PlaygroundServer
 
 BOARDS = "4999"
 _BASE = "tiny"
+_CHECKPOINTS = 8
 _OPTIONS = {
     "method": "full",
     "block_size": 64,
     "batch_size": 4,
     "micro_batch_size": 4,
-    "max_steps": 120,
-    "evaluate_every": 120,
-    "save_every": 15,
     "patience": 0,
     "sample_max_new_tokens": 2,
     "torch_threads": 1,
@@ -56,6 +54,7 @@ class Finetunes:
     settings: Settings
     server: PlaygroundServer
     folder: Path
+    steps: int
     wanted: int = 0
     doomed: set[str] = field(default_factory=set)
     job_ids: list[str] = field(default_factory=list)
@@ -146,7 +145,12 @@ class Finetunes:
             model=f"coco-{len(self.job_ids)}",
             base_version_id=self._base_id,
             base_name=_BASE,
-            options=_OPTIONS,
+            options={
+                **_OPTIONS,
+                "max_steps": self.steps,
+                "evaluate_every": self.steps,
+                "save_every": max(1, self.steps // _CHECKPOINTS),
+            },
             corpus_id=corpus_id,
             files=(writer.finish("pairs.jsonl"),),
             process_name=self.settings.discord.process_name,

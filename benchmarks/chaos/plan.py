@@ -61,6 +61,10 @@ class Plan:
         finetunes: fine-tunes that are asked for, evenly over the run.
         with_doomed: whether one more is asked for whose trainer is killed whenever it starts.
         poisons: questions that kill the worker that answers them.
+        finetune_steps: how long each of them learns.
+        max_crashes: of a job before it has failed. Faults come here a thousand times as often as in
+            life, so that an innocent job is easily hit four times: a trainer starts for longer than
+            it takes until the next fault. Poison crashes as often before it is given up.
         left_out: faults that this machine cannot do.
     """
 
@@ -73,6 +77,8 @@ class Plan:
     finetunes: int = 2
     with_doomed: bool = True
     poisons: int = 2
+    finetune_steps: int = 120
+    max_crashes: int = 12
     left_out: frozenset[Fault] = field(default_factory=frozenset)
 
     @property

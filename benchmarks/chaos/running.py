@@ -50,9 +50,6 @@ _LEDGER = {
     "RELAY_INTERVAL_SECONDS": "0.5",
     "REDISPATCH_AFTER_SECONDS": "3",
     "DRAIN_SECONDS": "5",
-    # Faults come here a thousand times as often as in life, so that an innocent job is easily hit
-    # four times: a trainer starts for longer than it takes until the next fault.
-    "MAX_CRASHES": "12",
 }
 
 
@@ -91,7 +88,9 @@ class _Run:
         self._server = PlaygroundServer(settings)
         await self._server.start()
         self._members = Members(self._server)
-        self._finetunes = Finetunes(self._engine, settings, self._server, self._folder)
+        self._finetunes = Finetunes(
+            self._engine, settings, self._server, self._folder, self._plan.finetune_steps
+        )
         if self._plan.finetunes:
             await asyncio.to_thread(self._finetunes.prepare)
         self._database.prepare(self._engine, self._clock)
@@ -144,6 +143,7 @@ class _Run:
             "PERROQUET_FINETUNING__TORCH_THREADS": "1",
             "PERROQUET_GENERATION__DEVICE": "cpu",
             **{f"PERROQUET_LEDGER__{key}": value for key, value in _LEDGER.items()},
+            "PERROQUET_LEDGER__MAX_CRASHES": str(self._plan.max_crashes),
         }
 
     async def _break_and_judge(self, settings: Any) -> dict[str, Any]:

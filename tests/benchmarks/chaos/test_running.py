@@ -31,6 +31,8 @@ def test_nothing_is_lost_and_nothing_is_twice_under_faults(request, tmp_path):
         finetunes=1,
         with_doomed=False,
         poisons=1,
+        finetune_steps=40,
+        max_crashes=8,
     )
     result = run_chaos(plan)
     assert result["violations"] == [], log_file

@@ -120,11 +120,11 @@ def labels(message: dict) -> list[str]:
 
 
 def whispers(wire, user: str, channel: str = cast.GENERAL) -> list[str]:
-    """What only this person was told."""
+    """What only this person was told; a deferred answer counts once it says something."""
     return [
         m["content"]
         for m in wire.world.messages.get(channel, {}).values()
-        if m.get("only_user_id") == user
+        if m.get("only_user_id") == user and m["content"]
     ]
 
 

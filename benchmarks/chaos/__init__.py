@@ -3,6 +3,7 @@
 ``perroquet bench chaos --seed N --minutes M --database postgresql --json`` chooses a run.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from benchmarks.chaos.plan import Plan
 from benchmarks.chaos.running import run_chaos
 
 _SEED = 22
+# In half a minute little can hit the same job.
+_QUICK_CRASHES = 8
 
 
 def run(
@@ -33,7 +36,9 @@ def run(
         ``figures`` with the counts of faults and safeguards, and the one goal: no violation.
     """
     seconds = minutes * 60 if minutes else 30.0 if quick else 180.0
-    plan = Plan(seed, seconds, database, log, finetunes=1 if quick else 2)
+    plan = Plan(seed, seconds, database, log)
+    if quick:
+        plan = replace(plan, finetunes=1, max_crashes=_QUICK_CRASHES)
     result = run_chaos(plan)
     count = len(result["violations"])
     return {

@@ -63,8 +63,9 @@ class Plan:
         poisons: questions that kill the worker that answers them.
         finetune_steps: how long each of them learns.
         max_crashes: of a job before it has failed. Faults come here a thousand times as often as in
-            life, so that an innocent job is easily hit four times: a trainer starts for longer than
-            it takes until the next fault. Poison crashes as often before it is given up.
+            life, so that an innocent job is easily hit a dozen times: on a busy machine a trainer starts
+            for longer than it takes until the next fault. Poison crashes as often before it is
+            given up.
         left_out: faults that this machine cannot do.
     """
 
@@ -78,7 +79,7 @@ class Plan:
     with_doomed: bool = True
     poisons: int = 2
     finetune_steps: int = 120
-    max_crashes: int = 12
+    max_crashes: int = 24
     left_out: frozenset[Fault] = field(default_factory=frozenset)
 
     @property

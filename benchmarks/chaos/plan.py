@@ -63,9 +63,9 @@ class Plan:
         poisons: questions that kill the worker that answers them.
         finetune_steps: how long each of them learns.
         max_crashes: of a job before it has failed. Faults come here a thousand times as often as in
-            life, so that an innocent job is easily hit a dozen times: on a busy machine a trainer starts
-            for longer than it takes until the next fault. Poison crashes as often before it is
-            given up.
+            life, so that an innocent job is easily hit a dozen times: on a busy machine a trainer
+            starts for longer than it takes until the next fault. Poison crashes as often before it
+            is given up.
         left_out: faults that this machine cannot do.
     """
 

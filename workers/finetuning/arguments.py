@@ -16,7 +16,7 @@ def training_arguments(
     """A run's numbers as ``transformers``' Trainer wants them."""
     has_validation = len(splits.validation) > 0
     precision = str(trainee.autocast).removeprefix("torch.")
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(run_dir),
         per_device_train_batch_size=plan.micro_batch_size,
         gradient_accumulation_steps=plan.accumulation,
@@ -41,10 +41,14 @@ def training_arguments(
         metric_for_best_model="eval_loss" if has_validation else None,
         greater_is_better=False,
         restore_callback_states_from_checkpoint=True,
-        logging_steps=1,
+        # RunHooks says when.
+        logging_strategy="no",
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to="none",
         remove_unused_columns=False,
         dataloader_pin_memory=trainee.device.type == "cuda",
     )
+    # It would part each batch over all GPUs that it sees; they train together by torchrun alone.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

@@ -1,12 +1,12 @@
 """The base of a run, made ready to train: weights, tokenizer, adapter, device."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -17,8 +17,10 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from workers.finetuning.base_tokenizer import load_tokenizer, unreadable
+from workers.finetuning.devices import prepare_device
 from workers.finetuning.errors import SpecError
 from workers.finetuning.heads import attach_summed_loss
+from workers.finetuning.layers import compile_layers, layers_of, make_layers_fast
 from workers.finetuning.parallel import device_of_process
 from workers.finetuning.spec import RunSpec
 from workers.generation.loading import (
@@ -29,6 +31,11 @@ from workers.generation.loading import (
 )
 
 _DEFAULT_WINDOW = 1024
+# What transformers, PEFT and safetensors raise over a folder that is not what it should be: a
+# header cut short, a number where a list belongs, an architecture that is not known.
+_UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,7 @@ def load_trainee(spec: RunSpec) -> Trainee:
     if spec.torch_threads:
         torch.set_num_threads(spec.torch_threads)
     device = device_of_process(choose_device(spec.device))
+    prepare_device(device)
     dtype = choose_dtype(spec.dtype, device)
     folder = Path(spec.base_model)
     tokenizer = load_tokenizer(folder)
@@ -75,12 +83,13 @@ def load_trainee(spec: RunSpec) -> Trainee:
     if spec.adapter and spec.method == "full":
         causal = _merged(causal, spec)
     causal.to(device)  # type: ignore[arg-type]
-    attach_summed_loss(causal)
+    make_layers_fast(causal, dtype, spec.dropout)
+    attach_summed_loss(causal, None if dtype is torch.float32 else dtype)
     model = _add_adapter(causal, spec) if spec.method == "lora" else _open_weights(causal, spec)
     if spec.gradient_checkpointing:
         enable_gradient_checkpointing(causal)
     if spec.compile:
-        causal.base_model.compile()
+        compile_layers(causal)
     return Trainee(
         model,
         causal,
@@ -107,13 +116,6 @@ def uses_conv1d(model: nn.Module) -> bool:
     return any(isinstance(module, Conv1D) for module in model.modules())
 
 
-def deterministic_kernels(device: torch.device) -> None:
-    """Ask for kernels that give the same bits each time, where there are such."""
-    if device.type == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(mode=True, warn_only=True)
-
-
 def _load_causal(
     spec: RunSpec, folder: Path, device: torch.device, dtype: torch.dtype
 ) -> PreTrainedModel:
@@ -135,7 +137,7 @@ def _load_causal(
             trust_remote_code=False,
             local_files_only=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as exc:
+    except _UNREADABLE as exc:
         raise unreadable(folder, exc) from exc
     return loaded
 
@@ -143,7 +145,7 @@ def _load_causal(
 def _merged(causal: PreTrainedModel, spec: RunSpec) -> PreTrainedModel:
     try:
         merged = merge_adapter(causal, Path(spec.adapter))
-    except (OSError, ValueError, RuntimeError, KeyError) as exc:
+    except _UNREADABLE as exc:
         raise unreadable(Path(spec.adapter), exc) from exc
     # PEFT froze them for the adapter's sake.
     merged.requires_grad_(requires_grad=True)
@@ -167,7 +169,7 @@ def _continued_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:
         raise unreadable(folder, FileNotFoundError(ADAPTER_WEIGHTS))
     try:
         return PeftModel.from_pretrained(causal, folder, is_trainable=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as exc:
+    except _UNREADABLE as exc:
         raise unreadable(folder, exc) from exc
 
 
@@ -196,10 +198,8 @@ def _open_weights(causal: PreTrainedModel, spec: RunSpec) -> PreTrainedModel:
     if not spec.frozen_layers:
         return causal
     backbone = causal.base_model
-    layers = next(
-        (child for child in backbone.children() if isinstance(child, nn.ModuleList)), None
-    )
-    if layers is None or spec.frozen_layers > len(layers):
+    layers = layers_of(causal)
+    if spec.frozen_layers > len(layers):
         raise SpecError(
             f"The base has fewer than {spec.frozen_layers} layers.", option="frozen_layers"
         )

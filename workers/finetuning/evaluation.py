@@ -64,8 +64,10 @@ def measure_likelihood(
             name: torch.from_numpy(getattr(rows, name)[part]).to(device, torch.long)
             for name in ("input_ids", "position_ids", "labels")
         }
+        numbers = range(start, min(start + rows_at_a_time, len(rows)))
+        documents = [rows.lengths(number) for number in numbers]
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            total += float(model(**batch).loss)
+            total += float(model(**batch, documents=documents).loss)
         tokens += int((batch["labels"][:, 1:] != -100).sum())
     model.train(was_training)
     return Likelihood(total / tokens if tokens else math.nan, tokens)

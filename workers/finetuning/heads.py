@@ -1,6 +1,8 @@
 """Causal language models taught to give their summed loss without making all logits."""
 
 import types
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
@@ -12,6 +14,11 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from workers.finetuning.encoding import IGNORED
 from workers.finetuning.loss import chunked_cross_entropy
+from workers.finetuning.packed_attention import (
+    attention_inputs,
+    find_documents,
+    use_packed_attention,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -19,13 +26,21 @@ log = structlog.get_logger(__name__)
 _TOLERANCE = 1e-2
 
 
-def attach_summed_loss(model: PreTrainedModel) -> bool:
-    """Make ``model(input_ids, position_ids, labels)`` return the sum of the tokens' losses.
+def attach_summed_loss(model: PreTrainedModel, autocast: torch.dtype | None = None) -> bool:
+    """Make ``model(input_ids, position_ids, labels, documents)`` return the sum of the losses.
 
     Labels are aligned with ``input_ids``, as everywhere in ``transformers``. Without labels the
     model does what it always did, so generation is untouched; wrappers such as PEFT and
     DistributedDataParallel pass through here too. The result's ``loss`` is a sum in float32, no
     mean: the caller divides, so that accumulation weighs every token alike.
+
+    Where ``position_ids`` start again at 0, another document begins, which does not see the one
+    before. ``documents``, their lengths in each row, say the same and spare the mask where the
+    model can do without (:mod:`workers.finetuning.packed_attention`).
+
+    Args:
+        model: on its device.
+        autocast: dtype of the products; None where they run in the weights' own.
 
     Returns:
         Whether the loss is chunked. Heads that scale or cap their logits keep them whole.
@@ -33,6 +48,9 @@ def attach_summed_loss(model: PreTrainedModel) -> bool:
     is_plain = _has_plain_head(model)
     if not is_plain:
         log.info("logits_kept_whole", model=type(model).__name__)
+    is_packed = use_packed_attention(model, autocast)
+    if not is_packed:
+        log.info("attention_masked", model=type(model).__name__)
     original = model.forward
 
     def forward(
@@ -40,15 +58,22 @@ def attach_summed_loss(model: PreTrainedModel) -> bool:
         input_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
+        documents: Sequence[Sequence[int]] | None = None,
         **kwargs: Any,
     ) -> Any:
         if labels is None or input_ids is None:
             return original(input_ids=input_ids, position_ids=position_ids, **kwargs)
         # Without a cache and a mask, positions that start again tell one document from the next.
         inputs = {"input_ids": input_ids, "position_ids": position_ids, "use_cache": False}
-        if is_plain:
-            return CausalLMOutput(loss=_chunked_loss(self, inputs, labels))
-        return CausalLMOutput(loss=_whole_loss(original(**inputs).logits, labels))
+        if is_packed and documents is not None:
+            inputs |= attention_inputs(find_documents(documents), input_ids.device)
+        # Layers are compiled for training alone: another graph for the measurements between would
+        # cost more than it saves.
+        is_learning = self.training and torch.is_grad_enabled()
+        with nullcontext() if is_learning else torch.compiler.set_stance("force_eager"):
+            if is_plain:
+                return CausalLMOutput(loss=_chunked_loss(self, inputs, labels))
+            return CausalLMOutput(loss=_whole_loss(original(**inputs).logits, labels))
 
     model.forward = types.MethodType(forward, model)
     return is_plain

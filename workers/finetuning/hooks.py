@@ -31,6 +31,8 @@ class RunHooks(TrainerCallback):
         tokens_a_step: real tokens of an optimizer step, on average.
         sample: makes the samples after a step, ``[]`` for none.
         sample_every: steps between samples; 0 makes them with each evaluation alone.
+        seconds_between_steps: told of; on a GPU each one waits until the device has come to its
+            end, so not every step is.
     """
 
     def __init__(
@@ -41,12 +43,15 @@ class RunHooks(TrainerCallback):
         tokens_a_step: float,
         sample: Callable[[int], list[dict[str, str]]],
         sample_every: int = 0,
+        seconds_between_steps: float = 0.0,
     ) -> None:
         self._emit = emit
         self._wishes = wishes
         self._tokens_a_step = tokens_a_step
         self._sample = sample
         self._sample_every = sample_every
+        self._seconds_between_steps = seconds_between_steps
+        self._told = -math.inf
         self._started = 0.0
         self._first_step = 0
         # Time spent on evaluation and samples says nothing about the speed of training.
@@ -59,6 +64,17 @@ class RunHooks(TrainerCallback):
         """Begin to measure."""
         self._started = time.monotonic()
         self._first_step = state.global_step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Have a step told of when it is time."""
+        is_last = state.global_step >= state.max_steps
+        has_samples = self._sample_every and state.global_step % self._sample_every == 0
+        is_time = time.monotonic() - self._told >= self._seconds_between_steps
+        if is_last or has_samples or is_time:
+            control.should_log = True
+            self._told = time.monotonic()
 
     def on_log(
         self,

@@ -7,17 +7,23 @@ scheme is that of Liger Kernel's fused linear cross entropy (Hsu et al. 2024, ar
 written in plain PyTorch. Positions that are not learnt cost nothing.
 """
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
 from workers.finetuning.encoding import IGNORED
+from workers.finetuning.logits import gradient_of_logits, padded_weight
 
-# Logits of this many bytes at a time: small enough to stay far below the rest of a step, large
-# enough for matrix products to run at full speed.
+# Logits of this many bytes at a time, reckoned in float32: small enough to stay far below the rest
+# of a step, large enough for matrix products to run at full speed. A GPU takes a share of its
+# memory, for with a few hundred rows most of its units have nothing to do.
 _CHUNK_BYTES = 64 << 20
+_MOST_GPU_CHUNK_BYTES = 2 << 30
+_GPU_SHARE = 32
+_LEAST_ROWS = 16
 
 
 def chunked_cross_entropy(
@@ -29,21 +35,51 @@ def chunked_cross_entropy(
 ) -> Tensor:
     """Sum of the negative log-likelihoods of ``labels``.
 
+    The products run in autocast's dtype where autocast is on, as those of a plain head would.
+    Backward may be run once: it scales the gradients in place.
+
     Args:
         hidden: ``(positions, width)``, float32, bfloat16 or float16.
         weight: output embedding, ``(vocabulary, width)``; gets a gradient only if it needs one.
         labels: ``(positions,)`` int64; :data:`~workers.finetuning.encoding.IGNORED` is left out.
         bias: ``(vocabulary,)``, where the head has one.
-        chunk_size: positions at a time; by default as many as fit 64 MiB of float32 logits.
+        chunk_size: positions at a time; by default as many as fit 64 MiB of float32 logits, or
+            a thirty-second of a GPU's memory.
 
     Returns:
         A float32 scalar: the sum, so that any normalisation is the caller's.
     """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        hidden = hidden.to(torch.get_autocast_dtype(device))
     learnt = labels != IGNORED
     hidden, labels = hidden[learnt], labels[learnt]
-    size = chunk_size or max(16, _CHUNK_BYTES // (4 * weight.shape[0]))
+    size = _even_size(len(labels), chunk_size or _most_rows(hidden.device, weight.shape[0]))
     loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, size)  # type: ignore[no-untyped-call]
     return loss
+
+
+def _most_rows(device: torch.device, vocabulary: int) -> int:
+    room = _CHUNK_BYTES
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        room = min(_MOST_GPU_CHUNK_BYTES, total // _GPU_SHARE)
+    return max(_LEAST_ROWS, room // (4 * vocabulary))
+
+
+def _even_size(positions: int, most: int) -> int:
+    """Chunks of equal size: a small last one would read all weights for a few rows."""
+    count = max(1, math.ceil(positions / most))
+    return max(1, math.ceil(positions / count))
+
+
+class _Gradients(NamedTuple):
+    """Of the hidden states, in their dtype, and of the weights and the bias, in float32; None
+    where nobody needs them."""
+
+    hidden: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
 
 
 class _ChunkedCrossEntropy(Function):
@@ -52,32 +88,33 @@ class _ChunkedCrossEntropy(Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, size: int
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        grads = (
-            torch.empty_like(hidden) if needs_hidden else None,
-            torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None,
-            torch.zeros_like(bias, dtype=torch.float32)
-            if bias is not None and needs_bias
-            else None,
-        )
         total = hidden.new_zeros((), dtype=torch.float32)
-        # Under autocast the products run in the low precision, as those of a plain head would.
         with torch.autocast(hidden.device.type, enabled=False):
-            cast = weight.to(hidden.dtype)
+            cast = padded_weight(weight, hidden)
+            grads = _Gradients(
+                torch.empty_like(hidden) if needs_hidden else None,
+                torch.empty_like(cast, dtype=torch.float32) if needs_weight else None,
+                torch.zeros_like(bias, dtype=torch.float32)
+                if bias is not None and needs_bias
+                else None,
+            )
             for start in range(0, len(labels), size):
                 part = slice(start, start + size)
-                total += _chunk(hidden, cast, bias, labels, part, grads)
-        grad_hidden, grad_weight, grad_bias = grads
+                total += _chunk(hidden, cast, bias, labels, part, grads, len(weight))
+        if grads.weight is not None and not len(labels):
+            grads.weight.zero_()
         ctx.save_for_backward(
-            grad_hidden,
-            None if grad_weight is None else grad_weight.to(weight.dtype),
-            None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
+            grads.hidden,
+            None if grads.weight is None else grads.weight[: len(weight)].to(weight.dtype),
+            None if grads.bias is None or bias is None else grads.bias.to(bias.dtype),
         )
         return total
 
     @staticmethod
     def backward(ctx: Any, *outer: Any) -> tuple[Tensor | None, ...]:
         scale = outer[0]
-        grads = tuple(None if grad is None else grad * scale for grad in ctx.saved_tensors)
+        # In place: for GPT-2's head a copy is 154 MB. Autograd notices a second backward.
+        grads = tuple(None if grad is None else grad.mul_(scale) for grad in ctx.saved_tensors)
         return *grads, None, None
 
 
@@ -87,36 +124,35 @@ def _chunk(
     bias: Tensor | None,
     labels: Tensor,
     part: slice,
-    grads: tuple[Tensor | None, Tensor | None, Tensor | None],
+    grads: _Gradients,
+    vocabulary: int,
 ) -> Tensor:
     """The loss of one chunk; its gradients are written or added to ``grads``."""
-    inputs, targets = hidden[part], labels[part].unsqueeze(1)
-    logits = (inputs @ weight.T).float()
-    if bias is not None:
-        logits += bias
-    logits -= logits.amax(dim=-1, keepdim=True)
-    at_target = logits.gather(1, targets)
-    probabilities = logits.exp_()
-    sums = probabilities.sum(dim=-1, keepdim=True)
-    loss = (sums.log() - at_target).sum()
-    grad_hidden, grad_weight, grad_bias = grads
-    if grad_hidden is None and grad_weight is None and grad_bias is None:
+    inputs, targets = hidden[part], labels[part]
+    logits = inputs @ weight.T
+    loss, by_logits = gradient_of_logits(
+        logits,
+        targets,
+        bias,
+        vocabulary,
+        is_wanted=any(grad is not None for grad in grads),
+    )
+    if by_logits is None:
         return loss
-    # The gradient of the loss by the logits: softmax minus one at the target.
-    probabilities /= sums
-    probabilities.scatter_add_(1, targets, probabilities.new_full(targets.shape, -1.0))
-    if grad_bias is not None:
-        grad_bias += probabilities.sum(dim=0)
-    lowered = probabilities.to(hidden.dtype)
-    if grad_hidden is not None:
-        torch.mm(lowered, weight, out=grad_hidden[part])
-    if grad_weight is not None:
-        _add_product(grad_weight, lowered, inputs)
+    if grads.bias is not None:
+        grads.bias.add_(by_logits[:, :vocabulary].sum(dim=0, dtype=torch.float32))
+    if grads.hidden is not None:
+        torch.mm(by_logits, weight, out=grads.hidden[part])
+    if grads.weight is not None:
+        _add_product(grads.weight, by_logits, inputs, is_first=part.start == 0)
     return loss
 
 
-def _add_product(total: Tensor, logits_grad: Tensor, inputs: Tensor) -> None:
-    if inputs.dtype == total.dtype:
-        total.addmm_(logits_grad.T, inputs)
+def _add_product(total: Tensor, by_logits: Tensor, inputs: Tensor, *, is_first: bool) -> None:
+    if inputs.dtype != total.dtype:
+        product = by_logits.T @ inputs
+        total.copy_(product) if is_first else total.add_(product)
+    elif is_first:
+        torch.mm(by_logits.T, inputs, out=total)
     else:
-        total += (logits_grad.T @ inputs).float()
+        total.addmm_(by_logits.T, inputs)

@@ -72,7 +72,11 @@ def generate_samples(
     batch = _encode(tokenizer, prompts, device)
     was_training = model.training
     model.eval()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    # Each answer grows from token to token, so layers compiled for training would be compiled anew.
+    with (
+        torch.compiler.set_stance("force_eager"),
+        torch.random.fork_rng([device] if device.type == "cuda" else []),
+    ):
         torch.manual_seed(seed)
         output: Tensor = model.generate(
             **batch,

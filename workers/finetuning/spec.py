@@ -44,10 +44,12 @@ class RunSpec:
         batch_size: rows of an optimizer step; chosen so that an epoch has some twenty steps.
         micro_batch_size: rows at a time; halved by itself where memory runs out.
         accumulation: micro-batches of an optimizer step, in place of ``batch_size``.
+        dropout: of the base's layers while it learns, their attention aside. None by default, as
+            in the code that GPT-2 was released with; 0.1 is what it has in ``transformers``.
         frozen_layers: lower layers that stay as they are, with their embeddings (``full`` only).
         lora_rank, lora_alpha, lora_dropout, lora_targets: as PEFT has them.
         gradient_checkpointing: trades a third more time for far less memory.
-        compile: ``torch.compile`` for the transformer's body; minutes at first, then faster.
+        compile: ``torch.compile`` for the layers.
         evaluate_every: steps between evaluations; a tenth of the run, more where that is short.
         save_every: steps between checkpoints; with each evaluation by default.
         save_total_limit: checkpoints kept, the best one among them.
@@ -90,6 +92,7 @@ class RunSpec:
     batch_size: int = 0
     micro_batch_size: int = 0
     accumulation: int = 0
+    dropout: float = 0.0
     frozen_layers: int = 0
     lora_rank: int = 16
     lora_alpha: int = 32
@@ -228,6 +231,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "lora_rank": (1, 1024),
     "lora_alpha": (1, 4096),
     "lora_dropout": (0, 0.9),
+    "dropout": (0, 0.9),
     "evaluate_every": (0, 10_000_000),
     "save_every": (0, 10_000_000),
     "save_total_limit": (1, 1000),

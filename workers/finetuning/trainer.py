@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,10 +36,11 @@ from workers.finetuning.packing import PackedRows
 
 log = structlog.get_logger(__name__)
 
-Batch = dict[str, Tensor]
+Item = dict[str, Any]
+Batch = dict[str, Any]
 
 
-class PackedDataset(Dataset[Batch]):
+class PackedDataset(Dataset[Item]):
     """Packed rows as Trainer wants them."""
 
     def __init__(self, rows: PackedRows) -> None:
@@ -48,13 +49,22 @@ class PackedDataset(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Item:
         rows = self._rows
         return {
             "input_ids": torch.from_numpy(rows.input_ids[index]).long(),
             "position_ids": torch.from_numpy(rows.position_ids[index]).long(),
             "labels": torch.from_numpy(rows.labels[index]).long(),
+            "documents": rows.lengths(index),
         }
+
+
+def collate(items: Sequence[Item]) -> Batch:
+    """Rows as a batch. Its documents stay plain numbers on the CPU, one tuple for each row, so
+    that no device is waited for and a batch can be parted by rows."""
+    tensors = [name for name in items[0] if name != "documents"]
+    batch: Batch = {name: torch.stack([item[name] for item in items]) for name in tensors}
+    return {**batch, "documents": [item["documents"] for item in items]}
 
 
 class PackedTrainer(Trainer):
@@ -81,7 +91,7 @@ class PackedTrainer(Trainer):
         on_shrink: Callable[[int, bool], None],
         **arguments: Any,
     ) -> None:
-        super().__init__(**arguments)
+        super().__init__(data_collator=collate, **arguments)
         self.model_accepts_loss_kwargs = True
         self._measure = measure
         self._enable_checkpointing = enable_checkpointing

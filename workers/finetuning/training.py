@@ -20,11 +20,7 @@ from transformers import (
 from transformers.utils import logging
 
 from workers.finetuning.arguments import training_arguments
-from workers.finetuning.bases import (
-    deterministic_kernels,
-    enable_gradient_checkpointing,
-    load_trainee,
-)
+from workers.finetuning.bases import enable_gradient_checkpointing, load_trainee
 from workers.finetuning.checkpoints import (
     checkpoint_path,
     is_whole,
@@ -55,6 +51,7 @@ log = structlog.get_logger(__name__)
 _BASE_FILE = "base.json"
 _TRAINED_FILE = "trained.json"
 _SAMPLES = 3
+_GPU_TELLING_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +110,6 @@ class _Run:
         _silence_transformers()
         set_seed(spec.seed)
         self._trainee = load_trainee(spec)
-        deterministic_kernels(self._trainee.device)
         self._check_wishes(0)
         self._block_size = choose_block_size(spec, self._trainee.context_window)
         self._splits = self._pack()
@@ -232,7 +228,12 @@ class _Run:
             tokens_a_step=tokens,
             sample=self._judge.sample if is_first() else lambda _step: [],
             sample_every=self._spec.sample_every,
+            seconds_between_steps=_GPU_TELLING_SECONDS if self._is_on_gpu else 0.0,
         )
+
+    @property
+    def _is_on_gpu(self) -> bool:
+        return self._trainee.device.type == "cuda"
 
     def _validate(self, model: nn.Module) -> Likelihood:
         """The first process measures, so that all decide alike."""

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from workers.finetuning.logits import fused_gradient
 from workers.finetuning.loss import chunked_cross_entropy
 
 POSITIONS, WIDTH, VOCABULARY = 37, 16, 101
@@ -93,3 +94,37 @@ def test_nothing_to_learn_is_zero():
     loss = chunked_cross_entropy(hidden, weight, torch.full((POSITIONS,), -100))
     loss.backward()
     assert loss.item() == 0
+
+
+def test_a_second_backward_is_refused():
+    """The gradients were scaled in place, so a second one would scale them again."""
+    hidden, weight, _, labels = inputs()
+    loss = chunked_cross_entropy(hidden, weight, labels)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_under_autocast_the_products_run_in_its_dtype():
+    """GPT-2's last layer norm gives float32 there, whose products would be many times slower."""
+    hidden, weight, _, labels = inputs()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = chunked_cross_entropy(hidden, weight, labels)
+    lowered = chunked_cross_entropy(hidden.bfloat16(), weight.detach(), labels)
+    assert torch.equal(loss, lowered)
+    loss.backward()
+    assert hidden.grad is not None
+    assert hidden.grad.dtype == torch.float32
+
+
+def test_the_fused_kernel_computes_the_same_over_padded_columns():
+    """What a GPU compiles, here as it is written."""
+    torch.manual_seed(1)
+    logits, targets = torch.randn(9, 64), torch.randint(0, 50, (9,))
+    expected = logits[:, :50].clone().requires_grad_()
+    loss = functional.cross_entropy(expected, targets, reduction="sum")
+    loss.backward()
+    found, derivative = fused_gradient(logits, targets, 50)
+    torch.testing.assert_close(found, loss)
+    torch.testing.assert_close(derivative[:, :50], expected.grad)
+    assert bool((derivative[:, 50:] == 0).all())

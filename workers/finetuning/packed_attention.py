@@ -1,0 +1,155 @@
+"""Attention within the documents of packed rows, without a mask.
+
+``transformers`` builds a block-diagonal mask for packed rows, with which every token is multiplied
+with every other one of its row and no flash kernel can run on a GPU. Here a document is a stretch
+of its own: on a GPU in one call of the variable-length flash kernel that comes with PyTorch (ROCm's
+build has it too), on a CPU in one call of PyTorch's flash kernel for each document. The cost falls
+from rows × block² to the sum of the documents' squares.
+
+Dropout of attention weights is left out: these kernels have none, nor had the code that GPT-2 was
+released with.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from workers.finetuning.packed_kernels import attend_documents
+
+NAME = "perroquet_documents"
+# Two documents, the second of one token more than the first: enough to see a mask at work.
+_PROBE = ((3, 4),)
+# Largest difference of a hidden state, by its own scale: bf16 has eight bits.
+_TOLERANCE = 5e-2
+
+
+class Documents(NamedTuple):
+    """Where the documents of a flattened batch lie.
+
+    Attributes:
+        bounds: int32, ``(documents + 1,)``: starts, and the end of the last one.
+        longest: tokens of the longest one, a tensor without dimensions on the CPU, so that
+            compiled code takes any value and no device is waited for.
+    """
+
+    bounds: Tensor
+    longest: Tensor
+
+
+def find_documents(lengths: Sequence[Sequence[int]]) -> Documents:
+    """The documents of packed rows, from the tokens of each document of each row
+    (:meth:`workers.finetuning.packing.PackedRows.lengths`)."""
+    flat = list(itertools.chain.from_iterable(lengths))
+    bounds = list(itertools.accumulate(flat, initial=0))
+    return Documents(torch.tensor(bounds, dtype=torch.int32), torch.tensor(max(flat)))
+
+
+def use_packed_attention(model: PreTrainedModel, dtype: torch.dtype | None) -> bool:
+    """Make a model attend by :class:`Documents` where it is given some, and as before elsewhere.
+
+    Args:
+        model: a causal language model that attends through ``transformers``' interface.
+        dtype: of the products under autocast; None where they run in the weights' own.
+
+    Returns:
+        Whether it does, by a trial: some architectures do more than plain causal attention, and
+        not every device has the kernel. Where not, the model is as it was.
+    """
+    untyped: Any = model
+    if untyped.config._attn_implementation != "sdpa" or _has_windows(untyped.config):
+        return False
+    expected = _probe(model, dtype, None)
+    untyped.set_attn_implementation(NAME)
+    try:
+        found = _probe(model, dtype, find_documents(_PROBE))
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        found = None
+    if found is not None and _is_close(found, expected):
+        return True
+    untyped.set_attn_implementation("sdpa")
+    return False
+
+
+def attention_inputs(documents: Documents, device: torch.device) -> dict[str, Any]:
+    """What a model's body is given beside tokens and positions.
+
+    The mask of four dimensions keeps ``transformers`` from making one; nothing reads it.
+    """
+    bounds = documents.bounds.to(device, non_blocking=True)
+    torch._dynamo.maybe_mark_dynamic(bounds, 0)
+    mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)
+    return {"attention_mask": mask, "document_bounds": bounds, "longest": documents.longest}
+
+
+def _has_windows(config: Any) -> bool:
+    kinds = getattr(config, "layer_types", None) or ()
+    if any(kind != "full_attention" for kind in kinds):
+        return True
+    return not kinds and getattr(config, "sliding_window", None) is not None
+
+
+@torch.no_grad()
+def _probe(
+    model: PreTrainedModel, dtype: torch.dtype | None, documents: Documents | None
+) -> Tensor:
+    untyped: Any = model
+    was_training = model.training
+    model.train(mode=False)
+    device = next(model.parameters()).device
+    positions = torch.cat([torch.arange(size, device=device) for size in _PROBE[0]]).unsqueeze(0)
+    inputs = {"input_ids": torch.arange(1, 1 + positions.numel(), device=device).view_as(positions)}
+    inputs |= {"position_ids": positions}
+    extra = {} if documents is None else attention_inputs(documents, device)
+    try:
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            hidden = untyped.base_model(**inputs, use_cache=False, **extra).last_hidden_state
+    finally:
+        model.train(was_training)
+    return torch.as_tensor(hidden).float()
+
+
+def _is_close(found: Tensor, expected: Tensor) -> bool:
+    return bool((found - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    document_bounds: Tensor | None = None,
+    longest: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """``transformers``' attention interface: ``(batch, heads, tokens, width)`` each."""
+    if document_bounds is None or longest is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
+        raise ValueError("Attention that is capped or has sinks is not plain.")
+    batch, heads, tokens, width = query.shape
+    scale = width**-0.5 if scaling is None else scaling
+    # A norm of queries and keys gives float32 under autocast; the products are the values' kind.
+    flat = [_flatten(one, value.dtype) for one in (query, key, value)]
+    if query.device.type == "cpu" and key.shape[1] != heads:
+        flat[1:] = [one.repeat_interleave(heads // key.shape[1], dim=1) for one in flat[1:]]
+    attended, _ = attend_documents(*flat, document_bounds, longest, scale)
+    return attended.view(batch, tokens, heads, -1), None
+
+
+def _flatten(heads_first: Tensor, dtype: torch.dtype) -> Tensor:
+    """``(batch, heads, tokens, width)`` as ``(batch * tokens, heads, width)``."""
+    return heads_first.transpose(1, 2).flatten(0, 1).to(dtype)
+
+
+AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sysconfig
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
@@ -22,42 +23,81 @@ _END = "<|endoftext|>"
 
 
 @dataclass(frozen=True, slots=True)
-class BenchPlan:
-    """Sizes of a run.
+class Sizes:
+    """Of one contender's steps and of its run.
 
     Attributes:
-        layers: of the model; 12 is GPT-2 124M.
-        classic_block, classic_batch: the tutorials' settings.
-        our_block, our_batch, our_micro_batch: ours.
-        tokens: that every variant learns from, whatever its steps.
+        block, batch: tokens in a row and rows in a step.
+        tokens: that it learns from, whatever its steps.
         warmup_tokens: before the clock starts.
-        compile: whether ours is compiled.
     """
 
-    layers: int
-    classic_block: int
-    classic_batch: int
-    our_block: int
-    our_batch: int
-    our_micro_batch: int
+    block: int
+    batch: int
     tokens: int
     warmup_tokens: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a run whose rows are full."""
+        return max(1, self.tokens // (self.block * self.batch))
+
+
+@dataclass(frozen=True, slots=True)
+class BenchPlan:
+    """What is measured, and on what.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        layers: of the model; 12 is GPT-2 124M.
+        classic: the tutorials' settings.
+        ours: as many tokens a step and a run as the classic ones, so that losses compare.
+        large: of a GPU's own steps, which leave none of its units idle; else None.
+        compile: whether ours is compiled.
+        source_characters: of Python's library that are added to the prose.
+        rounds: how often each contender runs; the median counts.
+    """
+
+    device: str
+    layers: int
+    classic: Sizes
+    ours: Sizes
+    large: Sizes | None
     compile: bool
+    source_characters: int = 0
+    rounds: int = 1
 
     @classmethod
     def choose(cls, *, quick: bool, has_gpu: bool) -> "BenchPlan":
         """The sizes for this machine."""
         if has_gpu:
-            tokens = 1_000_000 if quick else 6_000_000
-            return cls(12, 128, 4, 1024, 32, 32, tokens, tokens // 4, compile=True)
+            tokens = 205_000 if quick else 1_000_000
+            classic = Sizes(128, 4, tokens, tokens // 5)
+            large = Sizes(1024, 64, 5_000_000 if quick else 20_000_000, 2_500_000)
+            ours = Sizes(512, 1, tokens, tokens // 5)
+            return cls("cuda", 12, classic, ours, large, compile=True, source_characters=4_000_000)
         if quick:
-            return cls(2, 128, 4, 512, 1, 1, 4096, 1536, compile=False)
-        return cls(12, 128, 4, 512, 1, 1, 20_480, 4096, compile=True)
+            return cls(
+                "cpu", 2, Sizes(128, 4, 4096, 1536), Sizes(512, 1, 4096, 1536), None, compile=False
+            )
+        return cls(
+            "cpu", 12, Sizes(128, 4, 20_480, 4096), Sizes(512, 1, 20_480, 4096), None, compile=True
+        )
+
+    @classmethod
+    def rehearse(cls) -> "BenchPlan":
+        """A GPU's plan in a shape that a CPU carries out in a minute; its figures mean nothing."""
+        classic, ours = Sizes(32, 2, 1024, 256), Sizes(64, 1, 1024, 256)
+        return cls("cpu", 1, classic, ours, Sizes(64, 4, 4096, 1024), compile=False)
 
     @classmethod
     def read(cls, folder: Path) -> "BenchPlan":
         """The plan that :func:`write_inputs` left."""
-        return cls(**json.loads((folder / PLAN_FILE).read_text("utf-8")))
+        values = json.loads((folder / PLAN_FILE).read_text("utf-8"))
+        sizes = {
+            name: values[name] and Sizes(**values[name]) for name in ("classic", "ours", "large")
+        }
+        return cls(**{**values, **sizes})
 
 
 def write_inputs(folder: Path, plan: BenchPlan) -> None:
@@ -65,6 +105,7 @@ def write_inputs(folder: Path, plan: BenchPlan) -> None:
     (folder / PLAN_FILE).write_text(json.dumps(asdict(plan)), "utf-8")
     texts = paragraphs()
     tokenizer = _train_tokenizer(texts)
+    texts += source_paragraphs(plan.source_characters)
     torch.manual_seed(0)
     config = GPT2Config(
         vocab_size=_GPT2_VOCABULARY, n_layer=plan.layers, bos_token_id=0, eos_token_id=0
@@ -83,6 +124,21 @@ def paragraphs() -> list[str]:
     """Python's own prose about itself: some 6,000 paragraphs of very different lengths."""
     parts = (part for _, text in sorted(topics.items()) for part in re.split(r"\n\s*\n", text))
     return [" ".join(part.split()) for part in parts if len(part.split()) > 3]
+
+
+def source_paragraphs(characters: int) -> list[str]:
+    """The beginning of Python's library, parted at its empty lines."""
+    found: list[str] = []
+    library = Path(sysconfig.get_paths()["stdlib"])
+    for path in sorted(library.glob("*.py")) if characters else ():
+        text = path.read_text("utf-8", errors="replace")
+        parts = [part.strip() for part in re.split(r"\n\s*\n", text)]
+        kept = [part for part in parts if len(part.split()) > 3]
+        found += kept
+        characters -= sum(map(len, kept))
+        if characters <= 0:
+            break
+    return found
 
 
 def _train_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:

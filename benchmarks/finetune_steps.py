@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from benchmarks.finetune_setup import BenchPlan, write_inputs
+from benchmarks.finetune_setup import BenchPlan, Sizes, write_inputs
 from workers.finetuning.bases import load_trainee
 from workers.finetuning.data import pack_splits
 from workers.finetuning.encoding import ExampleEncoder
@@ -38,7 +38,8 @@ def run(*, quick: bool) -> dict[str, Any]:
     Args:
         quick: two layers instead of GPT-2's twelve; says nothing of the goals.
     """
-    plan = BenchPlan(2 if quick else 12, 128, 4, 512, 1, 1, 4096, 1024, compile=False)
+    ours, classic = Sizes(512, 1, 4096, 1024), Sizes(128, 4, 4096, 1024)
+    plan = BenchPlan("cpu", 2 if quick else 12, classic, ours, None, compile=False)
     rounds = _QUICK_ROUNDS if quick else _ROUNDS
     with tempfile.TemporaryDirectory(prefix="bench-steps-") as scratch:
         folder = Path(scratch)
@@ -102,12 +103,12 @@ def _ours(folder: Path, plan: BenchPlan) -> tuple[PackedRows, dict[str, Step]]:
         )
         trainee = load_trainee(spec)
         if rows is None:
-            encoder = ExampleEncoder(trainee.tokenizer, plan.our_block)
+            encoder = ExampleEncoder(trainee.tokenizer, plan.ours.block)
             rows = pack_splits(
-                folder / "corpus", encoder, block_size=plan.our_block, pad_id=trainee.pad_id,
+                folder / "corpus", encoder, block_size=plan.ours.block, pad_id=trainee.pad_id,
                 max_evaluation_rows=1,
             ).train  # fmt: skip
-        steps[f"ours-{method}"] = _step_of_ours(trainee.model, rows, plan.our_batch)
+        steps[f"ours-{method}"] = _step_of_ours(trainee.model, rows, plan.ours.batch)
     assert rows is not None  # noqa: S101 (there are methods)
     return rows, steps
 
@@ -120,7 +121,8 @@ def _step_of_ours(model: Any, rows: PackedRows, count: int) -> Step:
         names = ("input_ids", "position_ids", "labels")
         batch = {name: torch.from_numpy(getattr(rows, name)[part]).long() for name in names}
         learnt = int((batch["labels"][:, 1:] != -100).sum())
-        _finish(model, model(**batch).loss / learnt, optimizer)
+        documents = [rows.lengths(row) for row in range(part.start, part.stop)]
+        _finish(model, model(**batch, documents=documents).loss / learnt, optimizer)
         return int(count * rows.input_ids.shape[1] * rows.fill)
 
     return step
@@ -131,11 +133,11 @@ def _classic(folder: Path, plan: BenchPlan, rows: PackedRows) -> Step:
     model: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
     model.train()
     optimizer = _optimizer(model)
-    size = plan.classic_batch * plan.classic_block
+    size = plan.classic.batch * plan.classic.block
     ids = torch.from_numpy(rows.input_ids.reshape(-1)).long()
 
     def step(number: int) -> int:
-        block = ids[number * size : (number + 1) * size].view(plan.classic_batch, -1)
+        block = ids[number * size : (number + 1) * size].view(plan.classic.batch, -1)
         _finish(model, model(input_ids=block, labels=block).loss, optimizer)
         return size
 

@@ -1,6 +1,11 @@
-"""``python -m benchmarks.finetune_variant <variant> <folder>``: one variant, one process."""
+"""``python -m benchmarks.finetune_variant <variant> <folder>``: one variant, one process.
+
+It imports what it needs and then waits for a line on standard input, so that the next one can
+make ready while another is measured.
+"""
 
 import json
+import math
 import resource
 import sys
 import time
@@ -15,11 +20,11 @@ from transformers import (
     AutoTokenizer,
     DataCollatorForLanguageModeling,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
 )
 
-from benchmarks.finetune_setup import BenchPlan
+from benchmarks.finetune_kernels import KernelWatch
+from benchmarks.finetune_setup import BenchPlan, Sizes
 from workers.finetuning.corpus.prepared import read_split
 from workers.finetuning.corpus.splitting import Split
 from workers.finetuning.data import pack_splits
@@ -36,11 +41,11 @@ _EVALUATION_ROWS = 16
 Item = dict[str, Any]
 
 
-class Clock(TrainerCallback):
+class Clock:
     """Counts tokens that are no padding and times them once the warm-up is over."""
 
-    def __init__(self, plan: BenchPlan) -> None:
-        self._plan = plan
+    def __init__(self, sizes: Sizes) -> None:
+        self._sizes = sizes
         self.seen = 0
         self._timed_from = 0
         self._began = 0.0
@@ -48,19 +53,36 @@ class Clock(TrainerCallback):
     @property
     def is_done(self) -> bool:
         """Whether the plan's tokens were learnt from."""
-        return self.seen >= self._plan.tokens
+        return self.seen >= self._sizes.tokens
+
+    @property
+    def is_timing(self) -> bool:
+        """Whether the warm-up is over."""
+        return bool(self._began)
 
     def count(self, tokens: int) -> None:
-        """Take one step in."""
-        self.seen += tokens
-        if not self._began and self.seen >= self._plan.warmup_tokens:
+        """Take a step's tokens in."""
+        self.reach(self.seen + tokens)
+
+    def reach(self, seen: int) -> None:
+        """Take in how many tokens were seen up to now."""
+        self.seen = seen
+        if not self._began and self.seen >= self._sizes.warmup_tokens:
             _synchronize()
             self._timed_from, self._began = self.seen, time.perf_counter()
+            self._processor_began = time.process_time()
 
-    def speed(self) -> float:
-        """Real tokens a second behind the warm-up."""
+    def speed(self) -> dict[str, float]:
+        """Real tokens a second behind the warm-up, by the clock on the wall and by the time that
+        all cores together spent on this process."""
         _synchronize()
-        return (self.seen - self._timed_from) / (time.perf_counter() - self._began)
+        tokens = self.seen - self._timed_from
+        processor = time.process_time() - self._processor_began
+        return {
+            "tokens_per_second": round(tokens / (time.perf_counter() - self._began), 1),
+            "tokens_per_processor_second": round(tokens / processor, 1),
+            "timed_tokens": tokens,
+        }
 
 
 class Items(Dataset[Item]):
@@ -94,58 +116,72 @@ def main() -> None:
     """Run the variant and print its figures as one line of JSON."""
     variant, folder = sys.argv[1], Path(sys.argv[2])
     plan = BenchPlan.read(folder)
+    sys.stdin.readline()
+    began = time.perf_counter()
     if variant.startswith("ours"):
-        figures = _ours(folder, plan, variant.removeprefix("ours-"))
+        figures = _ours(folder, plan, variant)
     elif variant.startswith("trl"):
         figures = _trl(folder, plan)
     else:
         figures = _trainer(folder, plan, variant)
-    print(json.dumps({**figures, "peak_memory_mb": _peak_memory()}))  # noqa: T201
+    figures |= {"peak_memory_mb": _peak_memory(), "seconds": round(time.perf_counter() - began, 1)}
+    print(json.dumps(figures))  # noqa: T201
 
 
-def _ours(folder: Path, plan: BenchPlan, method: str) -> dict[str, Any]:
+def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
     """The product's own path, with the events' clock."""
-    run_dir = folder / f"run-{method}"
-    steps = max(1, plan.tokens // (plan.our_block * plan.our_batch))
-    clock = Clock(plan)
-    found: dict[str, Any] = {}
+    is_lora = "lora" in variant
+    sizes = plan.large if plan.large is not None and variant.endswith("large") else plan.ours
+    run_dir = folder / f"run-{variant}"
+    clock, started, found = Clock(sizes), {}, {}
 
     def hear(event: str, **fields: Any) -> None:
         if event == "started":
-            found["tokens_a_step"] = fields["tokens"] / fields["rows"] * fields["batch_size"]
-            found["parameters"] = fields["parameters"]
+            started.update(fields)
         elif event == "step":
-            clock.count(round(found["tokens_a_step"]))
-            if fields["step"] == steps:
-                found["speed"] = clock.speed()
+            clock.reach(_tokens_until(fields["step"], started))
+            if plan.large is not None:
+                watch(is_over=clock.is_timing)
+            if fields["step"] == sizes.steps:
+                found.update(clock.speed())
 
+    watch = KernelWatch(folder / f"kernels-{variant}.txt", started)
     spec = RunSpec(
         base_model=str(folder / "base"),
         corpus=str(folder / "corpus"),
-        method="lora" if method == "lora" else "full",
-        block_size=plan.our_block,
-        batch_size=plan.our_batch,
-        micro_batch_size=plan.our_micro_batch,
-        max_steps=steps,
-        evaluate_every=steps,
-        learning_rate=_LORA_LEARNING_RATE if method == "lora" else _LEARNING_RATE,
+        method="lora" if is_lora else "full",
+        block_size=sizes.block,
+        batch_size=sizes.batch,
+        micro_batch_size=sizes.batch,
+        max_steps=sizes.steps,
+        evaluate_every=sizes.steps,
+        learning_rate=_LORA_LEARNING_RATE if is_lora else _LEARNING_RATE,
         schedule="linear",
         warmup_share=0.0,
         compile=plan.compile,
         sample_max_new_tokens=1,
         max_evaluation_rows=_EVALUATION_ROWS,
+        device=plan.device,
     )
     run_dir.mkdir()
     published = fine_tune(spec, run_dir, hear, Wishes())
     metrics = json.loads((published / "metrics.json").read_text("utf-8"))
     return {
-        "tokens_per_second": round(found["speed"], 1),
+        **found,
         "tokens": clock.seen,
         "fill": metrics["fill"],
-        "flops_per_token": 6 * found["parameters"],
+        "flops_per_token": 6 * started["parameters"],
         "loss_before": metrics["base"]["validation"]["loss"],
         "loss_after": metrics["tuned"]["validation"]["loss"],
     }
+
+
+def _tokens_until(step: int, started: dict[str, Any]) -> int:
+    """Real tokens that a run has learnt from; the last step of a pass may have fewer rows."""
+    steps_a_pass = math.ceil(started["rows"] / started["batch_size"])
+    passes, rest = divmod(step, steps_a_pass)
+    tokens_a_row = started["tokens"] / started["rows"]
+    return round(passes * started["tokens"] + rest * started["batch_size"] * tokens_a_row)
 
 
 def _trainer(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
@@ -165,10 +201,10 @@ def _trainer(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
         train_dataset=Items(items),
         data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False) if is_padded else None,
     )
-    trainer.clock = Clock(plan)
+    trainer.clock = Clock(plan.classic)
     trainer.train()
     return {
-        "tokens_per_second": round(trainer.clock.speed(), 1),
+        **trainer.clock.speed(),
         "tokens": trainer.clock.seen,
         "loss_before": before,
         "loss_after": _loss(folder, plan, model, tokenizer),
@@ -176,18 +212,18 @@ def _trainer(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
 
 
 def _classic_arguments(output: Path, plan: BenchPlan, variant: str) -> TrainingArguments:
-    steps = max(1, plan.tokens // (plan.classic_block * plan.classic_batch))
     return TrainingArguments(
         output_dir=str(output),
-        per_device_train_batch_size=plan.classic_batch,
+        per_device_train_batch_size=plan.classic.batch,
         # The padded lines hold fewer tokens a step, so their schedule may not end before them.
-        max_steps=steps if "lines" not in variant else steps * 8,
+        max_steps=plan.classic.steps * (8 if "lines" in variant else 1),
+        use_cpu=plan.device == "cpu",
         learning_rate=_LORA_LEARNING_RATE if variant.endswith("lora") else _LEARNING_RATE,
         report_to="none",
         save_strategy="no",
         logging_strategy="no",
         disable_tqdm=True,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=plan.device == "cuda",
     )
 
 
@@ -198,7 +234,7 @@ def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
 
     tokenizer, model = _load(folder)
     before = _loss(folder, plan, model, tokenizer)
-    clock = Clock(plan)
+    clock = Clock(plan.classic)
 
     class Counting(SFTTrainer):  # type: ignore[misc, unused-ignore]
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
@@ -220,7 +256,7 @@ def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
     )  # fmt: skip
     trainer.train()
     return {
-        "tokens_per_second": round(clock.speed(), 1),
+        **clock.speed(),
         "tokens": clock.seen,
         "loss_before": before,
         "loss_after": _loss(folder, plan, model, tokenizer),
@@ -230,7 +266,8 @@ def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
 def _load(folder: Path) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer, AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+    return tokenizer, model.to(BenchPlan.read(folder).device)
 
 
 def _blocks(folder: Path, tokenizer: Any, plan: BenchPlan) -> list[Item]:
@@ -238,22 +275,22 @@ def _blocks(folder: Path, tokenizer: Any, plan: BenchPlan) -> list[Item]:
     ids: list[int] = []
     for example in read_split(folder / "corpus", Split.TRAIN):
         ids += [*tokenizer(example.text).input_ids, tokenizer.eos_token_id]
-    size = plan.classic_block
+    size = plan.classic.block
     blocks = [ids[start : start + size] for start in range(0, len(ids) - size, size)]
     return [{"input_ids": block, "labels": block} for block in blocks]
 
 
 def _lines(folder: Path, tokenizer: Any, plan: BenchPlan) -> list[Item]:
     texts = [example.text for example in read_split(folder / "corpus", Split.TRAIN)]
-    return [dict(tokenizer(text, truncation=True, max_length=plan.our_block)) for text in texts]
+    return [dict(tokenizer(text, truncation=True, max_length=plan.ours.block)) for text in texts]
 
 
 def _loss(folder: Path, plan: BenchPlan, model: Any, tokenizer: Any) -> float:
     """The validation loss by the same code and on the same rows for every variant."""
     rows = pack_splits(
         folder / "corpus",
-        ExampleEncoder(tokenizer, plan.our_block),
-        block_size=plan.our_block,
+        ExampleEncoder(tokenizer, plan.ours.block),
+        block_size=plan.ours.block,
         pad_id=0,
         max_evaluation_rows=_EVALUATION_ROWS,
     ).validation

@@ -1,12 +1,13 @@
 """What a worker needs in order to answer a message, and what it writes when it has."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import bindparam, case, func, insert, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from core.catalog.resolution import resolve_version
+from core.conversations.utterances import TEXT, Utterance, Weights
 from core.db.statements import run
 from core.db.tables import Message, Model, Version
 from core.errors import InvalidInputError, NotFoundError
@@ -44,7 +45,6 @@ _HISTORY = (
     .order_by(Message.id.desc())
     .limit(bindparam("most"))
 )
-TEXT = "text"
 _INSERT_MESSAGE = insert(Message.__table__)  # type: ignore[arg-type]
 # In a payload: where the chosen version is gone, no other may answer in its place.
 NO_OTHER = "no_other"
@@ -60,33 +60,6 @@ class ForgottenError(InvalidInputError):
     """The message to answer was deleted before its turn came."""
 
     code = "forgotten"
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One message of the history. ``role`` is ``user`` or ``assistant``; a lone :data:`TEXT` is no
-    message, but the beginning of a text to go on with."""
-
-    role: str
-    name: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a version's weights lie in the store, and the SHA-256 of the manifest that proves them.
-
-    An adapter names its base too. ``operator_model`` is the name of the model that must be loaded,
-    the version's own or its base's, where the operator added it: None where a guild owns it or a
-    fine-tune made it.
-    """
-
-    store_path: str
-    base_path: str | None = None
-    manifest_sha256: str | None = None
-    base_manifest_sha256: str | None = None
-    # The same weights are the same under a new name.
-    operator_model: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

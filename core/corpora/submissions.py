@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session
 
-from core.conversations.answers import Weights, find_weights
+from core.conversations.answers import find_weights
 from core.conversations.places import Place, open_place
+from core.conversations.utterances import Weights
 from core.corpora.searches import SEARCH, SearchSpec
 from core.corpora.uploads import UploadedFile, Uploads
 from core.db.clock import epoch_now

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from core.catalog.registry import StoredVersion, register_version
 from core.catalog.renaming import name_of_run
-from core.conversations.answers import Weights, find_weights
+from core.conversations.answers import find_weights
+from core.conversations.utterances import Weights
 from core.corpora.searches import SEARCH, SearchSpec
 from core.db.desk import Desk
 from core.db.tables import Model, Version

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
-from core.conversations.answers import Weights
+from core.conversations.utterances import Weights
 from workers.generation.adapters import LoraAdapter
 from workers.generation.keyed_locks import KeyedLocks
 

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from core.conversations.answers import TEXT
+from core.conversations.utterances import TEXT
 from core.errors import InvalidInputError
 from workers.generation.messages import NAMELESS, Turn, clean_name, messages_of
 from workers.generation.prompt_encoding import PromptEncoder

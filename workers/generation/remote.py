@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from core.conversations.answers import TEXT
+from core.conversations.utterances import TEXT
 from core.errors import PerroquetError, ServiceUnavailableError
 from core.settings import RemoteSettings
 from workers.generation.errors import ModelUnreadableError

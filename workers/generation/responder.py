@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from core.conversations.answers import Weights
+from core.conversations.utterances import Weights
 from core.settings import ChatSettings, GenerationSettings
 from workers.generation.adapter_shelf import AdapterShelf
 from workers.generation.adapters import LoraAdapter, linear_shapes, read_adapter

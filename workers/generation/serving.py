@@ -10,7 +10,7 @@ from typing import Protocol
 
 import structlog
 
-from core.conversations.answers import Utterance, Weights
+from core.conversations.utterances import Utterance, Weights
 from workers.generation.protocol import GenerationStream, Sampling, Standing
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from transformers.utils.logging import disable_progress_bar
 
 from core.catalog.resolution import resolve_version
-from core.conversations.answers import Weights, find_weights
+from core.conversations.answers import find_weights
+from core.conversations.utterances import Weights
 from core.errors import PerroquetError
 from core.jobs.states import JobKind
 from core.monitoring.figures import BATCH_SIZE, BATCH_WAITING, CACHE_TOKENS

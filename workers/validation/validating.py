@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from core.conversations.answers import Weights
+from core.conversations.utterances import Weights
 from core.corpora.submissions import PreparedCorpus, Validation, accept_corpus, load_validation
 from core.corpora.uploads import Uploads
 from core.db.desk import Desk

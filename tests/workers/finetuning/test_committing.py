@@ -5,7 +5,7 @@ import time
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from core.conversations.answers import Weights
+from core.conversations.utterances import Weights
 from core.db.desk import Desk
 from core.errors import LeaseLostError
 from core.jobs.ledger import succeed

@@ -3,7 +3,7 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from core.conversations.answers import TEXT, Utterance, Weights
+from core.conversations.utterances import TEXT, Utterance, Weights
 from core.errors import ServiceUnavailableError
 from core.settings import RemoteSettings
 from tests.workers.generation.openai_counterpart import KEY, WORDS, Counterpart

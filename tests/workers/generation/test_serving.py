@@ -4,7 +4,7 @@ import time
 import pytest
 from transformers import AutoModelForCausalLM
 
-from core.conversations.answers import Utterance, Weights
+from core.conversations.utterances import Utterance, Weights
 from core.settings import ChatSettings, GenerationSettings
 from models_store.errors import VersionMissingError
 from tests.workers.generation.adapter_folders import save_adapter

@@ -112,6 +112,8 @@ def _finish(process: "subprocess.Popen[str]") -> Figures:
     if process.returncode:
         return {"failed": f"exit {process.returncode}", "said": problems[-_SAID:]}
     result: Figures = json.loads(out.strip().splitlines()[-1])
+    if "attention_masked" in problems:
+        result["attention"] = "masked"
     return result
 
 

@@ -39,7 +39,7 @@ def run(*, quick: bool) -> dict[str, Any]:
     count = _QUICK_ANSWERS if quick else _ANSWERS
     with tempfile.TemporaryDirectory(prefix="bench-chat-") as scratch:
         folder = Path(scratch)
-        plan = BenchPlan(2 if quick else 12, 128, 4, 256, 2, 1, 4096, 1024, compile=False)
+        plan = BenchPlan.on_cpu(2 if quick else 12)
         write_inputs(folder, plan)
         loaded = load_model(folder / "base")
         engine = ContinuousBatchingEngine(loaded)

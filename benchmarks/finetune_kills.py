@@ -54,7 +54,7 @@ def run(*, quick: bool) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="bench-kills-") as scratch:
         folder = Path(scratch)
-        plan = BenchPlan(1 if quick else 12, 128, 4, 64, 2, 2, 4096, 1024, compile=False)
+        plan = BenchPlan.on_cpu(1 if quick else 12)
         write_inputs(folder, plan)
         with _house(folder) as house:
             calm = house.submit()

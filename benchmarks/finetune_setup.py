@@ -77,11 +77,16 @@ class BenchPlan:
             ours = Sizes(512, 1, tokens, tokens // 5)
             return cls("cuda", 12, classic, ours, large, compile=True, source_characters=4_000_000)
         if quick:
-            return cls(
-                "cpu", 2, Sizes(128, 4, 4096, 1536), Sizes(512, 1, 4096, 1536), None, compile=False
-            )
+            return cls.on_cpu(2)
         return cls(
             "cpu", 12, Sizes(128, 4, 20_480, 4096), Sizes(512, 1, 20_480, 4096), None, compile=True
+        )
+
+    @classmethod
+    def on_cpu(cls, layers: int) -> "BenchPlan":
+        """A short run on the CPU with so many layers."""
+        return cls(
+            "cpu", layers, Sizes(128, 4, 4096, 1536), Sizes(512, 1, 4096, 1536), None, compile=False
         )
 
     @classmethod

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from benchmarks.finetune_setup import BenchPlan, Sizes, write_inputs
+from benchmarks.finetune_setup import BenchPlan, write_inputs
 from workers.finetuning.bases import load_trainee
 from workers.finetuning.data import pack_splits
 from workers.finetuning.encoding import ExampleEncoder
@@ -38,8 +38,7 @@ def run(*, quick: bool) -> dict[str, Any]:
     Args:
         quick: two layers instead of GPT-2's twelve; says nothing of the goals.
     """
-    ours, classic = Sizes(512, 1, 4096, 1024), Sizes(128, 4, 4096, 1024)
-    plan = BenchPlan("cpu", 2 if quick else 12, classic, ours, None, compile=False)
+    plan = BenchPlan.on_cpu(2 if quick else 12)
     rounds = _QUICK_ROUNDS if quick else _ROUNDS
     with tempfile.TemporaryDirectory(prefix="bench-steps-") as scratch:
         folder = Path(scratch)

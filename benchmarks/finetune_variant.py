@@ -4,6 +4,7 @@ It imports what it needs and then waits for a line on standard input, so that th
 make ready while another is measured.
 """
 
+import importlib
 import json
 import math
 import resource
@@ -133,7 +134,9 @@ def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
     is_lora = "lora" in variant
     sizes = plan.large if plan.large is not None and variant.endswith("large") else plan.ours
     run_dir = folder / f"run-{variant}"
-    clock, started, found = Clock(sizes), {}, {}
+    clock = Clock(sizes)
+    started: dict[str, Any] = {}
+    found: dict[str, float] = {}
 
     def hear(event: str, **fields: Any) -> None:
         if event == "started":
@@ -178,10 +181,9 @@ def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
 
 def _tokens_until(step: int, started: dict[str, Any]) -> int:
     """Real tokens that a run has learnt from; the last step of a pass may have fewer rows."""
-    steps_a_pass = math.ceil(started["rows"] / started["batch_size"])
-    passes, rest = divmod(step, steps_a_pass)
-    tokens_a_row = started["tokens"] / started["rows"]
-    return round(passes * started["tokens"] + rest * started["batch_size"] * tokens_a_row)
+    rows, tokens, batch = (int(started[name]) for name in ("rows", "tokens", "batch_size"))
+    passes, rest = divmod(step, math.ceil(rows / batch))
+    return passes * tokens + rest * batch * tokens // rows
 
 
 def _trainer(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
@@ -229,14 +231,14 @@ def _classic_arguments(output: Path, plan: BenchPlan, variant: str) -> TrainingA
 
 def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
     """TRL's SFTTrainer as it comes, on the corpus line by line."""
-    import datasets  # type: ignore[import-not-found, unused-ignore]
-    from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found, unused-ignore]
+    datasets: Any = importlib.import_module("datasets")
+    trl: Any = importlib.import_module("trl")
 
     tokenizer, model = _load(folder)
     before = _loss(folder, plan, model, tokenizer)
     clock = Clock(plan.classic)
 
-    class Counting(SFTTrainer):  # type: ignore[misc, unused-ignore]
+    class Counting(trl.SFTTrainer):  # type: ignore[misc]  # what is imported by name is Any
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             tokens = int(inputs["attention_mask"].sum())
             loss = super().training_step(model, inputs, num_items_in_batch)
@@ -247,7 +249,7 @@ def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
     texts = [example.text for example in read_split(folder / "corpus", Split.TRAIN)]
     trainer = Counting(
         model=model,
-        args=SFTConfig(
+        args=trl.SFTConfig(
             output_dir=str(folder / "trl"), report_to="none", save_strategy="no", bf16=False,
             disable_tqdm=True, dataloader_pin_memory=False,
         ),
@@ -301,6 +303,7 @@ def _loss(folder: Path, plan: BenchPlan, model: Any, tokenizer: Any) -> float:
         model, rows, device=next(model.parameters()).device, rows_at_a_time=1
     )
     inner.forward = original
+    inner.set_attn_implementation("sdpa")
     return found.loss
 
 

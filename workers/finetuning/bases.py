@@ -83,7 +83,7 @@ def load_trainee(spec: RunSpec) -> Trainee:
     if spec.adapter and spec.method == "full":
         causal = _merged(causal, spec)
     causal.to(device)  # type: ignore[arg-type]
-    make_layers_fast(causal, dtype, spec.dropout)
+    make_layers_fast(causal, spec.dropout)
     attach_summed_loss(causal, None if dtype is torch.float32 else dtype)
     model = _add_adapter(causal, spec) if spec.method == "lora" else _open_weights(causal, spec)
     if spec.gradient_checkpointing:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import structlog
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -58,7 +60,7 @@ def attach_summed_loss(model: PreTrainedModel, autocast: torch.dtype | None = No
         input_ids: Tensor | None = None,
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
-        documents: Sequence[Sequence[int]] | None = None,
+        documents: Sequence[NDArray[np.int32]] | None = None,
         **kwargs: Any,
     ) -> Any:
         if labels is None or input_ids is None:

@@ -53,6 +53,8 @@ def gradient_of_logits(
     # Heads with a bias are rare, and theirs is better added in float32.
     fused = _fused() if logits.device.type == "cuda" and bias is None else None
     if fused is not None:
+        for tensor in (logits, targets):
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
         return fused(logits, targets, vocabulary)
     lowered, logits = logits.dtype, logits.float()
     if bias is not None:
@@ -91,4 +93,4 @@ def _fused() -> Fused | None:
     """The compiled kernel; None where there is no compiler for GPUs."""
     if importlib.util.find_spec("triton") is None:
         return None
-    return torch.compile(fused_gradient, dynamic=True)
+    return torch.compile(fused_gradient)

@@ -52,8 +52,8 @@ def chunked_cross_entropy(
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
-    learnt = labels != IGNORED
-    hidden, labels = hidden[learnt], labels[learnt]
+    chosen = (labels != IGNORED).nonzero().squeeze(1)
+    hidden, labels = _Rows.apply(hidden, chosen), labels[chosen]  # type: ignore[no-untyped-call]
     size = _even_size(len(labels), chunk_size or _most_rows(hidden.device, weight.shape[0]))
     loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, size)  # type: ignore[no-untyped-call]
     return loss
@@ -71,6 +71,24 @@ def _even_size(positions: int, most: int) -> int:
     """Chunks of equal size: a small last one would read all weights for a few rows."""
     count = max(1, math.ceil(positions / most))
     return max(1, math.ceil(positions / count))
+
+
+class _Rows(Function):
+    """Some rows, each once; backward reads where plain indexing sorts and adds."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, chosen: Tensor) -> Tensor:
+        # Where a row went; behind the last one lies a row of zeros.
+        places = chosen.new_full((len(rows),), len(chosen))
+        places[chosen] = torch.arange(len(chosen), device=chosen.device)
+        ctx.save_for_backward(places)
+        return rows.index_select(0, chosen)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Any) -> tuple[Tensor, None]:
+        (places,) = ctx.saved_tensors
+        grad = torch.cat((outer[0], outer[0].new_zeros((1, outer[0].shape[1]))))
+        return grad.index_select(0, places), None
 
 
 class _Gradients(NamedTuple):

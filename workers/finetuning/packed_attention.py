@@ -10,11 +10,12 @@ Dropout of attention weights is left out: these kernels have none, nor had the c
 released with.
 """
 
-import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -24,7 +25,7 @@ from workers.finetuning.packed_kernels import attend_documents
 
 NAME = "perroquet_documents"
 # Two documents, the second of one token more than the first: enough to see a mask at work.
-_PROBE = ((3, 4),)
+_PROBE = np.array([3, 4], np.int32)
 # Largest difference of a hidden state, by its own scale: bf16 has eight bits.
 _TOLERANCE = 5e-2
 
@@ -42,12 +43,12 @@ class Documents(NamedTuple):
     longest: Tensor
 
 
-def find_documents(lengths: Sequence[Sequence[int]]) -> Documents:
+def find_documents(lengths: Sequence[NDArray[np.int32]]) -> Documents:
     """The documents of packed rows, from the tokens of each document of each row
     (:meth:`workers.finetuning.packing.PackedRows.lengths`)."""
-    flat = list(itertools.chain.from_iterable(lengths))
-    bounds = list(itertools.accumulate(flat, initial=0))
-    return Documents(torch.tensor(bounds, dtype=torch.int32), torch.tensor(max(flat)))
+    flat = np.concatenate(lengths)
+    bounds = np.concatenate(([0], flat)).cumsum(dtype=np.int32)
+    return Documents(torch.from_numpy(bounds), torch.tensor(int(flat.max())))
 
 
 def use_packed_attention(model: PreTrainedModel, dtype: torch.dtype | None) -> bool:
@@ -67,7 +68,7 @@ def use_packed_attention(model: PreTrainedModel, dtype: torch.dtype | None) -> b
     expected = _probe(model, dtype, None)
     untyped.set_attn_implementation(NAME)
     try:
-        found = _probe(model, dtype, find_documents(_PROBE))
+        found = _probe(model, dtype, find_documents([_PROBE]))
     except (TypeError, ValueError, RuntimeError, NotImplementedError):
         found = None
     if found is not None and _is_close(found, expected):
@@ -102,7 +103,9 @@ def _probe(
     was_training = model.training
     model.train(mode=False)
     device = next(model.parameters()).device
-    positions = torch.cat([torch.arange(size, device=device) for size in _PROBE[0]]).unsqueeze(0)
+    positions = torch.cat(
+        [torch.arange(size, device=device) for size in _PROBE.tolist()]
+    ).unsqueeze(0)
     inputs = {"input_ids": torch.arange(1, 1 + positions.numel(), device=device).view_as(positions)}
     inputs |= {"position_ids": positions}
     extra = {} if documents is None else attention_inputs(documents, device)

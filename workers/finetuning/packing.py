@@ -42,13 +42,13 @@ class PackedRows:
         """Share of the rows that is no padding."""
         return self.real_tokens / self.input_ids.size if self.input_ids.size else 1.0
 
-    def lengths(self, row: int) -> tuple[int, ...]:
+    def lengths(self, row: int) -> NDArray[np.int32]:
         """Tokens of each document of a row; the padding counts as one more."""
         starts = np.flatnonzero(self.position_ids[row] == 0)
         # Documents have two tokens at least, so zeros beside each other are padding.
         first = np.diff(starts, prepend=-2) > 1
         bounds = np.append(starts[first], self.position_ids.shape[1])
-        return tuple(int(size) for size in np.diff(bounds))
+        return np.diff(bounds).astype(np.int32)
 
 
 def plan_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:

@@ -60,7 +60,7 @@ class PackedDataset(Dataset[Item]):
 
 
 def collate(items: Sequence[Item]) -> Batch:
-    """Rows as a batch. Its documents stay plain numbers on the CPU, one tuple for each row, so
+    """Rows as a batch. The lengths of its documents stay on the CPU, an array for each row, so
     that no device is waited for and a batch can be parted by rows."""
     tensors = [name for name in items[0] if name != "documents"]
     batch: Batch = {name: torch.stack([item[name] for item in items]) for name in tensors}

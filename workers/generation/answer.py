@@ -24,11 +24,13 @@ class Answer:
     token_ids: list[int]
     text: TextStream
     sampling: SamplingState
-    cache: KeyValueCache
+    cache: KeyValueCache | None
     max_new_tokens: int
     generated: int = 0
-    # Whether its adapter has a slot on the device for it.
-    is_seated: bool = False
+    # Tokens that are chosen or about to be; those that were launched and have not landed count.
+    launched: int = 0
+    # Its place among those who run; its adapter has a slot on the device as long as it has one.
+    seat: int | None = None
 
     @property
     def adapter(self) -> LoraAdapter | None:

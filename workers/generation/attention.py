@@ -2,11 +2,11 @@
 
 All tokens of a step lie in one row ``[1, T]``, so the linear layers carry no padding. Only
 attention must know where one sequence ends and the next begins; it is told by a
-:class:`PackedBatch` that travels as an argument through the model's forward.
+batch that travels as an argument through the model's forward.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -72,11 +72,56 @@ class PackedSpan:
     position: int
 
 
+class Batch(Protocol):
+    """Where the sequences of a step lie in its row, and how each attends to what is its own."""
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+    ) -> torch.Tensor:
+        """Keep the keys and values, and attend within each sequence; see
+        :func:`packed_attention`."""
+        ...
+
+
 @dataclass(frozen=True)
 class PackedBatch:
     """The spans of a step, in row order."""
 
     spans: tuple[PackedSpan, ...]
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+    ) -> torch.Tensor:
+        """One span after the other, each over its own cache."""
+        is_grouped = key.shape[1] != query.shape[1]
+        outputs = []
+        for span in self.spans:
+            rows = slice(span.row_start, span.row_end)
+            keys, values = span.cache.extend(
+                layer, span.position, key[:, :, rows], value[:, :, rows]
+            )
+            outputs.append(
+                scaled_dot_product_attention(
+                    query[:, :, rows],
+                    keys,
+                    values,
+                    attn_mask=_causal_mask(span, query.device),
+                    is_causal=span.position == 0 and span.row_end - span.row_start > 1,
+                    scale=scaling,
+                    enable_gqa=is_grouped,
+                )
+            )
+        return torch.cat(outputs, dim=2).transpose(1, 2)
 
 
 def packed_attention(
@@ -86,7 +131,7 @@ def packed_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,  # noqa: ARG001 - transformers' signature
     scaling: float | None = None,
-    packed_batch: PackedBatch | None = None,
+    packed_batch: Batch | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence only.
@@ -103,25 +148,9 @@ def packed_attention(
     Returns:
         ``[1, T, num_heads, head_size]`` and None for the weights.
     """
-    assert packed_batch is not None  # noqa: S101 - only our runner selects this attention
+    assert packed_batch is not None  # noqa: S101 - only our runners select this attention
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    is_grouped = key.shape[1] != query.shape[1]
-    outputs = []
-    for span in packed_batch.spans:
-        rows = slice(span.row_start, span.row_end)
-        keys, values = span.cache.extend(layer, span.position, key[:, :, rows], value[:, :, rows])
-        outputs.append(
-            scaled_dot_product_attention(
-                query[:, :, rows],
-                keys,
-                values,
-                attn_mask=_causal_mask(span, query.device),
-                is_causal=span.position == 0 and span.row_end - span.row_start > 1,
-                scale=scaling,
-                enable_gqa=is_grouped,
-            )
-        )
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    return packed_batch.attend(layer, query, key, value, scaling), None
 
 
 def _causal_mask(span: PackedSpan, device: torch.device) -> torch.Tensor | None:

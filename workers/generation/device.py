@@ -1,32 +1,115 @@
-"""The one place that touches tensors in a step: packed token ids in, logits out."""
+"""The one place that touches tensors in a step: packed token ids in, the next tokens out."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 
+from workers.generation.adapter_bank import AdapterBank
+from workers.generation.adapters import LoraAdapter
 from workers.generation.attention import KeyValueCache, PackedBatch, PackedSpan
 from workers.generation.loading import LoadedModel
+from workers.generation.sampling import SamplingState, choose_tokens
 
 
-@dataclass(frozen=True)
-class Span:
-    """Tokens of one sequence to compute, at their place in the sequence."""
+class Span(NamedTuple):
+    """Tokens of one sequence to compute, at their place in the sequence.
+
+    Attributes:
+        cache: the sequence's keys and values, with room for these tokens.
+        token_ids: one or more; none where it is the one that was chosen last, which only the
+            device knows as yet.
+        position: of the first of them.
+        is_sampling: whether a next token is to be chosen after them.
+        state: what the choice depends on.
+        drawn: tokens that were chosen before, or are about to be.
+        seat: a number below the size of a batch, the sequence's own while it runs.
+        adapter: what is added to the base for it.
+    """
 
     cache: KeyValueCache
     token_ids: list[int]
     position: int
     is_sampling: bool
+    state: SamplingState
+    drawn: int
+    seat: int
+    adapter: LoraAdapter | None = None
+
+    @property
+    def count(self) -> int:
+        """How many tokens it is."""
+        return len(self.token_ids) or 1
+
+
+class Flight(Protocol):
+    """A step that was launched."""
+
+    def land(self) -> Sequence[int | None]:
+        """Wait for the next tokens of the spans that sample, in order; None where a span's logits
+        are no numbers."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs a model's steps on a device.
+
+    Attributes:
+        is_ahead: whether the next step can be launched before the last one has landed.
+        capacity_tokens: of keys and values that fit into it; None for as many as there is memory.
+    """
+
+    is_ahead: bool
+    capacity_tokens: int | None
+
+    def new_cache(self) -> KeyValueCache:
+        """An empty one, for a sequence."""
+        ...
+
+    def launch(self, spans: Sequence[Span]) -> Flight:
+        """Compute the spans in one forward pass, and choose. Spans lie as the adapters' bank
+        orders them. Nothing but the caches has changed where this raises."""
+        ...
+
+
+class Landed:
+    """A step whose tokens were known at once."""
+
+    def __init__(self, tokens: Sequence[int | None]) -> None:
+        self._tokens = tokens
+
+    def land(self) -> Sequence[int | None]:
+        """See :class:`Flight`."""
+        return self._tokens
 
 
 class DeviceRunner:
     """Runs a model over packed spans. Holds no state of a request; the caches are the caller's."""
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    is_ahead = False
+    capacity_tokens = None
+
+    def __init__(self, loaded: LoadedModel, bank: AdapterBank) -> None:
         self._model = loaded.model
         self._device = loaded.device
+        self._bank = bank
+
+    def new_cache(self) -> KeyValueCache:
+        """See :class:`Runner`."""
+        return KeyValueCache()
+
+    def launch(self, spans: Sequence[Span]) -> Flight:
+        """See :class:`Runner`."""
+        self._bank.begin([(span.adapter, span.count) for span in spans])
+        try:
+            logits = self.run(spans)
+        finally:
+            self._bank.end()
+        states = [span.state for span in spans if span.is_sampling]
+        return Landed(choose_tokens(logits, states) if states else [])
 
     @torch.inference_mode()
-    def run(self, spans: list[Span]) -> torch.Tensor:
+    def run(self, spans: Sequence[Span]) -> torch.Tensor:
         """Compute the spans in one forward pass.
 
         Returns:

@@ -1,5 +1,6 @@
 """Continuous batching on one device: one thread, one step at a time, many requests in each."""
 
+import heapq
 import itertools
 import math
 import queue
@@ -18,7 +19,7 @@ from workers.generation.adapters import LoraAdapter
 from workers.generation.answer import Answer, translate
 from workers.generation.attention import KeyValueCache
 from workers.generation.checking import check_request
-from workers.generation.device import DeviceRunner, Span
+from workers.generation.device import DeviceRunner, Flight, Runner, Span
 from workers.generation.loading import LoadedModel
 from workers.generation.memory import is_out_of_memory
 from workers.generation.prefixes import PrefixShelf
@@ -31,7 +32,8 @@ from workers.generation.protocol import (
     GenerationRequest,
     GenerationStream,
 )
-from workers.generation.sampling import SamplingState, choose_tokens
+from workers.generation.resident.runner import make_runner
+from workers.generation.sampling import SamplingState
 from workers.generation.scheduler import Scheduler
 from workers.generation.sequences import Sequence, Work
 from workers.generation.text_stream import TextStream
@@ -40,6 +42,8 @@ log = structlog.get_logger(__name__)
 
 # A cache grows by this many tokens at a time, and is copied then.
 _BLOCK_TOKENS = 64
+# A step of a processor must be short enough for answers to flow; one of a GPU is, however long.
+_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 256, 8192
 
 
 def _ignore(_exc: Exception) -> None:
@@ -61,27 +65,47 @@ class ContinuousBatchingEngine:
         *,
         max_batch_size: int = 16,
         cache_max_tokens: int = 32_768,
-        step_max_tokens: int = 256,
+        step_max_tokens: int | None = None,
+        cache_memory_share: float = 0.5,
+        is_resident: bool | None = None,
         on_device_lost: Callable[[Exception], None] = _ignore,
     ) -> None:
         """Args:
         loaded: the model.
         max_batch_size: answers in one step.
         cache_max_tokens: room for keys and values of all running answers.
-        step_max_tokens: tokens computed in one step.
+        step_max_tokens: tokens computed in one step; None for what suits the device.
+        cache_memory_share: of a GPU's memory that is free now, which the room may take.
+        is_resident: whether the device keeps everything and steps overlap; None where it is a GPU.
         on_device_lost: called in the engine's thread when the device is broken for this process.
         """
         self._on_device_lost = on_device_lost
         self._loaded = loaded
-        self._runner = DeviceRunner(loaded)
         self._end_ids = loaded.end_ids
         self._vocabulary = int(loaded.model.config.get_text_config().vocab_size)
         self._prefixes = PrefixShelf()
         self._bank = AdapterBank(loaded.model, loaded.device, max_batch_size)
         self._reused_tokens = 0
+        is_gpu = loaded.device.type == "cuda"
+        resident = None
+        if is_gpu if is_resident is None else is_resident:
+            resident = make_runner(
+                loaded,
+                self._bank,
+                max_batch_size=max_batch_size,
+                max_tokens=cache_max_tokens,
+                memory_share=cache_memory_share,
+            )
+        self._runner: Runner = resident or DeviceRunner(loaded, self._bank)
         self._scheduler = Scheduler(
-            max_batch_size, cache_max_tokens, step_max_tokens, _BLOCK_TOKENS
+            max_batch_size,
+            self._runner.capacity_tokens or cache_max_tokens,
+            step_max_tokens or (_GPU_STEP_TOKENS if is_gpu else _CPU_STEP_TOKENS),
+            _BLOCK_TOKENS,
         )
+        # Steps that were launched and whose tokens nobody has seen.
+        self._flight: tuple[Flight, list[Work]] | None = None
+        self._free_seats = list(range(max_batch_size))
         self._answers: dict[int, Answer] = {}
         self._numbers = itertools.count()
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -118,7 +142,7 @@ class ContinuousBatchingEngine:
             list(request.prompt_ids),
             TextStream(self._loaded.tokenizer.backend_tokenizer, sampling.stop),
             SamplingState(sampling, self._penalised(request), max_new_tokens, self._end_ids),
-            KeyValueCache(),
+            None,
             max_new_tokens,
         )
         standing = request.standing
@@ -214,17 +238,23 @@ class ContinuousBatchingEngine:
             self._take_commands()
             for number in self._scheduler.expire(time.monotonic()):
                 self._finish(number, FinishReason.DEADLINE)
+            if self._scheduler.is_overfull:
+                # Who is computed anew must be known to its last token.
+                self._settle()
             for sequence in self._scheduler.make_room():
                 answer = self._answers[sequence.sequence_id]
-                answer.cache = KeyValueCache()
+                answer.cache = None
                 self._unseat(answer)
             self._admit()
             self._publish_stats()
-            work = sorted(self._scheduler.plan(), key=self._order_of)
+            work = self._scheduler.plan()
+            if self._bank.held:
+                work.sort(key=self._order_of)
             if work:
                 self._step(work)
                 self._steps += 1
-                self._publish_stats()
+            else:
+                self._settle()
 
     def _admit(self) -> None:
         """Let who waits join, with what is known of its prompt; kept prefixes yield the room."""
@@ -232,15 +262,20 @@ class ContinuousBatchingEngine:
             answer = self._answers[sequence.sequence_id]
             if not self._seat(sequence.sequence_id, answer):
                 continue
-            try:
-                reused = self._prefixes.fill(answer.cache, answer.token_ids, answer.owner)
-            except RuntimeError:
-                # The device has no room for the copy; then nothing is kept and all is computed.
-                self._prefixes.shrink(0)
-                answer.cache, reused = KeyValueCache(), 0
+            answer.cache, reused = self._begun(answer)
             sequence.computed_tokens = reused
             self._reused_tokens += reused
         self._prefixes.shrink(self._scheduler.capacity_tokens - self._scheduler.reserved_tokens)
+
+    def _begun(self, answer: Answer) -> tuple[KeyValueCache, int]:
+        """A cache with what is kept of an answer's beginning, and how many tokens that is."""
+        cache = self._runner.new_cache()
+        try:
+            return cache, self._prefixes.fill(cache, answer.token_ids, answer.owner)
+        except RuntimeError:
+            # The device has no room for the copy; then nothing is kept and all is computed.
+            self._prefixes.shrink(0)
+            return self._runner.new_cache(), 0
 
     def _seat(self, number: int, answer: Answer) -> bool:
         """Bring its adapter to the device; where that fails, only this answer does."""
@@ -250,7 +285,7 @@ class ContinuousBatchingEngine:
             except RuntimeError as exc:
                 self._fail(number, translate(exc))
                 return False
-            answer.is_seated = True
+        answer.seat = heapq.heappop(self._free_seats)
         return True
 
     def _bring(self, adapter: LoraAdapter) -> None:
@@ -264,9 +299,12 @@ class ContinuousBatchingEngine:
             self._bank.enter(adapter)
 
     def _unseat(self, answer: Answer) -> None:
-        if answer.is_seated and answer.adapter is not None:
+        if answer.seat is None:
+            return
+        heapq.heappush(self._free_seats, answer.seat)
+        answer.seat = None
+        if answer.adapter is not None:
             self._bank.leave(answer.adapter)
-            answer.is_seated = False
 
     def _order_of(self, piece: Work) -> tuple[int, int]:
         return self._bank.order_of(self._answers[piece.sequence_id].adapter)
@@ -282,31 +320,63 @@ class ContinuousBatchingEngine:
             self._commands.get()()
 
     def _step(self, work: list[Work]) -> None:
-        """Compute, and find the culprit where that fails.
+        """Launch a step, then see to what the one before has brought, while the device computes.
 
-        Nothing but the caches is changed before all is computed, and writing the same keys and
+        Where the device is not ahead of us, the step lands at once.
+        """
+        launched = self._launch(work)
+        self._settle()
+        self._flight = launched
+        if not self._runner.is_ahead:
+            self._settle()
+
+    def _launch(self, work: list[Work]) -> tuple[Flight, list[Work]] | None:
+        """Begin to compute, and find the culprit where that fails.
+
+        Nothing but the caches is changed before all is launched, and writing the same keys and
         values again is harmless, so after a failure each sequence is tried alone.
         """
         try:
-            tokens = self._compute(work)
+            flight = self._runner.launch([self._span(piece) for piece in work])
         except torch.AcceleratorError:
             # The device's context is broken for good: no request of this process can go on. Running
             # out of memory is another error.
             raise
         except Exception as exc:  # noqa: BLE001 - the culprit is found, and gets the error
+            # What is under way says who has ended meanwhile.
+            self._settle()
             if is_out_of_memory(exc) and self._make_do_with_less():
-                return
+                return None
             if len(work) == 1:
                 self._fail(work[0].sequence_id, translate(exc))
-                return
+                return None
             for piece in work:
-                self._step([piece])
-            return
+                if piece.sequence_id in self._answers:
+                    self._step([piece])
+                    self._settle()
+            return None
         self._scheduler.recover()
         for piece in work:
             self._scheduler.computed(piece)
-        for piece, token in zip(_sampling(work), tokens, strict=True):
-            self._hand_over(piece.sequence_id, token)
+        choosing = [piece for piece in work if piece.is_sampling]
+        for piece in choosing:
+            answer = self._answers[piece.sequence_id]
+            answer.launched += 1
+            # The last token of an answer is never computed itself.
+            if answer.launched < answer.max_new_tokens:
+                self._scheduler.sampled(piece.sequence_id)
+        return flight, choosing
+
+    def _settle(self) -> None:
+        """Take in the tokens of the step under way, if there is one."""
+        if self._flight is None:
+            return
+        (flight, work), self._flight = self._flight, None
+        for piece, token in zip(work, flight.land(), strict=True):
+            # Who ended meanwhile has a token too much.
+            if piece.sequence_id in self._answers:
+                self._hand_over(piece.sequence_id, token)
+        self._publish_stats()
 
     def _make_do_with_less(self) -> bool:
         """Let go of what is only kept, then of the youngest answers' room; False where nothing is
@@ -328,16 +398,6 @@ class ContinuousBatchingEngine:
         if self._loaded.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _compute(self, work: list[Work]) -> list[int | None]:
-        """The next tokens of those that sample, in order."""
-        self._bank.begin([(self._answers[p.sequence_id].adapter, p.count) for p in work])
-        try:
-            logits = self._runner.run([self._span(piece) for piece in work])
-        finally:
-            self._bank.end()
-        states = [self._answers[piece.sequence_id].sampling for piece in _sampling(work)]
-        return choose_tokens(logits, states) if states else []
-
     def _hand_over(self, number: int, token: int | None) -> None:
         if token is None:
             self._fail(number, GenerationFailedError("The model's output is not a number."))
@@ -348,10 +408,21 @@ class ContinuousBatchingEngine:
             self._fail(number, translate(exc))
 
     def _span(self, piece: Work) -> Span:
-        answer = self._answers[piece.sequence_id]
-        answer.cache.reserve(self._scheduler.room_tokens(piece.sequence_id))
-        token_ids = answer.token_ids[piece.start : piece.start + piece.count]
-        return Span(answer.cache, token_ids, piece.start, piece.is_sampling)
+        number, start, count, is_sampling = piece
+        answer = self._answers[number]
+        cache, seat = answer.cache, answer.seat
+        assert cache is not None and seat is not None  # noqa: S101 - who runs has both
+        cache.reserve(self._scheduler.room_tokens(number))
+        return Span(
+            cache,
+            answer.token_ids[start : start + count],
+            start,
+            is_sampling,
+            answer.sampling,
+            answer.launched,
+            seat,
+            answer.adapter,
+        )
 
     def _accept(self, number: int, token: int) -> None:
         answer = self._answers[number]
@@ -368,7 +439,6 @@ class ContinuousBatchingEngine:
             self._finish(number, FinishReason.LENGTH, text)
         else:
             answer.token_ids.append(token)
-            self._scheduler.sampled(number)
             if text:
                 answer.stream.put(Chunk(text, answer.generated))
 
@@ -378,7 +448,8 @@ class ContinuousBatchingEngine:
             return
         self._unseat(answer)
         computed = self._scheduler.remove(number)
-        self._prefixes.put(answer.token_ids[:computed], answer.cache, answer.owner)
+        if answer.cache is not None:
+            self._prefixes.put(answer.token_ids[:computed], answer.cache, answer.owner)
         self._publish_stats()
         answer.stream.put(Chunk(text + answer.text.flush(), answer.generated, reason))
 
@@ -391,6 +462,3 @@ class ContinuousBatchingEngine:
         self._publish_stats()
         answer.stream.put(Chunk("", answer.generated, FinishReason.ERROR, error))
 
-
-def _sampling(work: list[Work]) -> list[Work]:
-    return [piece for piece in work if piece.is_sampling]

@@ -59,7 +59,7 @@ def pack_model(model: PreTrainedModel, wish: str) -> dict[str, int]:
         packed = pack(choose(weight), weight, bias)
         setattr(parent, name, packed)
         counts[packed.kind] = counts.get(packed.kind, 0) + 1
-    _fuse_activations(model)
+    fuse_activations(model)
     return counts
 
 
@@ -126,8 +126,8 @@ def _weights(layer: Any) -> Weights:
     return (layer.weight.t() if isinstance(layer, Conv1D) else layer.weight), layer.bias
 
 
-def _fuse_activations(model: nn.Module) -> None:
-    """GPT-2's activation in one operation instead of eight; the same formula."""
+def fuse_activations(model: nn.Module) -> None:
+    """Put GPT-2's activation into one operation instead of eight, in place; the same formula."""
     for parent in model.modules():
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation):

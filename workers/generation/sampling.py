@@ -1,6 +1,7 @@
 """Choose the next token of each row. Every request throws dice of its own."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
@@ -53,13 +54,19 @@ class SamplingState:
         return self._end_ids if self._drawn < self.sampling.min_new_tokens else []
 
     @property
+    def end_ids(self) -> list[int]:
+        """Tokens that may not come before ``min_new_tokens`` others; none without such a bound."""
+        return self._end_ids
+
+    @property
     def answer_ids(self) -> NDArray[np.int64]:
         """The answer so far, ``[tokens]``."""
         return self.seen_ids[self._prompt_tokens :]
 
-    def throw(self) -> float:
-        """The uniform number in [0, 1) for the next token."""
-        source = f"{self.sampling.seed}:{self._drawn}".encode()
+    def throw(self, drawn: int | None = None) -> float:
+        """The uniform number in [0, 1) for the next token, or for the one after ``drawn``."""
+        number = self._drawn if drawn is None else drawn
+        source = f"{self.sampling.seed}:{number}".encode()
         digest = blake2b(source, digest_size=_DICE_BYTES).digest()
         return int.from_bytes(digest, "big") / 2.0 ** (8 * _DICE_BYTES)
 
@@ -137,37 +144,61 @@ def _draw(logits: torch.Tensor, states: list[SamplingState]) -> list[int]:
     scaled = (logits - logits.max(dim=-1, keepdim=True).values) / temperatures[:, None]
     log_total = scaled.logsumexp(dim=-1, keepdim=True)
     values, ids = _most_likely(scaled, log_total, states)
-    probabilities = (values - log_total).exp()
-    kept = probabilities * _is_kept(probabilities, states)
-    dice = torch.tensor([s.throw() for s in states], device=device)
-    threshold = dice[:, None] * kept.sum(dim=-1, keepdim=True)
-    index = (kept.cumsum(dim=-1) <= threshold).sum(dim=-1, keepdim=True)
-    # Rounding may put the dice at or past the whole mass; the last token that is kept has it then.
-    last = (kept > 0).sum(dim=-1, keepdim=True) - 1
-    tokens: list[int] = ids.gather(1, torch.minimum(index, last)).squeeze(1).tolist()
+    bounds = Bounds(
+        top_k=torch.tensor([s.sampling.top_k for s in states], device=device),
+        top_p=torch.tensor([s.sampling.top_p for s in states], device=device),
+        min_p=torch.tensor([s.sampling.min_p for s in states], device=device),
+        dice=torch.tensor([s.throw() for s in states], device=device),
+    )
+    tokens: list[int] = pick(values - log_total, ids, bounds).tolist()
     return tokens
 
 
-def _is_kept(probabilities: torch.Tensor, states: list[SamplingState]) -> torch.Tensor:
+@dataclass(frozen=True)
+class Bounds:
+    """What each row may choose among, and its dice; all ``[rows]``. ``top_k`` 0 is no bound."""
+
+    top_k: torch.Tensor
+    top_p: torch.Tensor
+    min_p: torch.Tensor
+    dice: torch.Tensor
+
+
+def pick(log_probabilities: torch.Tensor, ids: torch.Tensor, bounds: Bounds) -> torch.Tensor:
+    """The token of each row on which its dice fall, ``[rows]`` of int64.
+
+    Args:
+        log_probabilities: float ``[rows, width]``, the most likely first.
+        ids: int64 ``[rows, width]``, whose they are.
+        bounds: of each row.
+    """
+    probabilities = log_probabilities.exp()
+    kept = probabilities * _is_kept(probabilities, bounds)
+    threshold = bounds.dice[:, None] * kept.sum(dim=-1, keepdim=True)
+    index = (kept.cumsum(dim=-1) <= threshold).sum(dim=-1, keepdim=True)
+    # Rounding may put the dice at or past the whole mass; the last token that is kept has it then.
+    # Where nothing is a number, nothing is kept, and what is chosen does not matter.
+    last = (kept > 0).sum(dim=-1, keepdim=True) - 1
+    return ids.gather(1, torch.minimum(index, last).clamp_(min=0)).squeeze(1)
+
+
+def _is_kept(probabilities: torch.Tensor, bounds: Bounds) -> torch.Tensor:
     """Which tokens of each row, most likely first, are within ``top_k``, ``top_p`` and ``min_p``.
 
     As in ``transformers``, ``top_k`` comes first and ``top_p`` is a share of what it leaves;
     ``min_p`` is a share of the most likely token.
     """
-    device, width = probabilities.device, probabilities.shape[-1]
-    top_k = torch.tensor([s.sampling.top_k or width for s in states], device=device)
-    top_p = torch.tensor([s.sampling.top_p for s in states], device=device)
-    is_bounded = torch.tensor([s.sampling.top_k > 0 for s in states], device=device)
-    within_k = torch.arange(width, device=device) < top_k[:, None]
+    ranks = torch.arange(probabilities.shape[-1], device=probabilities.device)
+    is_bounded = bounds.top_k > 0
+    within_k = (ranks < bounds.top_k[:, None]) | ~is_bounded[:, None]
     within = probabilities * within_k
     # Without a bound the probabilities are shares of the whole vocabulary, seen here or not.
     mass = torch.where(is_bounded, within.sum(dim=-1), 1.0)
     before = within.cumsum(dim=-1) - within
-    min_p = torch.tensor([s.sampling.min_p for s in states], device=device)
-    keep = within_k & (before < (top_p * mass)[:, None])
-    keep &= probabilities >= min_p[:, None] * probabilities[:, :1]
-    keep[:, 0] = True
-    return keep
+    keep = within_k & (before < (bounds.top_p * mass)[:, None])
+    keep &= probabilities >= bounds.min_p[:, None] * probabilities[:, :1]
+    # The first is always kept; its rank says so without a write of its own.
+    return keep | (ranks == 0)
 
 
 def _most_likely(

@@ -69,6 +69,11 @@ class Scheduler:
         """The room in the cache that those who run were given."""
         return sum(self._room(sequence) for sequence in self._running.values())
 
+    @property
+    def is_overfull(self) -> bool:
+        """Whether somebody will have to give its room back."""
+        return self.reserved_tokens > self._capacity_tokens and len(self._running) > 1
+
     def room_tokens(self, sequence_id: int) -> int:
         """The room in the cache that one of those who run was given."""
         return self._room(self._running[sequence_id])

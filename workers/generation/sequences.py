@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 
 @dataclass(eq=False)
@@ -53,8 +54,7 @@ class Sequence:
         return min(-(-self.known_tokens // block_tokens) * block_tokens, self.max_total_tokens)
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(NamedTuple):
     """``count`` tokens of a sequence to compute from position ``start``.
 
     ``is_sampling``: they reach the newest token, so the next one can be chosen.

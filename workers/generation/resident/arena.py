@@ -1,0 +1,140 @@
+"""Keys and values of everybody in one piece of device memory, taken once.
+
+Every sequence has one contiguous segment, which moves when it outgrows its place; so attention needs
+nothing but where a segment begins and how much of it counts. All copies are ordered by the device's
+stream: what a step still under way writes into a segment that was given back comes before
+whatever its next holder writes.
+"""
+
+import weakref
+from dataclasses import dataclass
+
+import torch
+
+from workers.generation.attention import KeyValueCache
+from workers.generation.resident.segments import SegmentTable
+
+# Where rows that only fill a step up write; nobody reads it.
+SCRATCH_TOKENS = 1
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What every layer of a model keeps of a token."""
+
+    layers: int
+    heads: int
+    head_size: int
+
+    def bytes_per_token(self, dtype: torch.dtype) -> int:
+        """Of keys and values, in all layers."""
+        return 2 * self.layers * self.heads * self.head_size * dtype.itemsize
+
+
+class Arena:
+    """Room for the keys and values of ``capacity_tokens`` tokens. Used by one thread.
+
+    ``keys`` and ``values`` are ``[layers, tokens, heads, head_size]``; the first
+    :data:`SCRATCH_TOKENS` belong to nobody.
+    """
+
+    def __init__(
+        self, shape: LayerShape, capacity_tokens: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Raises what torch raises without memory."""
+        tokens = SCRATCH_TOKENS + capacity_tokens
+        # Zeros: whatever a mask hides must still be a number.
+        self.keys = torch.zeros(
+            (shape.layers, tokens, shape.heads, shape.head_size), device=device, dtype=dtype
+        )
+        self.values = torch.zeros_like(self.keys)
+        self.capacity_tokens = capacity_tokens
+        self._table = SegmentTable(capacity_tokens)
+        self._segments: weakref.WeakSet[ArenaCache] = weakref.WeakSet()
+
+    def new_cache(self) -> "ArenaCache":
+        """A sequence's segment, without room yet; its room is free again once nobody has it."""
+        cache = ArenaCache(self)
+        self._segments.add(cache)
+        return cache
+
+    def take(self, count: int) -> int:
+        """Where a segment begins.
+
+        Raises:
+            OutOfMemoryError: there is no room.
+        """
+        start = self._table.take(count)
+        if start is None and self._table.free_tokens >= count:
+            self._compact()
+            start = self._table.take(count)
+        if start is None:
+            raise torch.OutOfMemoryError("The KV cache has no room for more tokens.")
+        return start + SCRATCH_TOKENS
+
+    def extend(self, end: int, count: int) -> bool:
+        """Lengthen the segment that ends there, where what follows is free."""
+        return self._table.extend(end - SCRATCH_TOKENS, count)
+
+    def give(self, start: int, count: int) -> None:
+        """Take a segment back."""
+        self._table.give(start - SCRATCH_TOKENS, count)
+
+    @torch.inference_mode()
+    def copy(self, source: int, target: int, count: int) -> None:
+        """Copy between segments that do not overlap."""
+        for tensor in (self.keys, self.values):
+            tensor[:, target : target + count].copy_(tensor[:, source : source + count])
+
+    @torch.inference_mode()
+    def _compact(self) -> None:
+        """Move all segments to the beginning, so that what is free is in one piece."""
+        end = SCRATCH_TOKENS
+        for cache in sorted(self._segments, key=lambda cache: cache.start):
+            count = cache.room_tokens
+            if cache.start != end and count:
+                for tensor in (self.keys, self.values):
+                    # The places may overlap.
+                    held = tensor[:, cache.start : cache.start + count].clone()
+                    tensor[:, end : end + count].copy_(held)
+                cache.start = end
+            end += count
+        self._table = SegmentTable(self.capacity_tokens)
+        if end > SCRATCH_TOKENS:
+            self._table.take(end - SCRATCH_TOKENS)
+
+
+class ArenaCache(KeyValueCache):
+    """One sequence's segment of an arena: tokens ``[start, start + room_tokens)``."""
+
+    def __init__(self, arena: Arena) -> None:
+        super().__init__()
+        self.start = SCRATCH_TOKENS
+        self._arena = arena
+
+    def __del__(self) -> None:
+        self._arena.give(self.start, self.room_tokens)
+
+    def reserve(self, tokens: int) -> None:
+        """Have room for at least so many tokens, elsewhere if it must be; what is kept moves along.
+
+        Raises:
+            OutOfMemoryError: there is no room; everything stays as it was.
+        """
+        more = tokens - self.room_tokens
+        if more <= 0:
+            return
+        if not self.room_tokens or not self._arena.extend(self.start + self.room_tokens, more):
+            # Taking may move this segment too, so where it begins is read afterwards.
+            start = self._arena.take(tokens)
+            if self.room_tokens:
+                self._arena.copy(self.start, start, self.room_tokens)
+                self._arena.give(self.start, self.room_tokens)
+            self.start = start
+        self.room_tokens = tokens
+
+    def copy_beginning(self, other: KeyValueCache, count: int) -> None:
+        """Take over another segment's first ``count`` tokens; this one must still be empty."""
+        assert isinstance(other, ArenaCache)  # noqa: S101 - an engine has caches of one kind
+        self.reserve(count)
+        self._arena.copy(other.start, self.start, count)

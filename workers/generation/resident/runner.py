@@ -1,0 +1,301 @@
+"""Steps on a device that keeps everything: keys, values, and the tokens that were chosen last.
+
+The next step is launched before the last one's tokens are known to the host, which reads them a
+step late; so the device never waits for Python. Steps come in few sizes, each a captured graph.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+import torch
+
+from workers.generation.adapter_bank import AdapterBank
+from workers.generation.attention import KeyValueCache
+from workers.generation.device import Flight, Span
+from workers.generation.loading import LoadedModel
+from workers.generation.resident.arena import Arena, ArenaCache, LayerShape
+from workers.generation.resident.choosing import ANSWERED, PENALISED, Choice, choose
+from workers.generation.resident.fitting import fit, measure
+from workers.generation.resident.inputs import StepInputs
+from workers.generation.resident.paths import HostSpan, Places, ResidentBatch, choose_paths
+from workers.generation.resident.programs import Programs, StepKey, size_for
+from workers.generation.resident.seats import Seats
+
+log = structlog.get_logger(__name__)
+
+# Steps with prompts come in fewer sizes than those without.
+_MIN_TOKENS, _MIN_ROWS = 32, 8
+# Where attention fills up to the longest sequence, it does so to multiples of this.
+_LENGTH_STEP = 128
+# Steps whose tokens are on their way to the host, and one to write to.
+_RESULTS = 3
+
+
+class ResidentRunner:
+    """Implements :class:`workers.generation.device.Runner` for GPUs.
+
+    Runs on the CPU too, with plain attention and without graphs, so that it can be tested there.
+    """
+
+    is_ahead = True
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        bank: AdapterBank,
+        *,
+        shape: LayerShape,
+        heads: int,
+        max_batch_size: int,
+        capacity_tokens: int,
+    ) -> None:
+        """Raises what torch raises without memory; see :func:`make_runner`."""
+        self._model = loaded.model
+        self._device = loaded.device
+        self._bank = bank
+        self._window = loaded.context_window
+        self._max_rows = max_batch_size
+        vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+        self.capacity_tokens: int | None = capacity_tokens
+        self._arena = Arena(shape, capacity_tokens, loaded.device, loaded.dtype)
+        self._paths = choose_paths(shape, heads, loaded.device, loaded.dtype)
+        self._seats = Seats(max_batch_size, vocabulary, loaded.device)
+        self._is_end = torch.zeros(vocabulary, dtype=torch.bool, device=loaded.device)
+        ends = [token for token in loaded.end_ids if token < vocabulary]
+        self._is_end[torch.tensor(ends, dtype=torch.long, device=loaded.device)] = True
+        self._inputs: dict[tuple[int, int], StepInputs] = {}
+        self._programs = Programs(is_capturing=loaded.device.type == "cuda")
+        is_pinned = loaded.device.type == "cuda"
+        self._results = deque(
+            torch.zeros(max_batch_size, dtype=torch.int64, pin_memory=is_pinned)
+            for _ in range(_RESULTS)
+        )
+        log.info("resident_cache", tokens=capacity_tokens, attention=self._paths.name)
+
+    def new_cache(self) -> KeyValueCache:
+        """See :class:`workers.generation.device.Runner`."""
+        return self._arena.new_cache()
+
+    @torch.inference_mode()
+    def launch(self, spans: Sequence[Span]) -> Flight:
+        """See :class:`workers.generation.device.Runner`."""
+        self._seats.welcome(spans)
+        choosing = [span for span in spans if span.is_sampling]
+        key = self._key(spans, choosing)
+        inputs = self._inputs_for(key)
+        write = _write_decode if key.is_decode else _write_mixed
+        host = inputs.host()
+        host_spans = write(spans, host, self._seats.nobody)
+        if key.choice is not Choice.GREEDY:
+            self._seats.write_parameters(choosing, host["parameters"])
+        inputs.upload()
+        self._bank.begin([(span.adapter, span.count) for span in spans])
+        try:
+            tokens = self._programs.run(
+                key,
+                lambda: self._step(key, inputs, host_spans),
+                is_static=self._is_static(key, spans),
+            )
+        finally:
+            self._bank.end()
+        self._seats.launched(spans)
+        return self._flight(tokens, len(choosing))
+
+    def _key(self, spans: Sequence[Span], choosing: Sequence[Span]) -> StepKey:
+        choice = self._seats.choice(choosing)
+        if self._seats.is_decoding(spans):
+            rows = min(size_for(len(spans)), self._max_rows)
+            used = max(span.position for span in spans) + 1
+            return StepKey(rows, rows, True, choice, 1, self._length(used))
+        tokens = size_for(sum(span.count for span in spans), _MIN_TOKENS)
+        rows = min(size_for(len(spans), _MIN_ROWS), self._max_rows)
+        return StepKey(tokens, rows, False, choice, min(tokens, self._window), self._window)
+
+    def _length(self, used: int) -> int:
+        """Kernels that see each sequence's own length need no other."""
+        if self._paths.is_mixed_static:
+            return self._window
+        return min(-(-used // _LENGTH_STEP) * _LENGTH_STEP, self._window)
+
+    def _is_static(self, key: StepKey, spans: Sequence[Span]) -> bool:
+        has_adapters = any(span.adapter is not None for span in spans)
+        return not has_adapters and (key.is_decode or self._paths.is_mixed_static)
+
+    def _inputs_for(self, key: StepKey) -> StepInputs:
+        size = (key.tokens, key.rows)
+        if size not in self._inputs:
+            self._inputs[size] = StepInputs(*size, self._device)
+        return self._inputs[size]
+
+    def _step(
+        self, key: StepKey, inputs: StepInputs, spans: tuple[HostSpan, ...]
+    ) -> torch.Tensor:
+        """The next token of each row, -1 where its logits are no numbers."""
+        of, seats = inputs.device, self._seats
+        path = self._paths.decode if key.is_decode else self._paths.mixed
+        places = Places(
+            of["slots"],
+            of["row_starts"],
+            of["starts"],
+            of["used"],
+            key.max_rows,
+            key.max_used,
+            spans,
+        )
+        if key.is_decode:
+            ids = seats.last.index_select(0, of["seats"])
+        else:
+            chosen = seats.last.index_select(0, of["sources"].clamp(min=0))
+            ids = torch.where(of["sources"] >= 0, chosen, of["ids"])
+        output = self._model(
+            input_ids=ids[None],
+            position_ids=of["positions"][None],
+            use_cache=False,
+            logits_to_keep=0 if key.is_decode else of["keep"],
+            packed_batch=ResidentBatch(self._arena, places, path),
+        )
+        return self._choose(key.choice, output.logits[0], of)
+
+    def _choose(
+        self, choice: Choice, logits: torch.Tensor, of: dict[str, torch.Tensor]
+    ) -> torch.Tensor:
+        seats, seen = self._seats, self._seats.seen
+        if choice is not Choice.GREEDY:
+            seen = seen.index_select(0, of["seats"])
+        tokens, best = choose(choice, logits, of["parameters"], seen, self._is_end)
+        seats.last.index_copy_(0, of["seats"], tokens)
+        if choice is not Choice.GREEDY:
+            cells = of["seats"] * seats.seen.shape[1] + tokens
+            seats.seen.view(-1).index_fill_(0, cells, PENALISED | ANSWERED)
+        # What is no number or endless differs from itself.
+        return torch.where((best - best) == 0, tokens, -1)
+
+    def _flight(self, tokens: torch.Tensor, count: int) -> Flight:
+        host = self._results[0]
+        self._results.rotate(-1)
+        host[:count].copy_(tokens[:count], non_blocking=True)
+        event = None
+        if self._device.type == "cuda":
+            event = torch.cuda.Event()
+            event.record()
+        return _Flight(host, count, event)
+
+
+class _Flight:
+    """A step whose tokens are on their way to the host."""
+
+    def __init__(self, host: torch.Tensor, count: int, event: torch.cuda.Event | None) -> None:
+        self._host = host
+        self._count = count
+        self._event = event
+
+    def land(self) -> Sequence[int | None]:
+        """See :class:`workers.generation.device.Flight`."""
+        if self._event is not None:
+            self._event.synchronize()
+        tokens: list[int] = self._host[: self._count].tolist()
+        return [token if token >= 0 else None for token in tokens]
+
+
+def _write_decode(
+    spans: Sequence[Span], host: dict[str, np.ndarray], nobody: int
+) -> tuple[HostSpan, ...]:
+    """One token each, which the device knows; rows that fill up read and write scratch."""
+    count = len(spans)
+    positions = np.array([span.position for span in spans])
+    starts = np.array([_start(span) for span in spans])
+    host["seats"][:count] = [span.seat for span in spans]
+    host["seats"][count:] = nobody
+    host["positions"][:count] = positions
+    host["positions"][count:] = 0
+    host["slots"][:count] = starts + positions
+    host["slots"][count:] = 0
+    host["starts"][:count] = starts
+    host["starts"][count:] = 0
+    host["used"][:count] = positions + 1
+    host["used"][count:] = 1
+    host["row_starts"][:] = np.arange(len(host["row_starts"]))
+    return ()
+
+
+def _write_mixed(
+    spans: Sequence[Span], host: dict[str, np.ndarray], nobody: int
+) -> tuple[HostSpan, ...]:
+    """Prompts, and decoding rows among them."""
+    row, chosen = 0, 0
+    host_spans = []
+    host["sources"][:] = -1
+    for number, span in enumerate(spans):
+        rows, start = slice(row, row + span.count), _start(span)
+        if span.token_ids:
+            host["ids"][rows] = span.token_ids
+        else:
+            host["sources"][rows] = span.seat
+        host["positions"][rows] = np.arange(span.position, span.position + span.count)
+        host["slots"][rows] = start + host["positions"][rows]
+        host["row_starts"][number] = row
+        host["starts"][number] = start
+        host["used"][number] = span.position + span.count
+        host_spans.append(HostSpan(row, span.count, start, span.position + span.count))
+        row += span.count
+        if span.is_sampling:
+            host["seats"][chosen] = span.seat
+            host["keep"][chosen] = row - 1
+            chosen += 1
+    for name in ("ids", "positions", "slots"):
+        host[name][row:] = 0
+    host["row_starts"][len(spans) :] = row
+    host["starts"][len(spans) :] = 0
+    host["used"][len(spans) :] = 1
+    host["seats"][chosen:] = nobody
+    host["keep"][chosen:] = 0
+    return tuple(host_spans)
+
+
+def _start(span: Span) -> int:
+    assert isinstance(span.cache, ArenaCache)  # noqa: S101 - an engine has caches of one kind
+    return span.cache.start
+
+
+def make_runner(
+    loaded: LoadedModel,
+    bank: AdapterBank,
+    *,
+    max_batch_size: int,
+    max_tokens: int,
+    memory_share: float,
+) -> ResidentRunner | None:
+    """A runner with as large a cache as is useful and fits.
+
+    Args:
+        loaded: the model; its head and activations are fitted to the device.
+        bank: where its adapters lie.
+        max_batch_size: sequences in a step.
+        max_tokens: of the cache, at most.
+        memory_share: of the device's memory that is free now, which the cache may take.
+
+    Returns:
+        None where the model's layers are of different shapes, or not even one answer fits.
+    """
+    measured = measure(loaded.model, loaded.device)
+    if measured is None:
+        return None
+    shape, heads = measured
+    capacity = max_tokens
+    if loaded.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(loaded.device)
+        fitting = int(free * memory_share) // shape.bytes_per_token(loaded.dtype)
+        capacity = min(capacity, fitting)
+    if capacity < min(loaded.context_window, max_tokens):
+        return None
+    fit(loaded.model)
+    return ResidentRunner(
+        loaded,
+        bank,
+        shape=shape,
+        heads=heads,
+        max_batch_size=max_batch_size,
+        capacity_tokens=capacity,
+    )

@@ -58,19 +58,10 @@ class Arena:
         self._segments.add(cache)
         return cache
 
-    def take(self, count: int) -> int:
-        """Where a segment begins.
-
-        Raises:
-            OutOfMemoryError: there is no room.
-        """
+    def take(self, count: int) -> int | None:
+        """Where a segment begins; None where no stretch is as long."""
         start = self._table.take(count)
-        if start is None and self._table.free_tokens >= count:
-            self._compact()
-            start = self._table.take(count)
-        if start is None:
-            raise torch.OutOfMemoryError("The KV cache has no room for more tokens.")
-        return start + SCRATCH_TOKENS
+        return None if start is None else start + SCRATCH_TOKENS
 
     def extend(self, end: int, count: int) -> bool:
         """Lengthen the segment that ends there, where what follows is free."""
@@ -87,18 +78,25 @@ class Arena:
             tensor[:, target : target + count].copy_(tensor[:, source : source + count])
 
     @torch.inference_mode()
-    def _compact(self) -> None:
-        """Move all segments to the beginning, so that what is free is in one piece."""
+    def compact(self, last: "ArenaCache") -> None:
+        """Move all segments to the beginning, ``last`` behind the others, so that what is free
+        lies in one piece behind it."""
+        places = slice(last.start, last.start + last.room_tokens)
+        moved = self.keys[:, places].clone(), self.values[:, places].clone()
         end = SCRATCH_TOKENS
-        for cache in sorted(self._segments, key=lambda cache: cache.start):
-            count = cache.room_tokens
-            if cache.start != end and count:
+        others = [cache for cache in self._segments if cache is not last and cache.room_tokens]
+        for cache in sorted(others, key=lambda cache: cache.start):
+            if cache.start != end:
                 for tensor in (self.keys, self.values):
                     # The places may overlap.
-                    held = tensor[:, cache.start : cache.start + count].clone()
-                    tensor[:, end : end + count].copy_(held)
+                    held = tensor[:, cache.start : cache.start + cache.room_tokens].clone()
+                    tensor[:, end : end + cache.room_tokens].copy_(held)
                 cache.start = end
-            end += count
+            end += cache.room_tokens
+        last.start = end
+        end += last.room_tokens
+        for tensor, held in zip((self.keys, self.values), moved, strict=True):
+            tensor[:, last.start : end].copy_(held)
         self._table = SegmentTable(self.capacity_tokens)
         if end > SCRATCH_TOKENS:
             self._table.take(end - SCRATCH_TOKENS)
@@ -122,16 +120,25 @@ class ArenaCache(KeyValueCache):
             OutOfMemoryError: there is no room; everything stays as it was.
         """
         more = tokens - self.room_tokens
-        if more <= 0:
+        if more <= 0 or (self.room_tokens and self._lengthen(more)):
             return
-        if not self.room_tokens or not self._arena.extend(self.start + self.room_tokens, more):
-            # Taking may move this segment too, so where it begins is read afterwards.
-            start = self._arena.take(tokens)
-            if self.room_tokens:
-                self._arena.copy(self.start, start, self.room_tokens)
-                self._arena.give(self.start, self.room_tokens)
-            self.start = start
-        self.room_tokens = tokens
+        start = self._arena.take(tokens)
+        if start is None:
+            self._arena.compact(last=self)
+            if not self._lengthen(more):
+                raise torch.OutOfMemoryError("The KV cache has no room for more tokens.")
+            return
+        if self.room_tokens:
+            self._arena.copy(self.start, start, self.room_tokens)
+            self._arena.give(self.start, self.room_tokens)
+        self.start, self.room_tokens = start, tokens
+
+    def _lengthen(self, more: int) -> bool:
+        """Take what lies behind, if that is free."""
+        if not self._arena.extend(self.start + self.room_tokens, more):
+            return False
+        self.room_tokens += more
+        return True
 
     def copy_beginning(self, other: KeyValueCache, count: int) -> None:
         """Take over another segment's first ``count`` tokens; this one must still be empty."""

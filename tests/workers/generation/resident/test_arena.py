@@ -1,0 +1,94 @@
+import random
+
+import pytest
+import torch
+
+from workers.generation.resident.arena import Arena, LayerShape
+from workers.generation.resident.segments import SegmentTable
+
+
+def test_segments_never_overlap_and_what_is_given_back_is_whole_again():
+    dice = random.Random(1)  # noqa: S311
+    table, held = SegmentTable(500), {}
+    for _ in range(3000):
+        if held and dice.random() < 0.45:
+            start = dice.choice(list(held))
+            table.give(start, held.pop(start))
+        elif held and dice.random() < 0.3:
+            start = dice.choice(list(held))
+            more = dice.randint(1, 20)
+            if table.extend(start + held[start], more):
+                held[start] += more
+        else:
+            count = dice.randint(1, 60)
+            start = table.take(count)
+            if start is not None:
+                held[start] = count
+        tokens = [t for start, count in held.items() for t in range(start, start + count)]
+        assert len(tokens) == len(set(tokens)) == 500 - table.free_tokens
+        assert not tokens or max(tokens) < 500
+    for start, count in held.items():
+        table.give(start, count)
+    assert table.take(500) == 0
+
+
+def filled(cache, arena, number):
+    """Write something of its own into a segment."""
+    part = slice(cache.start, cache.start + cache.room_tokens)
+    arena.keys[:, part] = number
+    arena.values[:, part] = -number
+
+
+def is_intact(cache, arena, number, count):
+    part = slice(cache.start, cache.start + count)
+    return bool((arena.keys[:, part] == number).all() and (arena.values[:, part] == -number).all())
+
+
+def test_a_segment_that_grows_keeps_what_it_has_wherever_it_goes():
+    """Down to the last token of an arena, with others in the way."""
+    dice = random.Random(2)  # noqa: S311
+    arena = Arena(LayerShape(2, 1, 4), 300, torch.device("cpu"), torch.float32)
+    held, number = {}, 0
+    for _ in range(800):
+        if held and dice.random() < 0.2:
+            del held[dice.choice(list(held))]
+        elif held and dice.random() < 0.7:
+            name = dice.choice(list(held))
+            cache = held[name]
+            before = cache.room_tokens
+            free = 300 - sum(other.room_tokens for other in held.values())
+            cache.reserve(before + dice.randint(0, free))
+            assert is_intact(cache, arena, name, before)
+            filled(cache, arena, name)
+        else:
+            number += 1
+            free = 300 - sum(other.room_tokens for other in held.values())
+            cache = arena.new_cache()
+            cache.reserve(dice.randint(0, free))
+            held[number] = cache
+            filled(cache, arena, number)
+        cache = None
+        for name, other in held.items():
+            assert is_intact(other, arena, name, other.room_tokens)
+
+
+def test_an_arena_without_room_says_so_and_loses_nothing():
+    arena = Arena(LayerShape(1, 1, 4), 100, torch.device("cpu"), torch.float32)
+    one, other = arena.new_cache(), arena.new_cache()
+    one.reserve(60)
+    filled(one, arena, 1)
+    with pytest.raises(torch.OutOfMemoryError):
+        other.reserve(41)
+    assert is_intact(one, arena, 1, 60)
+    other.reserve(40)
+    assert other.room_tokens == 40
+
+
+def test_a_beginning_is_copied_within_the_arena():
+    arena = Arena(LayerShape(2, 1, 4), 100, torch.device("cpu"), torch.float32)
+    one, other = arena.new_cache(), arena.new_cache()
+    one.reserve(30)
+    filled(one, arena, 7)
+    other.copy_beginning(one, 20)
+    assert other.room_tokens == 20
+    assert is_intact(other, arena, 7, 20)

@@ -8,7 +8,7 @@ is what many adapters in a batch cost at least.
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ _FIRST_SLOTS = 4
 
 
 @dataclass(eq=False)
-class _Page:
+class Page:
     """Slots for adapters of one rank and the same layers.
 
     ``down[layer]`` is ``[slots, in, rank]`` and ``up[layer]`` is ``[slots, rank, out]``.
@@ -54,18 +54,44 @@ class _Page:
 
 @dataclass(eq=False)
 class _Place:
-    page: _Page
+    page: Page
     slot: int
     users: int = 0
 
 
-@dataclass(frozen=True)
-class _Products:
-    """What a step adds from one page, its indices on the device."""
+class Products(Protocol):
+    """What a step adds from one page."""
 
-    page: _Page
+    def add(self, layer: str, x: torch.Tensor, output: torch.Tensor) -> None:
+        """Add to a layer's output, in place: ``[1, T, in]`` and ``[1, T, out]``."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Bundled:
+    """Rows side by side, some products for all of them; indices are on the device."""
+
+    page: Page
     bundles: list[Bundle]
     gathering: "_Gathered | None"
+
+    def add(self, layer: str, x: torch.Tensor, output: torch.Tensor) -> None:
+        if layer not in self.page.down:
+            return
+        down, up = self.page.down[layer], self.page.up[layer]
+        rows, sums = x.view(-1, x.shape[-1]), output.view(-1, output.shape[-1])
+        for bundle in self.bundles:
+            end = bundle.row + bundle.slots * bundle.count
+            if bundle.slots == 1:
+                inner = rows[bundle.row : end] @ down[bundle.slot]
+                sums[bundle.row : end].addmm_(inner, up[bundle.slot])
+                continue
+            slots = slice(bundle.slot, bundle.slot + bundle.slots)
+            shape = (bundle.slots, bundle.count, -1)
+            inner = torch.bmm(rows[bundle.row : end].view(shape), down[slots])
+            sums[bundle.row : end].view(shape).baddbmm_(inner, up[slots])
+        if self.gathering is not None:
+            _add_gathered(self.gathering, rows, sums, down, up)
 
 
 @dataclass(frozen=True)
@@ -97,10 +123,12 @@ class AdapterBank:
         self._device = device
         self._max_pages = -(-max_adapters // SLOTS_PER_PAGE)
         self._max_slots = min(SLOTS_PER_PAGE, max_adapters)
-        self._pages: dict[tuple[int, tuple[str, ...]], list[_Page]] = {}
+        self._pages: dict[tuple[int, tuple[str, ...]], list[Page]] = {}
         self._places: OrderedDict[AdapterKey, _Place] = OrderedDict()
         self._hooked: set[str] = set()
-        self._products: list[_Products] = []
+        self._products: list[Products] = []
+        # Counts up whenever a page comes, goes or moves.
+        self.generation = 0
 
     @property
     def held(self) -> int:
@@ -138,7 +166,7 @@ class AdapterBank:
         Args:
             adapters: of each span of the step and how many rows it has, sorted by ``order_of``.
         """
-        groups: dict[_Page, list[Group]] = {}
+        groups: dict[Page, list[Group]] = {}
         row = 0
         for adapter, count in adapters:
             if adapter is not None:
@@ -152,33 +180,66 @@ class AdapterBank:
             row += count
         self._products = [self._arranged(page, on_page) for page, on_page in groups.items()]
 
+    def coded(
+        self, adapters: Sequence[tuple[LoraAdapter | None, int]]
+    ) -> tuple[dict[int, Page], list[int]]:
+        """What the next step may add, row by row.
+
+        Args:
+            adapters: of each span of the step and how many rows it has.
+
+        Returns:
+            The pages that are needed, by the code of their first slot, and the code of each row's
+            slot, -1 for none. Codes are valid as long as ``generation`` is the same.
+        """
+        first_codes = {
+            page: number * SLOTS_PER_PAGE
+            for number, page in enumerate(page for pages in self._pages.values() for page in pages)
+        }
+        needed: dict[int, Page] = {}
+        codes: list[int] = []
+        for adapter, count in adapters:
+            code = -1
+            if adapter is not None:
+                place = self._places[adapter.key]
+                first = first_codes[place.page]
+                needed[first] = place.page
+                code = first + place.slot
+            codes += [code] * count
+        return needed, codes
+
+    def use(self, products: list[Products]) -> None:
+        """Add these until :meth:`end`."""
+        self._products = products
+
     def end(self) -> None:
         """Add nothing any more."""
         self._products = []
 
-    def _arranged(self, page: _Page, groups: list[Group]) -> _Products:
+    def _arranged(self, page: Page, groups: list[Group]) -> Products:
         bundles, gathering = arrange(groups)
         if gathering is None:
-            return _Products(page, bundles, None)
+            return _Bundled(page, bundles, None)
         sources, places, targets = (
             torch.tensor(index, dtype=torch.long, device=self._device)
             for index in (gathering.sources, gathering.places, gathering.targets)
         )
-        return _Products(page, bundles, _Gathered(gathering, sources, places, targets))
+        return _Bundled(page, bundles, _Gathered(gathering, sources, places, targets))
 
-    def _page_with_room(self, adapter: LoraAdapter) -> _Page:
+    def _page_with_room(self, adapter: LoraAdapter) -> Page:
         pages = self._pages.setdefault((adapter.rank, tuple(adapter.layers)), [])
         with_room = next((page for page in pages if page.free), None) or self._vacated(pages)
         if with_room is not None:
             return with_room
         growing = next((page for page in pages if page.slots < self._max_slots), None)
         page = growing or self._new_page(adapter)
+        self.generation += 1
         page.grow(min(self._max_slots, 2 * page.slots or _FIRST_SLOTS))
         if growing is None:
             pages.append(page)
         return page
 
-    def _vacated(self, pages: list[_Page]) -> _Page | None:
+    def _vacated(self, pages: list[Page]) -> Page | None:
         """Let the least recently used idle adapter of these pages go."""
         for key, place in self._places.items():
             if not place.users and place.page in pages:
@@ -187,13 +248,14 @@ class AdapterBank:
                 return place.page
         return None
 
-    def _new_page(self, adapter: LoraAdapter) -> _Page:
+    def _new_page(self, adapter: LoraAdapter) -> Page:
         self._drop_idle_pages()
+        self.generation += 1
 
         def room(half: torch.Tensor) -> torch.Tensor:
             return torch.zeros((0, *half.shape), dtype=half.dtype, device=self._device)
 
-        return _Page(
+        return Page(
             {layer: room(down) for layer, (down, _) in adapter.layers.items()},
             {layer: room(up) for layer, (_, up) in adapter.layers.items()},
         )
@@ -216,28 +278,9 @@ class AdapterBank:
     def _adding(self, layer: str) -> Callable[[nn.Module, tuple[Any, ...], torch.Tensor], None]:
         def add(_module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
             for products in self._products:
-                if layer in products.page.down:
-                    _add(products, layer, inputs[0], output)
+                products.add(layer, inputs[0], output)
 
         return add
-
-
-def _add(products: _Products, layer: str, x: torch.Tensor, output: torch.Tensor) -> None:
-    """Add the adapters' products to a layer's output, in place: ``[1, T, in]``, ``[1, T, out]``."""
-    down, up = products.page.down[layer], products.page.up[layer]
-    rows, sums = x.view(-1, x.shape[-1]), output.view(-1, output.shape[-1])
-    for bundle in products.bundles:
-        end = bundle.row + bundle.slots * bundle.count
-        if bundle.slots == 1:
-            inner = rows[bundle.row : end] @ down[bundle.slot]
-            sums[bundle.row : end].addmm_(inner, up[bundle.slot])
-            continue
-        slots = slice(bundle.slot, bundle.slot + bundle.slots)
-        shape = (bundle.slots, bundle.count, -1)
-        inner = torch.bmm(rows[bundle.row : end].view(shape), down[slots])
-        sums[bundle.row : end].view(shape).baddbmm_(inner, up[slots])
-    if products.gathering is not None:
-        _add_gathered(products.gathering, rows, sums, down, up)
 
 
 def _add_gathered(

@@ -1,6 +1,10 @@
 """What the engine holds of a request while it lives, and what it says where one cannot go on."""
 
-from dataclasses import dataclass
+import math
+import secrets
+from dataclasses import dataclass, replace
+
+from tokenizers import Tokenizer
 
 from core.errors import PerroquetError
 from workers.generation.adapters import AdapterKey, LoraAdapter
@@ -12,6 +16,7 @@ from workers.generation.protocol import (
     GenerationStream,
 )
 from workers.generation.sampling import SamplingState
+from workers.generation.sequences import Sequence
 from workers.generation.text_stream import TextStream
 
 
@@ -33,6 +38,23 @@ class Answer:
     seat: int | None = None
 
     @property
+    def max_tokens(self) -> int:
+        """Prompt and answer together, as long as it may become."""
+        return len(self.request.prompt_ids) + self.max_new_tokens
+
+    def sequence(self, number: int, now: float) -> Sequence:
+        """The same in integers, for the scheduler."""
+        standing = self.request.standing
+        return Sequence(
+            number,
+            len(self.request.prompt_ids),
+            self.max_tokens,
+            flow=standing.flow,
+            priority=standing.priority,
+            deadline=now + (standing.max_seconds or math.inf),
+        )
+
+    @property
     def adapter(self) -> LoraAdapter | None:
         """Whose products are added to its rows; None for the base alone."""
         adapter = self.request.adapter
@@ -43,6 +65,33 @@ class Answer:
     def owner(self) -> AdapterKey | None:
         """Whose keys and values are of use to it."""
         return self.adapter.key if self.adapter else None
+
+
+def begin(
+    request: GenerationRequest,
+    stream: GenerationStream,
+    tokenizer: Tokenizer,
+    max_new_tokens: int,
+    end_ids: frozenset[int],
+) -> Answer:
+    """An answer that has not begun; without a seed it gets one."""
+    sampling = request.sampling
+    if sampling.seed is None:
+        sampling = replace(sampling, seed=secrets.randbits(32))
+    # The end tokens behind each turn of a prompt are not penalised: that would be to ask the model
+    # never to end.
+    penalised = tuple(token for token in request.prompt_ids if token not in end_ids)
+    return Answer(
+        request,
+        stream,
+        list(request.prompt_ids),
+        TextStream(tokenizer, sampling.stop),
+        SamplingState(
+            sampling, penalised if sampling.penalise_prompt else (), max_new_tokens, end_ids
+        ),
+        None,
+        max_new_tokens,
+    )
 
 
 def translate(exc: Exception) -> PerroquetError:

@@ -24,13 +24,16 @@ class KeyValueCache:
     """
 
     def __init__(self, room_tokens: int = 0) -> None:
-        self.room_tokens = room_tokens
+        self.room_tokens = self.reserved_tokens = room_tokens
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
 
     def reserve(self, tokens: int) -> None:
         """Have room for at least so many tokens from the next step on."""
-        self.room_tokens = max(self.room_tokens, tokens)
+        self.room_tokens = self.reserved_tokens = max(self.room_tokens, tokens)
+
+    def trim(self, tokens: int) -> None:
+        """Only the first ``tokens`` are of use from now on; a hint."""
 
     def extend(
         self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor

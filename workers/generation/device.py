@@ -62,8 +62,8 @@ class Runner(Protocol):
     is_ahead: bool
     capacity_tokens: int | None
 
-    def new_cache(self) -> KeyValueCache:
-        """An empty one, for a sequence."""
+    def new_cache(self, most_tokens: int) -> KeyValueCache:
+        """An empty one, for a sequence that becomes so long at most."""
         ...
 
     def launch(self, spans: Sequence[Span]) -> Flight:
@@ -94,7 +94,7 @@ class DeviceRunner:
         self._device = loaded.device
         self._bank = bank
 
-    def new_cache(self) -> KeyValueCache:
+    def new_cache(self, most_tokens: int) -> KeyValueCache:  # noqa: ARG002 - it grows by itself
         """See :class:`Runner`."""
         return KeyValueCache()
 

@@ -1,23 +1,17 @@
 """Continuous batching on one device: one thread, one step at a time, many requests in each."""
 
-import heapq
 import itertools
-import math
 import queue
-import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 import torch
 
 from core.errors import PerroquetError
 from workers.generation.adapter_bank import AdapterBank
-from workers.generation.adapters import LoraAdapter
-from workers.generation.answer import Answer, translate
-from workers.generation.attention import KeyValueCache
+from workers.generation.answer import Answer, begin, translate
 from workers.generation.checking import check_request
 from workers.generation.device import DeviceRunner, Flight, Runner, Span
 from workers.generation.loading import LoadedModel
@@ -33,15 +27,16 @@ from workers.generation.protocol import (
     GenerationStream,
 )
 from workers.generation.resident.runner import make_runner
-from workers.generation.sampling import SamplingState
 from workers.generation.scheduler import Scheduler
+from workers.generation.seating import Seating
 from workers.generation.sequences import Sequence, Work
-from workers.generation.text_stream import TextStream
 
 log = structlog.get_logger(__name__)
 
 # A cache grows by this many tokens at a time, and is copied then.
 _BLOCK_TOKENS = 64
+# Deadlines are looked at so often.
+_EXPIRING_SECONDS = 0.02
 # A step of a processor must be short enough for answers to flow; one of a GPU is, however long.
 _CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 256, 8192
 
@@ -97,6 +92,7 @@ class ContinuousBatchingEngine:
                 memory_share=cache_memory_share,
             )
         self._runner: Runner = resident or DeviceRunner(loaded, self._bank)
+        self._seating = Seating(self._runner, self._bank, self._prefixes, max_batch_size)
         self._scheduler = Scheduler(
             max_batch_size,
             self._runner.capacity_tokens or cache_max_tokens,
@@ -105,7 +101,6 @@ class ContinuousBatchingEngine:
         )
         # Steps that were launched and whose tokens nobody has seen.
         self._flight: tuple[Flight, list[Work]] | None = None
-        self._free_seats = list(range(max_batch_size))
         self._answers: dict[int, Answer] = {}
         self._numbers = itertools.count()
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -113,6 +108,7 @@ class ContinuousBatchingEngine:
         self._gate = threading.Lock()
         self._is_closed = False
         self._is_lost = False
+        self._expiring_at = 0.0
         self._steps = 0
         self._generated_tokens = 0
         self._publish_stats()
@@ -133,27 +129,10 @@ class ContinuousBatchingEngine:
         if max_new_tokens == 0:
             stream.put(Chunk("", 0, FinishReason.LENGTH))
             return stream
-        sampling = request.sampling
-        if sampling.seed is None:
-            sampling = replace(sampling, seed=secrets.randbits(32))
-        answer = Answer(
-            request,
-            stream,
-            list(request.prompt_ids),
-            TextStream(self._loaded.tokenizer.backend_tokenizer, sampling.stop),
-            SamplingState(sampling, self._penalised(request), max_new_tokens, self._end_ids),
-            None,
-            max_new_tokens,
+        answer = begin(
+            request, stream, self._loaded.tokenizer.backend_tokenizer, max_new_tokens, self._end_ids
         )
-        standing = request.standing
-        sequence = Sequence(
-            number,
-            len(request.prompt_ids),
-            len(request.prompt_ids) + max_new_tokens,
-            flow=standing.flow,
-            priority=standing.priority,
-            deadline=time.monotonic() + (standing.max_seconds or math.inf),
-        )
+        sequence = answer.sequence(number, time.monotonic())
         with self._gate:
             self._refuse_if_closed()
             self._commands.put(lambda: self._join(answer, sequence))
@@ -173,13 +152,6 @@ class ContinuousBatchingEngine:
         self._is_closed = True
         self._commands.put(lambda: None)
         self._thread.join(30)
-
-    def _penalised(self, request: GenerationRequest) -> tuple[int, ...]:
-        """The prompt without the end tokens that stand behind each of its turns: to penalise those
-        is to ask the model never to end."""
-        if not request.sampling.penalise_prompt:
-            return ()
-        return tuple(token for token in request.prompt_ids if token not in self._end_ids)
 
     def _check(self, request: GenerationRequest) -> int:
         """How many tokens the answer may have; raises what ``submit`` raises."""
@@ -236,15 +208,14 @@ class ContinuousBatchingEngine:
     def _loop(self) -> None:
         while not self._is_closed:
             self._take_commands()
-            for number in self._scheduler.expire(time.monotonic()):
-                self._finish(number, FinishReason.DEADLINE)
+            self._expire(time.monotonic())
             if self._scheduler.is_overfull:
                 # Who is computed anew must be known to its last token.
                 self._settle()
             for sequence in self._scheduler.make_room():
                 answer = self._answers[sequence.sequence_id]
                 answer.cache = None
-                self._unseat(answer)
+                self._seating.leave(answer)
             self._admit()
             self._publish_stats()
             work = self._scheduler.plan()
@@ -256,55 +227,24 @@ class ContinuousBatchingEngine:
             else:
                 self._settle()
 
+    def _expire(self, now: float) -> None:
+        if now < self._expiring_at:
+            return
+        self._expiring_at = now + _EXPIRING_SECONDS
+        for number in self._scheduler.expire(now):
+            self._finish(number, FinishReason.DEADLINE)
+
     def _admit(self) -> None:
         """Let who waits join, with what is known of its prompt; kept prefixes yield the room."""
         for sequence in self._scheduler.admit():
             answer = self._answers[sequence.sequence_id]
-            if not self._seat(sequence.sequence_id, answer):
-                continue
-            answer.cache, reused = self._begun(answer)
-            sequence.computed_tokens = reused
-            self._reused_tokens += reused
-        self._prefixes.shrink(self._scheduler.capacity_tokens - self._scheduler.reserved_tokens)
-
-    def _begun(self, answer: Answer) -> tuple[KeyValueCache, int]:
-        """A cache with what is kept of an answer's beginning, and how many tokens that is."""
-        cache = self._runner.new_cache()
-        try:
-            return cache, self._prefixes.fill(cache, answer.token_ids, answer.owner)
-        except RuntimeError:
-            # The device has no room for the copy; then nothing is kept and all is computed.
-            self._prefixes.shrink(0)
-            return self._runner.new_cache(), 0
-
-    def _seat(self, number: int, answer: Answer) -> bool:
-        """Bring its adapter to the device; where that fails, only this answer does."""
-        if answer.adapter is not None:
             try:
-                self._bring(answer.adapter)
+                sequence.computed_tokens = self._seating.take(answer)
             except RuntimeError as exc:
-                self._fail(number, translate(exc))
-                return False
-        answer.seat = heapq.heappop(self._free_seats)
-        return True
-
-    def _bring(self, adapter: LoraAdapter) -> None:
-        """Where the device has no room, what is only kept of ended answers yields it."""
-        try:
-            self._bank.enter(adapter)
-        except RuntimeError as exc:
-            if not is_out_of_memory(exc):
-                raise
-            self._drop_kept()
-            self._bank.enter(adapter)
-
-    def _unseat(self, answer: Answer) -> None:
-        if answer.seat is None:
-            return
-        heapq.heappush(self._free_seats, answer.seat)
-        answer.seat = None
-        if answer.adapter is not None:
-            self._bank.leave(answer.adapter)
+                self._fail(sequence.sequence_id, translate(exc))
+                continue
+            self._reused_tokens += sequence.computed_tokens
+        self._prefixes.shrink(self._scheduler.capacity_tokens - self._scheduler.reserved_tokens)
 
     def _order_of(self, piece: Work) -> tuple[int, int]:
         return self._bank.order_of(self._answers[piece.sequence_id].adapter)
@@ -337,7 +277,7 @@ class ContinuousBatchingEngine:
         values again is harmless, so after a failure each sequence is tried alone.
         """
         try:
-            flight = self._runner.launch([self._span(piece) for piece in work])
+            flight = self._runner.launch(self._spans(work))
         except torch.AcceleratorError:
             # The device's context is broken for good: no request of this process can go on. Running
             # out of memory is another error.
@@ -355,17 +295,23 @@ class ContinuousBatchingEngine:
                     self._step([piece])
                     self._settle()
             return None
-        self._scheduler.recover()
+        return flight, self._launched(work)
+
+    def _launched(self, work: list[Work]) -> list[Work]:
+        """Note what is computed, or about to be; returns those for whom a token is chosen."""
+        scheduler, answers = self._scheduler, self._answers
+        scheduler.recover()
+        choosing = []
         for piece in work:
-            self._scheduler.computed(piece)
-        choosing = [piece for piece in work if piece.is_sampling]
-        for piece in choosing:
-            answer = self._answers[piece.sequence_id]
-            answer.launched += 1
-            # The last token of an answer is never computed itself.
-            if answer.launched < answer.max_new_tokens:
-                self._scheduler.sampled(piece.sequence_id)
-        return flight, choosing
+            scheduler.computed(piece)
+            if piece.is_sampling:
+                choosing.append(piece)
+                answer = answers[piece.sequence_id]
+                answer.launched += 1
+                # The last token of an answer is never computed itself.
+                if answer.launched < answer.max_new_tokens:
+                    scheduler.sampled(piece.sequence_id)
+        return choosing
 
     def _settle(self) -> None:
         """Take in the tokens of the step under way, if there is one."""
@@ -390,13 +336,8 @@ class ContinuousBatchingEngine:
             running=self._scheduler.running,
             capacity_tokens=self._scheduler.capacity_tokens,
         )
-        self._drop_kept()
+        self._seating.drop_kept()
         return True
-
-    def _drop_kept(self) -> None:
-        self._prefixes.shrink(0)
-        if self._loaded.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _hand_over(self, number: int, token: int | None) -> None:
         if token is None:
@@ -407,22 +348,28 @@ class ContinuousBatchingEngine:
         except Exception as exc:  # noqa: BLE001 - turning ids into text must harm nobody else
             self._fail(number, translate(exc))
 
-    def _span(self, piece: Work) -> Span:
-        number, start, count, is_sampling = piece
-        answer = self._answers[number]
-        cache, seat = answer.cache, answer.seat
-        assert cache is not None and seat is not None  # noqa: S101 - who runs has both
-        cache.reserve(self._scheduler.room_tokens(number))
-        return Span(
-            cache,
-            answer.token_ids[start : start + count],
-            start,
-            is_sampling,
-            answer.sampling,
-            answer.launched,
-            seat,
-            answer.adapter,
-        )
+    def _spans(self, work: list[Work]) -> list[Span]:
+        spans = []
+        for number, start, count, is_sampling in work:
+            answer = self._answers[number]
+            cache, seat, token_ids = answer.cache, answer.seat, answer.token_ids
+            assert cache is not None and seat is not None  # noqa: S101 - who runs has both
+            end = start + count
+            if end > cache.reserved_tokens:
+                cache.reserve(self._scheduler.room_tokens(number))
+            spans.append(
+                Span(
+                    cache,
+                    token_ids[start:end],
+                    start,
+                    is_sampling,
+                    answer.sampling,
+                    answer.launched,
+                    seat,
+                    answer.adapter,
+                )
+            )
+        return spans
 
     def _accept(self, number: int, token: int) -> None:
         answer = self._answers[number]
@@ -446,7 +393,7 @@ class ContinuousBatchingEngine:
         answer = self._answers.pop(number, None)
         if answer is None:
             return
-        self._unseat(answer)
+        self._seating.leave(answer)
         computed = self._scheduler.remove(number)
         if answer.cache is not None:
             self._prefixes.put(answer.token_ids[:computed], answer.cache, answer.owner)
@@ -457,8 +404,7 @@ class ContinuousBatchingEngine:
         answer = self._answers.pop(number, None)
         if answer is None:
             return
-        self._unseat(answer)
+        self._seating.leave(answer)
         self._scheduler.remove(number)
         self._publish_stats()
         answer.stream.put(Chunk("", answer.generated, FinishReason.ERROR, error))
-

@@ -7,7 +7,7 @@ import queue
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from core.errors import InvalidInputError, PerroquetError
 
@@ -127,8 +127,7 @@ class FinishReason(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A piece of an answer: whole characters, and how many tokens were made so far."""
 
     text: str
@@ -168,12 +167,12 @@ class GenerationStream:
                 yield chunk
                 continue
             if chunk.text:
-                yield replace(chunk, error=None, finish=None)
+                yield chunk._replace(error=None, finish=None)
             raise chunk.error
 
 
 def _joined(first: Chunk, second: Chunk) -> Chunk:
-    return replace(second, text=first.text + second.text)
+    return second._replace(text=first.text + second.text)
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ class Scheduler:
         self._waiting = WaitingRoom()
         self._preempted: dict[int, Sequence] = {}
         self._running: OrderedDict[int, Sequence] = OrderedDict()
+        # Of those who run; kept, since it is asked for several times a step.
+        self._reserved_tokens = 0
         self.preemptions = 0
 
     @property
@@ -67,12 +69,12 @@ class Scheduler:
     @property
     def reserved_tokens(self) -> int:
         """The room in the cache that those who run were given."""
-        return sum(self._room(sequence) for sequence in self._running.values())
+        return self._reserved_tokens
 
     @property
     def is_overfull(self) -> bool:
         """Whether somebody will have to give its room back."""
-        return self.reserved_tokens > self._capacity_tokens and len(self._running) > 1
+        return self._reserved_tokens > self._capacity_tokens and len(self._running) > 1
 
     def room_tokens(self, sequence_id: int) -> int:
         """The room in the cache that one of those who run was given."""
@@ -91,9 +93,12 @@ class Scheduler:
         """Forget a sequence, wherever it is; returns how many of its tokens are in the cache."""
         if self._waiting.remove(sequence_id) is not None:
             return 0
-        sequence = self._preempted.pop(sequence_id, None) or self._running.pop(sequence_id, None)
+        sequence = self._preempted.pop(sequence_id, None)
         if sequence is None:
-            return 0
+            sequence = self._running.pop(sequence_id, None)
+            if sequence is None:
+                return 0
+            self._reserved_tokens -= self._room(sequence)
         self._waiting.refund(sequence.flow, sequence.max_total_tokens - sequence.known_tokens)
         return sequence.computed_tokens
 
@@ -109,10 +114,8 @@ class Scheduler:
     def make_room(self) -> list[Sequence]:
         """Preempt until those who run fit; returns whose keys and values must be dropped."""
         leaving = []
-        reserved = self.reserved_tokens
-        while reserved > self._capacity_tokens and len(self._running) > 1:
+        while self.is_overfull:
             victim = max(self._running.values(), key=lambda sequence: sequence.rank)
-            reserved -= self._room(victim)
             self._preempt(victim)
             leaving.append(victim)
         return leaving
@@ -123,24 +126,27 @@ class Scheduler:
         The caller may then raise their ``computed_tokens``, up to one less than is known.
         """
         joined: list[Sequence] = []
-        reserved = self.reserved_tokens
         while len(self._running) < self._max_batch_size:
             sequence = self._next()
             # Whose turn it is is never passed over, or a long prompt would wait for ever.
-            if sequence is None or not self._has_room(sequence, reserved):
+            if sequence is None or not self._has_room(sequence):
                 break
             if self._preempted.pop(sequence.sequence_id, None) is None:
                 self._waiting.take()
             self._running[sequence.sequence_id] = sequence
-            reserved += self._room(sequence)
+            self._reserved_tokens += self._room(sequence)
             joined.append(sequence)
         return joined
 
     def plan(self) -> list[Work]:
         """What the next step computes for those who run; empty where nobody does."""
-        decoding = [s for s in self._running.values() if s.missing_tokens == 1]
-        filling = [s for s in self._running.values() if s.missing_tokens > 1]
-        work = [Work(s.sequence_id, s.computed_tokens, 1, is_sampling=True) for s in decoding]
+        work, filling = [], []
+        for sequence in self._running.values():
+            missing = sequence.known_tokens - sequence.computed_tokens
+            if missing == 1:
+                work.append(Work(sequence.sequence_id, sequence.computed_tokens, 1, True))
+            elif missing:
+                filling.append(sequence)
         return work + self._fill(filling, self._step_max_tokens - len(work))
 
     def computed(self, work: Work) -> None:
@@ -150,7 +156,13 @@ class Scheduler:
 
     def sampled(self, sequence_id: int) -> None:
         """Note that a sequence has one token more, which is to be computed next."""
-        self._running[sequence_id].known_tokens += 1
+        sequence = self._running[sequence_id]
+        if sequence.known_tokens % self._block_tokens:
+            sequence.known_tokens += 1
+            return
+        before = self._room(sequence)
+        sequence.known_tokens += 1
+        self._reserved_tokens += self._room(sequence) - before
 
     def shrink(self) -> None:
         """The device had no room for what runs: give out an eighth less than that from now on."""
@@ -194,15 +206,17 @@ class Scheduler:
             return min(self._preempted.values(), key=lambda sequence: sequence.rank)
         return self._waiting.first()
 
-    def _has_room(self, sequence: Sequence, reserved: int) -> bool:
+    def _has_room(self, sequence: Sequence) -> bool:
         """Those who run keep a block each to grow into, or they would be preempted at once."""
         if not self._running:
             return True
         growth = self._block_tokens * (len(self._running) + 1)
-        return reserved + self._room(sequence) + growth <= self._capacity_tokens
+        room = self._reserved_tokens + self._room(sequence) + growth
+        return room <= self._capacity_tokens
 
     def _preempt(self, sequence: Sequence) -> None:
         del self._running[sequence.sequence_id]
+        self._reserved_tokens -= self._room(sequence)
         sequence.computed_tokens = 0
         self._preempted[sequence.sequence_id] = sequence
         self.preemptions += 1

@@ -25,7 +25,11 @@ class TextStream:
     def push(self, token_id: int) -> str:
         """Take in a token; returns the text that is certain by now."""
         self._token_ids.append(token_id)
-        return self._release(self._decoder.step(self._tokenizer, token_id) or "")
+        text = self._decoder.step(self._tokenizer, token_id) or ""
+        if self._stops:
+            return self._release(text)
+        self._decoded += len(text)
+        return text
 
     def flush(self) -> str:
         """The answer has ended: what was held back is text after all, but half a character is not.

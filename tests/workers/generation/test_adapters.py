@@ -103,13 +103,15 @@ def test_each_adapter_alone_says_what_peft_says(family):
     engine.close()
 
 
+@pytest.mark.parametrize("is_resident", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_any_mix_of_base_and_adapters_says_what_peft_says(family, seed):
+def test_any_mix_of_base_and_adapters_says_what_peft_says(family, seed, is_resident):
     dice = random.Random(seed)  # noqa: S311
     engine = family.engine(
         max_batch_size=dice.choice((4, 16)),
         cache_max_tokens=dice.choice((300, 4096)),
         step_max_tokens=dice.choice((16, 64)),
+        is_resident=is_resident,
     )
     asked = [(dice.randint(-1, len(OPTIONS) - 1), p) for p in prompts(24, seed + 2)]
     streams = [family.ask(engine, *one) for one in asked]

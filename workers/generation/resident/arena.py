@@ -1,7 +1,8 @@
 """Keys and values of everybody in one piece of device memory, taken once.
 
-Every sequence has one contiguous segment, which moves when it outgrows its place; so attention needs
-nothing but where a segment begins and how much of it counts. All copies are ordered by the device's
+Every sequence has one contiguous segment, so attention needs nothing but where a segment begins and
+how much of it counts. While there is plenty, a segment is taken as long as its sequence may become;
+where room is short, all are cut to what they need, and one that outgrows its place moves. All copies are ordered by the device's
 stream: what a step still under way writes into a segment that was given back comes before
 whatever its next holder writes.
 """
@@ -16,6 +17,8 @@ from workers.generation.resident.segments import SegmentTable
 
 # Where rows that only fill a step up write; nobody reads it.
 SCRATCH_TOKENS = 1
+# What is not needed yet is taken where it is at most this part of what is free.
+_PLENTY = 8
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,10 @@ class Arena:
         self._table = SegmentTable(capacity_tokens)
         self._segments: weakref.WeakSet[ArenaCache] = weakref.WeakSet()
 
-    def new_cache(self) -> "ArenaCache":
-        """A sequence's segment, without room yet; its room is free again once nobody has it."""
-        cache = ArenaCache(self)
+    def new_cache(self, most_tokens: int) -> "ArenaCache":
+        """The segment of a sequence that becomes so long at most, without room yet; its room is
+        free again once nobody has it."""
+        cache = ArenaCache(self, most_tokens)
         self._segments.add(cache)
         return cache
 
@@ -62,6 +66,10 @@ class Arena:
         """Where a segment begins; None where no stretch is as long."""
         start = self._table.take(count)
         return None if start is None else start + SCRATCH_TOKENS
+
+    def has_plenty(self, count: int) -> bool:
+        """Whether so many tokens may be given out though they are not needed yet."""
+        return count <= self._table.free_tokens // _PLENTY
 
     def extend(self, end: int, count: int) -> bool:
         """Lengthen the segment that ends there, where what follows is free."""
@@ -79,8 +87,10 @@ class Arena:
 
     @torch.inference_mode()
     def compact(self, last: "ArenaCache") -> None:
-        """Move all segments to the beginning, ``last`` behind the others, so that what is free
-        lies in one piece behind it."""
+        """Cut all segments to what they need and move them to the beginning, ``last`` behind the
+        others, so that what is free lies in one piece behind it."""
+        for cache in self._segments:
+            cache.room_tokens = cache.reserved_tokens
         places = slice(last.start, last.start + last.room_tokens)
         moved = self.keys[:, places].clone(), self.values[:, places].clone()
         end = SCRATCH_TOKENS
@@ -103,12 +113,14 @@ class Arena:
 
 
 class ArenaCache(KeyValueCache):
-    """One sequence's segment of an arena: tokens ``[start, start + room_tokens)``."""
+    """One sequence's segment of an arena: tokens ``[start, start + room_tokens)``, of which the
+    first ``reserved_tokens`` are its own for as long as it lives."""
 
-    def __init__(self, arena: Arena) -> None:
+    def __init__(self, arena: Arena, most_tokens: int) -> None:
         super().__init__()
         self.start = SCRATCH_TOKENS
         self._arena = arena
+        self._most_tokens = most_tokens
 
     def __del__(self) -> None:
         self._arena.give(self.start, self.room_tokens)
@@ -119,19 +131,38 @@ class ArenaCache(KeyValueCache):
         Raises:
             OutOfMemoryError: there is no room; everything stays as it was.
         """
-        more = tokens - self.room_tokens
-        if more <= 0 or (self.room_tokens and self._lengthen(more)):
+        if tokens > self.room_tokens:
+            self._enlarge(tokens)
+        self.reserved_tokens = max(self.reserved_tokens, tokens)
+
+    def trim(self, tokens: int) -> None:
+        """Give back all but the first ``tokens``."""
+        if tokens < self.room_tokens:
+            self._arena.give(self.start + tokens, self.room_tokens - tokens)
+            self.room_tokens = self.reserved_tokens = tokens
+
+    def copy_beginning(self, other: KeyValueCache, count: int) -> None:
+        """Take over another segment's first ``count`` tokens; this one must have room for them, or
+        still be empty."""
+        assert isinstance(other, ArenaCache)  # noqa: S101 - an engine has caches of one kind
+        self.reserve(count)
+        self._arena.copy(other.start, self.start, count)
+
+    def _enlarge(self, tokens: int) -> None:
+        if self.room_tokens and self._lengthen(tokens - self.room_tokens):
             return
-        start = self._arena.take(tokens)
+        has_plenty = self._arena.has_plenty(self._most_tokens)
+        taken = max(tokens, self._most_tokens if has_plenty else 0)
+        start = self._arena.take(taken)
         if start is None:
             self._arena.compact(last=self)
-            if not self._lengthen(more):
+            if not self._lengthen(tokens - self.room_tokens):
                 raise torch.OutOfMemoryError("The KV cache has no room for more tokens.")
             return
         if self.room_tokens:
             self._arena.copy(self.start, start, self.room_tokens)
             self._arena.give(self.start, self.room_tokens)
-        self.start, self.room_tokens = start, tokens
+        self.start, self.room_tokens = start, taken
 
     def _lengthen(self, more: int) -> bool:
         """Take what lies behind, if that is free."""
@@ -139,9 +170,3 @@ class ArenaCache(KeyValueCache):
             return False
         self.room_tokens += more
         return True
-
-    def copy_beginning(self, other: KeyValueCache, count: int) -> None:
-        """Take over another segment's first ``count`` tokens; this one must still be empty."""
-        assert isinstance(other, ArenaCache)  # noqa: S101 - an engine has caches of one kind
-        self.reserve(count)
-        self._arena.copy(other.start, self.start, count)

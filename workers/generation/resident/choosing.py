@@ -89,7 +89,7 @@ def choose(
     is_warm = temperature > 0
     scaled = (logits - best[:, None]) / torch.where(is_warm, temperature, 1.0)[:, None]
     log_total = scaled.logsumexp(dim=-1, keepdim=True)
-    if choice is Choice.SMALL and SMALL_TOP_K < scaled.shape[-1]:
+    if choice is Choice.SMALL and scaled.shape[-1] > SMALL_TOP_K:
         values, ids = scaled.topk(SMALL_TOP_K, dim=-1)
     else:
         values, ids = scaled.sort(dim=-1, descending=True)

@@ -1,7 +1,9 @@
 """Fit a model to a GPU without changing what it computes, and see what its layers keep."""
 
+from collections.abc import Callable
 from typing import Any, cast
 
+import structlog
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -9,6 +11,13 @@ from transformers import PreTrainedModel
 from workers.generation.packing import fuse_activations
 from workers.generation.resident.arena import LayerShape
 
+log = structlog.get_logger(__name__)
+
+Normalise = Callable[[Any, torch.Tensor], torch.Tensor]
+"""A layer and its input in, its output out."""
+
+# Of results in half precision.
+_TOLERANCE = 0.01
 # Tensor cores take rows of whole 128 bytes; an odd vocabulary makes the head six times as slow.
 _ALIGNED_COLUMNS = 64
 
@@ -35,15 +44,72 @@ class PaddedHead(nn.Module):
         return nn.functional.linear(x, self.weight, self.bias)[..., : self._vocabulary]
 
 
+class FastNorm(nn.Module):
+    """A layer's normalisation by another function of the same meaning."""
+
+    def __init__(self, layer: nn.Module, normalise: Normalise) -> None:
+        super().__init__()
+        self.layer = layer
+        self._normalise = normalise
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``[..., size]`` in and out."""
+        return self._normalise(self.layer, x)
+
+
 @torch.inference_mode()
 def fit(model: PreTrainedModel) -> None:
-    """Change a model in place: an aligned head, activations of one kernel."""
+    """Change a model in place: an aligned head, activations and norms of one kernel each."""
     # transformers publishes no types for these.
     typed = cast(Any, model)
     head = typed.get_output_embeddings()
     if isinstance(head, nn.Linear) and head.weight.shape[0] % _ALIGNED_COLUMNS:
         typed.set_output_embeddings(PaddedHead(head))
     fuse_activations(model)
+    if model.device.type == "cuda":
+        _replace_norms(model)
+
+
+def _replace_norms(model: nn.Module) -> None:
+    """Where Triton is there, and says what the layer itself says."""
+    fits: dict[tuple[type, int], bool] = {}
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            normalise = _normalisation(layer)
+            if normalise is None or isinstance(parent, FastNorm):
+                continue
+            weight = cast(torch.Tensor, layer.weight)
+            kind = (type(layer), len(weight))
+            if kind not in fits:
+                fits[kind] = _says_the_same(layer, normalise, weight)
+            if fits[kind]:
+                setattr(parent, name, FastNorm(layer, normalise))
+
+
+def _normalisation(layer: nn.Module) -> Normalise | None:
+    """The faster function for a layer, as far as its parameters tell what it is."""
+    try:
+        from workers.generation.resident.triton_norms import layer_norm, rms_norm
+    except ImportError:
+        return None
+    if type(layer) is nn.LayerNorm and layer.elementwise_affine and layer.bias is not None:
+        return lambda of, x: layer_norm(x, of.weight, of.bias, of.eps)
+    if type(layer).__name__.endswith("RMSNorm") and hasattr(layer, "variance_epsilon"):
+        return lambda of, x: rms_norm(x, of.weight, of.variance_epsilon)
+    return None
+
+
+def _says_the_same(layer: nn.Module, normalise: Normalise, weight: torch.Tensor) -> bool:
+    x = torch.randn(3, len(weight), device=weight.device, dtype=weight.dtype) * 2 + 1
+    try:
+        ours = normalise(layer, x)
+    except torch.AcceleratorError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the layer itself still works
+        log.warning("norm_refused", layer=type(layer).__name__, reason=repr(exc)[:200])
+        return False
+    theirs = layer(x)
+    return bool((ours - theirs).float().norm() <= _TOLERANCE * theirs.float().norm())
 
 
 class _Measuring:

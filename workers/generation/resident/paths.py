@@ -1,7 +1,7 @@
 """Ways to attend over an arena: what the device is best at, and plain PyTorch for all others."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 import torch
@@ -48,20 +48,36 @@ class Places:
     spans: tuple[HostSpan, ...] = ()
 
 
-# keys and values of a layer [tokens, kv_heads, size], then query [T, heads, size], key and value
-# [T, kv_heads, size]; returns [T, heads, size].
-Path = Callable[
-    [
-        torch.Tensor,
-        torch.Tensor,
-        torch.Tensor,
-        torch.Tensor,
-        torch.Tensor,
-        Places,
-        float,
-    ],
-    torch.Tensor,
-]
+class Path(Protocol):
+    """A way to keep a step's keys and values and attend; both happen in the order of rows."""
+
+    __name__: str
+
+    def __call__(
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        places: Places,
+        scaling: float,
+    ) -> torch.Tensor:
+        """Attend.
+
+        Args:
+            keys: of a layer, ``[tokens of the arena, kv_heads, size]``; likewise ``values``.
+            values: see ``keys``.
+            query: ``[T, heads, size]``.
+            key: the step's, ``[T, kv_heads, size]``; likewise ``value``.
+            value: see ``key``.
+            places: where the rows belong.
+            scaling: factor of the scores.
+
+        Returns:
+            ``[T, heads, size]``.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -72,7 +88,13 @@ class Paths:
     mixed: Path
     # Whether a graph can be made of steps with prompts.
     is_mixed_static: bool
-    name: str
+    # Whether decoding fills all sequences up to the longest.
+    needs_length: bool
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.decode.__name__}, {self.mixed.__name__}"
 
 
 class ResidentBatch:
@@ -201,28 +223,33 @@ def _keep(
     values.index_copy_(0, places.slots, value)
 
 
-PLAIN = Paths(plain_decode, plain_mixed, is_mixed_static=False, name="plain")
+PLAIN = Paths(plain_decode, plain_mixed, is_mixed_static=False, needs_length=True)
 
 
 def choose_paths(shape: LayerShape, heads: int, device: torch.device, dtype: torch.dtype) -> Paths:
     """The fastest paths that give on this device what plain PyTorch gives."""
     if device.type != "cuda":
         return PLAIN
-    if not _is_right(flash, shape, heads, device, dtype, rows=(1, 5, 3)):
-        return PLAIN
-    decode = _triton_path()
-    if decode is not None and _is_right(decode, shape, heads, device, dtype, rows=(1, 1, 1)):
-        return Paths(decode, flash, is_mixed_static=True, name="triton, flash")
-    return Paths(flash, flash, is_mixed_static=True, name="flash")
+
+    def is_right(path: Path | None, rows: tuple[int, ...]) -> bool:
+        return path is not None and _is_right(path, shape, heads, device, dtype, rows)
+
+    has_flash = is_right(flash, (1, 5, 3))
+    mixed = flash if has_flash else plain_mixed
+    triton = _triton_path()
+    if triton is not None and is_right(triton, (1, 1, 1)):
+        return Paths(triton, mixed, is_mixed_static=has_flash, needs_length=False)
+    decode = flash if has_flash else plain_decode
+    return Paths(decode, mixed, is_mixed_static=has_flash, needs_length=not has_flash)
 
 
 def _triton_path() -> Path | None:
     """Triton comes with PyTorch's builds for CUDA and ROCm, and not with all others."""
     try:
-        from workers.generation.resident.triton_decode import decode
+        from workers.generation.resident.triton_decode import triton_decode
     except ImportError:
         return None
-    return decode
+    return triton_decode
 
 
 @torch.inference_mode()
@@ -254,11 +281,11 @@ def _is_right(
         except torch.AcceleratorError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever it is, there is a path without it
-            log.warning("attention_path_refused", path=path.__module__, reason=repr(exc)[:200])
+            log.warning("attention_path_refused", path=path.__name__, reason=repr(exc)[:200])
             return False
     difference = float((outcomes[0] - outcomes[1]).norm() / outcomes[0].norm())
     if not difference < _TOLERANCE:
-        log.warning("attention_path_wrong", path=path.__module__, difference=difference)
+        log.warning("attention_path_wrong", path=path.__name__, difference=difference)
         return False
     return True
 

@@ -15,6 +15,7 @@ from workers.generation.adapter_bank import AdapterBank
 from workers.generation.attention import KeyValueCache
 from workers.generation.device import Flight, Span
 from workers.generation.loading import LoadedModel
+from workers.generation.resident.adapters import MAX_CODED_ROWS, Coded, choose_add_rows
 from workers.generation.resident.arena import Arena, ArenaCache, LayerShape
 from workers.generation.resident.choosing import ANSWERED, PENALISED, Choice, choose
 from workers.generation.resident.fitting import fit, measure
@@ -61,6 +62,7 @@ class ResidentRunner:
         self.capacity_tokens: int | None = capacity_tokens
         self._arena = Arena(shape, capacity_tokens, loaded.device, loaded.dtype)
         self._paths = choose_paths(shape, heads, loaded.device, loaded.dtype)
+        self._add_rows = choose_add_rows(loaded.device, loaded.dtype)
         self._seats = Seats(max_batch_size, vocabulary, loaded.device)
         self._is_end = torch.zeros(vocabulary, dtype=torch.bool, device=loaded.device)
         ends = [token for token in loaded.end_ids if token < vocabulary]
@@ -74,54 +76,71 @@ class ResidentRunner:
         )
         log.info("resident_cache", tokens=capacity_tokens, attention=self._paths.name)
 
-    def new_cache(self) -> KeyValueCache:
+    def new_cache(self, most_tokens: int) -> KeyValueCache:
         """See :class:`workers.generation.device.Runner`."""
-        return self._arena.new_cache()
+        return self._arena.new_cache(most_tokens)
 
     @torch.inference_mode()
     def launch(self, spans: Sequence[Span]) -> Flight:
         """See :class:`workers.generation.device.Runner`."""
         self._seats.welcome(spans)
-        choosing = [span for span in spans if span.is_sampling]
-        key = self._key(spans, choosing)
+        has_adapters = bool(self._bank.held) and any(span.adapter for span in spans)
+        is_decode = self._seats.is_decoding(spans)
+        choosing = spans if is_decode else [span for span in spans if span.is_sampling]
+        key = self._key(spans, choosing, is_decode=is_decode)
         inputs = self._inputs_for(key)
         write = _write_decode if key.is_decode else _write_mixed
         host = inputs.host()
         host_spans = write(spans, host, self._seats.nobody)
         if key.choice is not Choice.GREEDY:
             self._seats.write_parameters(choosing, host["parameters"])
-        inputs.upload()
-        self._bank.begin([(span.adapter, span.count) for span in spans])
+        is_static = key.is_decode or self._paths.is_mixed_static
         try:
+            if has_adapters:
+                key, is_static = self._adapted(key, spans, inputs, is_static=is_static)
+            inputs.upload()
             tokens = self._programs.run(
-                key,
-                lambda: self._step(key, inputs, host_spans),
-                is_static=self._is_static(key, spans),
+                key, lambda: self._step(key, inputs, host_spans), is_static=is_static
             )
         finally:
             self._bank.end()
         self._seats.launched(spans)
         return self._flight(tokens, len(choosing))
 
-    def _key(self, spans: Sequence[Span], choosing: Sequence[Span]) -> StepKey:
+    def _key(self, spans: Sequence[Span], choosing: Sequence[Span], *, is_decode: bool) -> StepKey:
         choice = self._seats.choice(choosing)
-        if self._seats.is_decoding(spans):
+        if is_decode:
             rows = min(size_for(len(spans)), self._max_rows)
-            used = max(span.position for span in spans) + 1
-            return StepKey(rows, rows, True, choice, 1, self._length(used))
+            return StepKey(rows, rows, True, choice, 1, self._length(spans))
         tokens = size_for(sum(span.count for span in spans), _MIN_TOKENS)
         rows = min(size_for(len(spans), _MIN_ROWS), self._max_rows)
         return StepKey(tokens, rows, False, choice, min(tokens, self._window), self._window)
 
-    def _length(self, used: int) -> int:
+    def _length(self, spans: Sequence[Span]) -> int:
         """Kernels that see each sequence's own length need no other."""
-        if self._paths.is_mixed_static:
+        if not self._paths.needs_length:
             return self._window
+        used = max(span.position for span in spans) + 1
         return min(-(-used // _LENGTH_STEP) * _LENGTH_STEP, self._window)
 
-    def _is_static(self, key: StepKey, spans: Sequence[Span]) -> bool:
-        has_adapters = any(span.adapter is not None for span in spans)
-        return not has_adapters and (key.is_decode or self._paths.is_mixed_static)
+    def _adapted(
+        self, key: StepKey, spans: Sequence[Span], inputs: StepInputs, *, is_static: bool
+    ) -> tuple[StepKey, bool]:
+        """Have the step's adapters added; returns its key with them, and whether a graph can be
+        made of it."""
+        adapters = [(span.adapter, span.count) for span in spans]
+        if key.tokens > MAX_CODED_ROWS:
+            self._bank.begin(adapters)
+            return key, False
+        pages, codes = self._bank.coded(adapters)
+        host = inputs.host()["adapters"]
+        host[: len(codes)] = codes
+        host[len(codes) :] = -1
+        on_device = inputs.device["adapters"]
+        self._bank.use(
+            [Coded(page, first, on_device, self._add_rows) for first, page in pages.items()]
+        )
+        return key._replace(adapters=(self._bank.generation, *pages)), is_static
 
     def _inputs_for(self, key: StepKey) -> StepInputs:
         size = (key.tokens, key.rows)
@@ -129,9 +148,7 @@ class ResidentRunner:
             self._inputs[size] = StepInputs(*size, self._device)
         return self._inputs[size]
 
-    def _step(
-        self, key: StepKey, inputs: StepInputs, spans: tuple[HostSpan, ...]
-    ) -> torch.Tensor:
+    def _step(self, key: StepKey, inputs: StepInputs, spans: tuple[HostSpan, ...]) -> torch.Tensor:
         """The next token of each row, -1 where its logits are no numbers."""
         of, seats = inputs.device, self._seats
         path = self._paths.decode if key.is_decode else self._paths.mixed
@@ -205,7 +222,8 @@ def _write_decode(
     """One token each, which the device knows; rows that fill up read and write scratch."""
     count = len(spans)
     positions = np.array([span.position for span in spans])
-    starts = np.array([_start(span) for span in spans])
+    # Of an arena's segments; mypy cannot see that an engine has caches of one kind.
+    starts = np.array([span.cache.start for span in spans])  # type: ignore[attr-defined]
     host["seats"][:count] = [span.seat for span in spans]
     host["seats"][count:] = nobody
     host["positions"][:count] = positions

@@ -36,30 +36,36 @@ class Seats:
         # The position of the token in ``last``.
         self._positions = [-1] * (count + 1)
         self._choices = [Choice.GREEDY] * (count + 1)
+        # Seats whose last holder was not served by the cheapest choice.
+        self._needy: set[int] = set()
         self._parameters = np.zeros((count + 1, len(COLUMNS)), np.float32)
         self._parameters[:, COLUMNS.index("repetition_penalty")] = 1.0
 
     def welcome(self, spans: Sequence[Span]) -> None:
         """Take in those who were not here before."""
+        holders = self._holders
         for span in spans:
-            if self._holders[span.seat] is not span.state:
+            if holders[span.seat] is not span.state:
                 self._take_in(span)
 
     def is_decoding(self, spans: Sequence[Span]) -> bool:
         """Whether every span is the one token that was chosen last for it."""
         positions = self._positions
-        return all(
-            span.is_sampling and span.position == positions[span.seat] and len(span.token_ids) < 2
-            for span in spans
-        )
+        for _, token_ids, position, is_sampling, _, _, seat, _ in spans:
+            if not is_sampling or position != positions[seat] or len(token_ids) > 1:
+                return False
+        return True
 
     def launched(self, spans: Sequence[Span]) -> None:
         """Note where each is once the step is done."""
-        for span in spans:
-            self._positions[span.seat] = span.position + span.count if span.is_sampling else -1
+        positions = self._positions
+        for _, token_ids, position, is_sampling, _, _, seat, _ in spans:
+            positions[seat] = position + (len(token_ids) or 1) if is_sampling else -1
 
     def choice(self, spans: Sequence[Span]) -> Choice:
         """What the neediest of these needs."""
+        if not self._needy:
+            return Choice.GREEDY
         return max((self._choices[span.seat] for span in spans), default=Choice.GREEDY)
 
     def write_parameters(self, spans: Sequence[Span], target: np.ndarray) -> None:
@@ -78,7 +84,9 @@ class Seats:
         self._parameters[seat] = parameters_of(state.sampling)
         self._choices[seat] = choice_of(state.sampling)
         self._positions[seat] = -1
+        self._needy.discard(seat)
         if self._choices[seat] is not Choice.GREEDY:
+            self._needy.add(seat)
             row = self.seen[seat]
             row.zero_()
             row[torch.from_numpy(state.seen_ids).to(row.device)] = PENALISED

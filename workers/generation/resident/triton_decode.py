@@ -7,6 +7,8 @@ there (docs/log.md has both). The running maximum and sum are Milakov and Gimels
 normalizer calculation for softmax* (2018). Triton makes the same source run on CUDA and ROCm.
 """
 
+# A kernel's sizes are in capitals, as Triton's own documents write them.
+# ruff: noqa: N803
 from typing import Any
 
 import torch
@@ -15,40 +17,103 @@ import triton.language as tl
 
 from workers.generation.resident.paths import Places
 
-_BLOCK_TOKENS = 64
 # The smallest side that a matrix product of Triton's has.
 _MIN_DOT = 16
+# With fewer programs than this the device is not full, and each should read more at a time.
+_FEW_PROGRAMS = 264
+_LOWEST: tl.constexpr = tl.constexpr(-1.0e30)
 
 
 @triton.jit
-def _kernel(  # type: ignore[no-untyped-def]
+def _keep(  # type: ignore[no-untyped-def]
+    new, kept, row, head, row_stride, head_stride, place, lanes, is_lane
+):
+    """Read a new key or value and write it into the arena."""
+    part = tl.load(new + row * row_stride + head * head_stride + lanes, mask=is_lane, other=0.0)
+    tl.store(kept + place, part, mask=is_lane)
+    return part.to(tl.float32)
+
+
+@triton.jit
+def _single(  # type: ignore[no-untyped-def]
     query, key, value, keys, values, output, starts, used, scaling,
     query_row, query_head, key_row, key_head, value_row, value_head, token_stride, head_stride,
-    GROUP: tl.constexpr, GROUP_ROOM: tl.constexpr, SIZE: tl.constexpr, SIZE_ROOM: tl.constexpr,
-    BLOCK: tl.constexpr, IS_DOT: tl.constexpr,
+    SIZE: tl.constexpr, SIZE_ROOM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    """Each query head has keys of its own.
+
+    Every token of a block has a running maximum, sum and mix of its own, so that threads need to
+    speak to each other only once, at the end.
+    """
     row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
     start = tl.load(starts + row).to(tl.int64)
     count = tl.load(used + row) - 1
     lanes = tl.arange(0, SIZE_ROOM)
     is_lane = lanes < SIZE
-    new_key = tl.load(key + row * key_row + head * key_head + lanes, mask=is_lane, other=0.0)
-    new_value = tl.load(value + row * value_row + head * value_head + lanes, mask=is_lane, other=0.0)
     place = (start + count) * token_stride + head * head_stride + lanes
-    tl.store(keys + place, new_key, mask=is_lane)
-    tl.store(values + place, new_value, mask=is_lane)
+    new_key = _keep(key, keys, row, head, key_row, key_head, place, lanes, is_lane)
+    new_value = _keep(value, values, row, head, value_row, value_head, place, lanes, is_lane)
+    asked = tl.load(query + row * query_row + head * query_head + lanes, mask=is_lane, other=0.0)
+    asked = asked.to(tl.float32) * scaling
+
+    offsets = tl.arange(0, BLOCK)
+    highest = tl.full([BLOCK], _LOWEST, tl.float32)
+    total = tl.zeros([BLOCK], tl.float32)
+    mixed = tl.zeros([BLOCK, SIZE_ROOM], tl.float32)
+    for first in range(0, count, BLOCK):
+        tokens = first + offsets
+        is_token = tokens < count
+        where = (start + tokens)[:, None] * token_stride + head * head_stride + lanes[None, :]
+        is_there = is_token[:, None] & is_lane[None, :]
+        block_keys = tl.load(keys + where, mask=is_there, other=0.0).to(tl.float32)
+        block_values = tl.load(values + where, mask=is_there, other=0.0).to(tl.float32)
+        scores = tl.sum(asked[None, :] * block_keys, 1)
+        scores = tl.where(is_token, scores, _LOWEST)
+        higher = tl.maximum(highest, scores)
+        fading = tl.exp(highest - higher)
+        weights = tl.where(is_token, tl.exp(scores - higher), 0.0)
+        mixed = mixed * fading[:, None] + weights[:, None] * block_values
+        total = total * fading + weights
+        highest = higher
+
+    # The new token's own key and value were never written by anybody else, nor are they read back.
+    new_score = tl.sum(asked * new_key, 0)
+    top = tl.maximum(tl.max(highest, 0), new_score)
+    shares = tl.exp(highest - top)
+    new_weight = tl.exp(new_score - top)
+    mass = tl.sum(total * shares, 0) + new_weight
+    result = (tl.sum(mixed * shares[:, None], 0) + new_weight * new_value) / mass
+    target = (row * tl.num_programs(1) + head) * SIZE + lanes
+    tl.store(output + target, result.to(output.dtype.element_ty), mask=is_lane)
+
+
+@triton.jit
+def _grouped(  # type: ignore[no-untyped-def]
+    query, key, value, keys, values, output, starts, used, scaling,
+    query_row, query_head, key_row, key_head, value_row, value_head, token_stride, head_stride,
+    GROUP: tl.constexpr, GROUP_ROOM: tl.constexpr,
+    SIZE: tl.constexpr, SIZE_ROOM: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Several query heads share their keys, which are read once for all of them."""
+    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    start = tl.load(starts + row).to(tl.int64)
+    count = tl.load(used + row) - 1
+    lanes = tl.arange(0, SIZE_ROOM)
+    is_lane = lanes < SIZE
+    place = (start + count) * token_stride + head * head_stride + lanes
+    new_key = _keep(key, keys, row, head, key_row, key_head, place, lanes, is_lane)
+    new_value = _keep(value, values, row, head, value_row, value_head, place, lanes, is_lane)
 
     members = tl.arange(0, GROUP_ROOM)
     heads = head * GROUP + members
     is_query = (members < GROUP)[:, None] & is_lane[None, :]
-    queries = tl.load(
+    asked = tl.load(
         query + row * query_row + heads[:, None] * query_head + lanes[None, :],
         mask=is_query, other=0.0,
     )  # fmt: skip
-    # The new token is never read back: what other programs see of it does not matter.
-    highest = tl.sum(queries.to(tl.float32) * new_key.to(tl.float32)[None, :], 1) * scaling
+    highest = tl.sum(asked.to(tl.float32) * new_key[None, :], 1) * scaling
     total = tl.full([GROUP_ROOM], 1.0, tl.float32)
-    mixed = tl.zeros([GROUP_ROOM, SIZE_ROOM], tl.float32) + new_value.to(tl.float32)[None, :]
+    mixed = tl.zeros([GROUP_ROOM, SIZE_ROOM], tl.float32) + new_value[None, :]
 
     offsets = tl.arange(0, BLOCK)
     for first in range(0, count, BLOCK):
@@ -58,21 +123,12 @@ def _kernel(  # type: ignore[no-untyped-def]
         is_there = is_token[:, None] & is_lane[None, :]
         block_keys = tl.load(keys + where, mask=is_there, other=0.0)
         block_values = tl.load(values + where, mask=is_there, other=0.0)
-        if IS_DOT:
-            scores = tl.dot(queries, tl.trans(block_keys), input_precision="ieee")
-        else:
-            # A group of one: the axis of members is made by the sum.
-            products = queries.to(tl.float32) * block_keys.to(tl.float32)
-            scores = tl.sum(products, 1)[None, :]
-        scores = tl.where(is_token[None, :], scores * scaling, -float("inf"))
+        scores = tl.dot(asked, tl.trans(block_keys), input_precision="ieee")
+        scores = tl.where(is_token[None, :], scores * scaling, _LOWEST)
         higher = tl.maximum(highest, tl.max(scores, 1))
         fading = tl.exp(highest - higher)
         weights = tl.exp(scores - higher[:, None])
-        if IS_DOT:
-            more = tl.dot(weights.to(block_values.dtype), block_values, input_precision="ieee")
-        else:
-            flat = tl.reshape(weights, [BLOCK])
-            more = tl.sum(flat[:, None] * block_values.to(tl.float32), 0)[None, :]
+        more = tl.dot(weights.to(block_values.dtype), block_values, input_precision="ieee")
         mixed = mixed * fading[:, None] + more
         total = total * fading + tl.sum(weights, 1)
         highest = higher
@@ -82,7 +138,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     tl.store(output + target, result, mask=is_query)
 
 
-def decode(
+def triton_decode(
     keys: torch.Tensor,
     values: torch.Tensor,
     query: torch.Tensor,
@@ -91,24 +147,23 @@ def decode(
     places: Places,
     scaling: float,
 ) -> torch.Tensor:
-    """A :data:`workers.generation.resident.paths.Path` for steps in which every sequence has one
+    """A :class:`workers.generation.resident.paths.Path` for steps in which every sequence has one
     row; the last axis of all tensors must be contiguous."""
     rows, heads, size = query.shape
     groups = keys.shape[1]
     output = torch.empty((rows, heads, size), dtype=query.dtype, device=query.device)
     group = heads // groups
-    is_dot = group > 1
-    launch: Any = _kernel[(rows, groups)]
-    launch(
+    is_few = rows * groups < _FEW_PROGRAMS
+    sizes = {"SIZE": size, "SIZE_ROOM": max(_MIN_DOT, triton.next_power_of_2(size))}
+    if group > 1:
+        room = max(_MIN_DOT, triton.next_power_of_2(group))
+        sizes |= {"GROUP": group, "GROUP_ROOM": room}
+    # Triton publishes no types for launching.
+    kernel: Any = _grouped if group > 1 else _single
+    kernel[(rows, groups)](
         query, key, value, keys, values, output, places.starts, places.used, scaling,
         query.stride(0), query.stride(1), key.stride(0), key.stride(1),
         value.stride(0), value.stride(1), keys.stride(0), keys.stride(1),
-        GROUP=group,
-        GROUP_ROOM=max(_MIN_DOT, triton.next_power_of_2(group)) if is_dot else 1,
-        SIZE=size,
-        SIZE_ROOM=max(_MIN_DOT, triton.next_power_of_2(size)),
-        BLOCK=_BLOCK_TOKENS,
-        IS_DOT=is_dot,
-        num_warps=4,
+        **sizes, BLOCK=128 if is_few else 64, num_warps=8 if is_few else 4,
     )  # fmt: skip
     return output

@@ -63,7 +63,7 @@ def test_a_segment_that_grows_keeps_what_it_has_wherever_it_goes():
         else:
             number += 1
             free = 300 - sum(other.room_tokens for other in held.values())
-            cache = arena.new_cache()
+            cache = arena.new_cache(300)
             cache.reserve(dice.randint(0, free))
             held[number] = cache
             filled(cache, arena, number)
@@ -74,7 +74,7 @@ def test_a_segment_that_grows_keeps_what_it_has_wherever_it_goes():
 
 def test_an_arena_without_room_says_so_and_loses_nothing():
     arena = Arena(LayerShape(1, 1, 4), 100, torch.device("cpu"), torch.float32)
-    one, other = arena.new_cache(), arena.new_cache()
+    one, other = arena.new_cache(300), arena.new_cache(300)
     one.reserve(60)
     filled(one, arena, 1)
     with pytest.raises(torch.OutOfMemoryError):
@@ -86,7 +86,7 @@ def test_an_arena_without_room_says_so_and_loses_nothing():
 
 def test_a_beginning_is_copied_within_the_arena():
     arena = Arena(LayerShape(2, 1, 4), 100, torch.device("cpu"), torch.float32)
-    one, other = arena.new_cache(), arena.new_cache()
+    one, other = arena.new_cache(300), arena.new_cache(300)
     one.reserve(30)
     filled(one, arena, 7)
     other.copy_beginning(one, 20)

@@ -1,0 +1,79 @@
+"""How an answer takes its place among those who run, and leaves it."""
+
+import heapq
+
+import torch
+
+from workers.generation.adapter_bank import AdapterBank
+from workers.generation.adapters import LoraAdapter
+from workers.generation.answer import Answer
+from workers.generation.attention import KeyValueCache
+from workers.generation.device import Runner
+from workers.generation.memory import is_out_of_memory
+from workers.generation.prefixes import PrefixShelf
+
+
+class Seating:
+    """Gives each who runs a seat, a slot for its adapter and what is kept of its beginning.
+
+    Used by the engine's thread alone.
+    """
+
+    def __init__(
+        self, runner: Runner, bank: AdapterBank, prefixes: PrefixShelf, max_batch_size: int
+    ) -> None:
+        self._runner = runner
+        self._bank = bank
+        self._prefixes = prefixes
+        # The lowest first, so that seats in use lie close together.
+        self._free = list(range(max_batch_size))
+
+    def take(self, answer: Answer) -> int:
+        """Let an answer begin.
+
+        Returns:
+            How many of its tokens need not be computed.
+
+        Raises:
+            RuntimeError: the device has no room for its adapter.
+        """
+        if answer.adapter is not None:
+            self._bring(answer.adapter)
+        answer.seat = heapq.heappop(self._free)
+        answer.cache, reused = self._begin(answer)
+        return reused
+
+    def leave(self, answer: Answer) -> None:
+        """Free its seat, if it has one; its cache is whoever's who keeps it."""
+        if answer.seat is None:
+            return
+        heapq.heappush(self._free, answer.seat)
+        answer.seat = None
+        if answer.adapter is not None:
+            self._bank.leave(answer.adapter)
+
+    def drop_kept(self) -> None:
+        """Give back what is only kept of those who ended."""
+        self._prefixes.shrink(0)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _begin(self, answer: Answer) -> tuple[KeyValueCache, int]:
+        """A cache with what is kept of an answer's beginning, and how many tokens that is."""
+        cache = self._runner.new_cache(answer.max_tokens)
+        try:
+            return cache, self._prefixes.fill(cache, answer.token_ids, answer.owner)
+        except RuntimeError:
+            # The device has no room for the copy; then nothing is kept and all is computed.
+            self._prefixes.shrink(0)
+            return self._runner.new_cache(answer.max_tokens), 0
+
+    def _bring(self, adapter: LoraAdapter) -> None:
+        """Where the device has no room, what is only kept of ended answers yields it."""
+        try:
+            self._bank.enter(adapter)
+        except RuntimeError as exc:
+            if not is_out_of_memory(exc):
+                raise
+            self.drop_kept()
+            self._bank.enter(adapter)

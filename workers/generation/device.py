@@ -1,6 +1,6 @@
 """The one place that touches tensors in a step: packed token ids in, the next tokens out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -66,6 +66,11 @@ class Runner(Protocol):
         """An empty one, for a sequence that becomes so long at most."""
         ...
 
+    def yields(self, yield_room: Callable[[], bool]) -> None:
+        """Have a function that lets go of some cache where room is short, or says that none is left
+        to let go of."""
+        ...
+
     def launch(self, spans: Sequence[Span]) -> Flight:
         """Compute the spans in one forward pass, and choose. Spans lie as the adapters' bank
         orders them. Nothing but the caches has changed where this raises."""
@@ -97,6 +102,9 @@ class DeviceRunner:
     def new_cache(self, most_tokens: int) -> KeyValueCache:  # noqa: ARG002 - it grows by itself
         """See :class:`Runner`."""
         return KeyValueCache()
+
+    def yields(self, yield_room: Callable[[], bool]) -> None:
+        """See :class:`Runner`; here each cache takes memory of its own."""
 
     def launch(self, spans: Sequence[Span]) -> Flight:
         """See :class:`Runner`."""

@@ -244,7 +244,8 @@ class ContinuousBatchingEngine:
                 self._fail(sequence.sequence_id, translate(exc))
                 continue
             self._reused_tokens += sequence.computed_tokens
-        self._prefixes.shrink(self._scheduler.capacity_tokens - self._scheduler.reserved_tokens)
+        scheduler = self._scheduler
+        self._seating.keep_within(scheduler.capacity_tokens - scheduler.reserved_tokens)
 
     def _order_of(self, piece: Work) -> tuple[int, int]:
         return self._bank.order_of(self._answers[piece.sequence_id].adapter)

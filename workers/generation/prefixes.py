@@ -98,6 +98,13 @@ class PrefixShelf:
         while self._kept and self.held_tokens > max_tokens:
             self._remove(next(iter(self._kept)))
 
+    def drop_one(self) -> bool:
+        """Let go of the least recently used; False where nothing is kept."""
+        if not self._kept:
+            return False
+        self._remove(next(iter(self._kept)))
+        return True
+
     def _remove(self, key: int) -> None:
         kept = self._kept.pop(key)
         self.held_tokens -= kept.cache.room_tokens

@@ -12,6 +12,9 @@ from workers.generation.device import Runner
 from workers.generation.memory import is_out_of_memory
 from workers.generation.prefixes import PrefixShelf
 
+# Of the room that nobody needs, for what is only kept.
+_KEPT_EIGHTHS = 6
+
 
 class Seating:
     """Gives each who runs a seat, a slot for its adapter and what is kept of its beginning.
@@ -25,6 +28,7 @@ class Seating:
         self._runner = runner
         self._bank = bank
         self._prefixes = prefixes
+        runner.yields(prefixes.drop_one)
         # The lowest first, so that seats in use lie close together.
         self._free = list(range(max_batch_size))
 
@@ -51,6 +55,14 @@ class Seating:
         answer.seat = None
         if answer.adapter is not None:
             self._bank.leave(answer.adapter)
+
+    def keep_within(self, tokens: int) -> None:
+        """Let go of what is kept beyond the room that nobody needs.
+
+        Where all lie in one piece of memory, some of it stays free: stretches that are given back
+        then join others, and nothing has to move.
+        """
+        self._prefixes.shrink(tokens * _KEPT_EIGHTHS // 8 if self._runner.is_ahead else tokens)
 
     def drop_kept(self) -> None:
         """Give back what is only kept of those who ended."""

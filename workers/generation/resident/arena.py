@@ -8,6 +8,7 @@ whatever its next holder writes.
 """
 
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,10 @@ from workers.generation.resident.segments import SegmentTable
 SCRATCH_TOKENS = 1
 # What is not needed yet is taken where it is at most this part of what is free.
 _PLENTY = 8
+
+
+def _nothing_to_yield() -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Arena:
         self.capacity_tokens = capacity_tokens
         self._table = SegmentTable(capacity_tokens)
         self._segments: weakref.WeakSet[ArenaCache] = weakref.WeakSet()
+        self.yield_room: Callable[[], bool] = _nothing_to_yield
+        """Asked when no stretch is long enough: lets go of something, or says that it cannot."""
 
     def new_cache(self, most_tokens: int) -> "ArenaCache":
         """The segment of a sequence that becomes so long at most, without room yet; its room is
@@ -154,6 +161,9 @@ class ArenaCache(KeyValueCache):
         has_plenty = self._arena.has_plenty(self._most_tokens)
         taken = max(tokens, self._most_tokens if has_plenty else 0)
         start = self._arena.take(taken)
+        while start is None and self._arena.yield_room():
+            taken = tokens
+            start = self._arena.take(taken)
         if start is None:
             self._arena.compact(last=self)
             if not self._lengthen(tokens - self.room_tokens):

@@ -5,7 +5,7 @@ step late; so the device never waits for Python. Steps come in few sizes, each a
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import structlog
@@ -79,6 +79,10 @@ class ResidentRunner:
     def new_cache(self, most_tokens: int) -> KeyValueCache:
         """See :class:`workers.generation.device.Runner`."""
         return self._arena.new_cache(most_tokens)
+
+    def yields(self, yield_room: Callable[[], bool]) -> None:
+        """See :class:`workers.generation.device.Runner`."""
+        self._arena.yield_room = yield_room
 
     @torch.inference_mode()
     def launch(self, spans: Sequence[Span]) -> Flight:

@@ -8,7 +8,7 @@ import torch
 import triton
 import triton.language as tl
 
-_INPUTS, _OUTPUTS = 256, 512
+_INPUTS, _OUTPUTS = 1024, 512
 
 
 @triton.jit
@@ -22,6 +22,11 @@ def _add(  # type: ignore[no-untyped-def]
     if (slot >= 0) & (slot < slots):
         ranks = tl.arange(0, RANK_ROOM)
         is_rank = ranks < RANK
+        # Asked for before they are needed, so that they come meanwhile.
+        outputs = part * OUTPUTS + tl.arange(0, OUTPUTS)
+        is_output = outputs < SIZE_OUT
+        where = slot * RANK * SIZE_OUT + ranks[:, None] * SIZE_OUT + outputs[None, :]
+        upward = tl.load(up + where, mask=is_rank[:, None] & is_output[None, :], other=0.0)
         inputs = tl.arange(0, INPUTS)
         products = tl.zeros([INPUTS, RANK_ROOM], tl.float32)
         for first in range(0, SIZE_IN, INPUTS):
@@ -33,11 +38,7 @@ def _add(  # type: ignore[no-untyped-def]
             products += values.to(tl.float32)[:, None] * weights.to(tl.float32)
         # As the product of two matrices would have it between them.
         inner = tl.sum(products, 0).to(output.dtype.element_ty).to(tl.float32)
-        outputs = part * OUTPUTS + tl.arange(0, OUTPUTS)
-        is_output = outputs < SIZE_OUT
-        where = slot * RANK * SIZE_OUT + ranks[:, None] * SIZE_OUT + outputs[None, :]
-        weights = tl.load(up + where, mask=is_rank[:, None] & is_output[None, :], other=0.0)
-        added = tl.sum(inner[:, None] * weights.to(tl.float32), 0)
+        added = tl.sum(inner[:, None] * upward.to(tl.float32), 0)
         target = output + row * output_row + outputs
         before = tl.load(target, mask=is_output, other=0.0).to(tl.float32)
         tl.store(target, (before + added).to(output.dtype.element_ty), mask=is_output)
@@ -68,5 +69,5 @@ def add_rows(
     kernel[(x.shape[0], triton.cdiv(size_out, _OUTPUTS))](
         x, output, down, up, codes, first_code, slots, x.stride(0), output.stride(0),
         SIZE_IN=size_in, SIZE_OUT=size_out, RANK=rank,
-        RANK_ROOM=triton.next_power_of_2(rank), INPUTS=_INPUTS, OUTPUTS=_OUTPUTS, num_warps=4,
+        RANK_ROOM=triton.next_power_of_2(rank), INPUTS=_INPUTS, OUTPUTS=_OUTPUTS, num_warps=8,
     )  # fmt: skip

@@ -129,6 +129,8 @@ class AdapterBank:
         self._products: list[Products] = []
         # Counts up whenever a page comes, goes or moves.
         self.generation = 0
+        # How many answers have an adapter.
+        self.in_use = 0
 
     @property
     def held(self) -> int:
@@ -148,10 +150,12 @@ class AdapterBank:
             self._places[adapter.key] = place
         self._places.move_to_end(adapter.key)
         place.users += 1
+        self.in_use += 1
 
     def leave(self, adapter: LoraAdapter) -> None:
         """An answer with this adapter has ended."""
         self._places[adapter.key].users -= 1
+        self.in_use -= 1
 
     def order_of(self, adapter: LoraAdapter | None) -> tuple[int, int]:
         """Sorts rows so that :meth:`begin` finds them side by side; the base's come first."""

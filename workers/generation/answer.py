@@ -2,7 +2,7 @@
 
 import math
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tokenizers import Tokenizer
 
@@ -34,6 +34,8 @@ class Answer:
     generated: int = 0
     # Tokens that are chosen or about to be; those that were launched and have not landed count.
     launched: int = 0
+    # The newest tokens, whose text nobody has seen.
+    unread: list[int] = field(default_factory=list)
     # Its place among those who run; its adapter has a slot on the device as long as it has one.
     seat: int | None = None
 
@@ -41,6 +43,14 @@ class Answer:
     def max_tokens(self) -> int:
         """Prompt and answer together, as long as it may become."""
         return len(self.request.prompt_ids) + self.max_new_tokens
+
+    def read(self) -> str:
+        """The text of the newest tokens, as far as it is certain."""
+        if not self.unread:
+            return ""
+        text = self.text.push(*self.unread)
+        self.unread.clear()
+        return text
 
     def sequence(self, number: int, now: float) -> Sequence:
         """The same in integers, for the scheduler."""
@@ -96,6 +106,8 @@ def begin(
 
 def translate(exc: Exception) -> PerroquetError:
     """An error of torch or the model as the request's own."""
+    if isinstance(exc, PerroquetError):
+        return exc
     if is_out_of_memory(exc):
         error = GenerationFailedError("The device is out of memory.")
     else:

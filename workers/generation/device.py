@@ -37,7 +37,7 @@ class Span(NamedTuple):
     adapter: LoraAdapter | None = None
 
     @property
-    def count(self) -> int:
+    def length(self) -> int:
         """How many tokens it is."""
         return len(self.token_ids) or 1
 
@@ -92,7 +92,7 @@ class DeviceRunner:
     """Runs a model over packed spans. Holds no state of a request; the caches are the caller's."""
 
     is_ahead = False
-    capacity_tokens = None
+    capacity_tokens: int | None = None
 
     def __init__(self, loaded: LoadedModel, bank: AdapterBank) -> None:
         self._model = loaded.model
@@ -108,7 +108,7 @@ class DeviceRunner:
 
     def launch(self, spans: Sequence[Span]) -> Flight:
         """See :class:`Runner`."""
-        self._bank.begin([(span.adapter, span.count) for span in spans])
+        self._bank.begin([(span.adapter, span.length) for span in spans])
         try:
             logits = self.run(spans)
         finally:

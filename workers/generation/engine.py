@@ -13,7 +13,7 @@ from core.errors import PerroquetError
 from workers.generation.adapter_bank import AdapterBank
 from workers.generation.answer import Answer, begin, translate
 from workers.generation.checking import check_request
-from workers.generation.device import DeviceRunner, Flight, Runner, Span
+from workers.generation.device import DeviceRunner, Flight, Runner
 from workers.generation.loading import LoadedModel
 from workers.generation.memory import is_out_of_memory
 from workers.generation.prefixes import PrefixShelf
@@ -28,13 +28,15 @@ from workers.generation.protocol import (
 )
 from workers.generation.resident.runner import make_runner
 from workers.generation.scheduler import Scheduler
-from workers.generation.seating import Seating
+from workers.generation.seating import Seating, spans_of
 from workers.generation.sequences import Sequence, Work
 
 log = structlog.get_logger(__name__)
 
 # A cache grows by this many tokens at a time, and is copied then.
 _BLOCK_TOKENS = 64
+# Text is made of one token more at a time for so many answers, up to so many tokens.
+_ROWS_PER_TOKEN, _TEXT_EVERY = 32, 8
 # Deadlines are looked at so often.
 _EXPIRING_SECONDS = 0.02
 # A step of a processor must be short enough for answers to flow; one of a GPU is, however long.
@@ -109,6 +111,7 @@ class ContinuousBatchingEngine:
         self._is_closed = False
         self._is_lost = False
         self._expiring_at = 0.0
+        self._text_every = 1
         self._steps = 0
         self._generated_tokens = 0
         self._publish_stats()
@@ -219,7 +222,7 @@ class ContinuousBatchingEngine:
             self._admit()
             self._publish_stats()
             work = self._scheduler.plan()
-            if self._bank.held:
+            if self._bank.in_use:
                 work.sort(key=self._order_of)
             if work:
                 self._step(work)
@@ -278,7 +281,7 @@ class ContinuousBatchingEngine:
         values again is harmless, so after a failure each sequence is tried alone.
         """
         try:
-            flight = self._runner.launch(self._spans(work))
+            flight = self._runner.launch(spans_of(work, self._answers, self._scheduler))
         except torch.AcceleratorError:
             # The device's context is broken for good: no request of this process can go on. Running
             # out of memory is another error.
@@ -286,7 +289,7 @@ class ContinuousBatchingEngine:
         except Exception as exc:  # noqa: BLE001 - the culprit is found, and gets the error
             # What is under way says who has ended meanwhile.
             self._settle()
-            if is_out_of_memory(exc) and self._make_do_with_less():
+            if is_out_of_memory(exc) and self._seating.make_do_with_less(self._scheduler):
                 return None
             if len(work) == 1:
                 self._fail(work[0].sequence_id, translate(exc))
@@ -300,18 +303,18 @@ class ContinuousBatchingEngine:
 
     def _launched(self, work: list[Work]) -> list[Work]:
         """Note what is computed, or about to be; returns those for whom a token is chosen."""
-        scheduler, answers = self._scheduler, self._answers
-        scheduler.recover()
-        choosing = []
+        self._scheduler.recover()
+        choosing, going_on = [], []
         for piece in work:
-            scheduler.computed(piece)
-            if piece.is_sampling:
+            if piece[3]:
                 choosing.append(piece)
-                answer = answers[piece.sequence_id]
+                answer = self._answers[piece[0]]
                 answer.launched += 1
                 # The last token of an answer is never computed itself.
                 if answer.launched < answer.max_new_tokens:
-                    scheduler.sampled(piece.sequence_id)
+                    going_on.append(piece[0])
+        self._scheduler.computed(work)
+        self._scheduler.sampled(going_on)
         return choosing
 
     def _settle(self) -> None:
@@ -319,60 +322,22 @@ class ContinuousBatchingEngine:
         if self._flight is None:
             return
         (flight, work), self._flight = self._flight, None
-        for piece, token in zip(work, flight.land(), strict=True):
+        tokens = flight.land()
+        if self._runner.is_ahead:
+            # Many rows leave little time for each, and a few tokens take no longer than one.
+            self._text_every = min(_TEXT_EVERY, 1 + len(tokens) // _ROWS_PER_TOKEN)
+        for piece, token in zip(work, tokens, strict=True):
             # Who ended meanwhile has a token too much.
-            if piece.sequence_id in self._answers:
-                self._hand_over(piece.sequence_id, token)
+            if piece[0] in self._answers:
+                try:
+                    self._accept(piece[0], token)
+                except Exception as exc:  # noqa: BLE001 - making text must harm nobody else
+                    self._fail(piece[0], translate(exc))
         self._publish_stats()
 
-    def _make_do_with_less(self) -> bool:
-        """Let go of what is only kept, then of the youngest answers' room; False where nothing is
-        left to let go of. What was to be computed is planned anew."""
-        if not self._prefixes.held_tokens:
-            if self._scheduler.running < 2:
-                return False
-            self._scheduler.shrink()
-        log.warning(
-            "device_out_of_memory",
-            running=self._scheduler.running,
-            capacity_tokens=self._scheduler.capacity_tokens,
-        )
-        self._seating.drop_kept()
-        return True
-
-    def _hand_over(self, number: int, token: int | None) -> None:
+    def _accept(self, number: int, token: int | None) -> None:
         if token is None:
-            self._fail(number, GenerationFailedError("The model's output is not a number."))
-            return
-        try:
-            self._accept(number, token)
-        except Exception as exc:  # noqa: BLE001 - turning ids into text must harm nobody else
-            self._fail(number, translate(exc))
-
-    def _spans(self, work: list[Work]) -> list[Span]:
-        spans = []
-        for number, start, count, is_sampling in work:
-            answer = self._answers[number]
-            cache, seat, token_ids = answer.cache, answer.seat, answer.token_ids
-            assert cache is not None and seat is not None  # noqa: S101 - who runs has both
-            end = start + count
-            if end > cache.reserved_tokens:
-                cache.reserve(self._scheduler.room_tokens(number))
-            spans.append(
-                Span(
-                    cache,
-                    token_ids[start:end],
-                    start,
-                    is_sampling,
-                    answer.sampling,
-                    answer.launched,
-                    seat,
-                    answer.adapter,
-                )
-            )
-        return spans
-
-    def _accept(self, number: int, token: int) -> None:
+            raise GenerationFailedError("The model's output is not a number.")
         answer = self._answers[number]
         answer.generated += 1
         answer.sampling.accept(token)
@@ -380,10 +345,16 @@ class ContinuousBatchingEngine:
         if token in self._end_ids:
             self._finish(number, FinishReason.STOP)
             return
-        text = answer.text.push(token)
+        answer.unread.append(token)
+        is_last = answer.generated >= answer.max_new_tokens
+        # Answers take turns, so that not all have text in the same step.
+        if not is_last and (answer.generated + number) % self._text_every:
+            answer.token_ids.append(token)
+            return
+        text = answer.read()
         if answer.text.is_stopped:
             self._finish(number, FinishReason.STOP, text)
-        elif answer.generated >= answer.max_new_tokens:
+        elif is_last:
             self._finish(number, FinishReason.LENGTH, text)
         else:
             answer.token_ids.append(token)
@@ -391,15 +362,24 @@ class ContinuousBatchingEngine:
                 answer.stream.put(Chunk(text, answer.generated))
 
     def _finish(self, number: int, reason: FinishReason, text: str = "") -> None:
-        answer = self._answers.pop(number, None)
+        answer = self._answers.get(number)
         if answer is None:
             return
+        try:
+            text += answer.read()
+            text += answer.text.flush()
+        except Exception as exc:  # noqa: BLE001 - turning ids into text must harm nobody else
+            self._fail(number, translate(exc))
+            return
+        if answer.text.is_stopped:
+            reason = FinishReason.STOP
+        del self._answers[number]
         self._seating.leave(answer)
         computed = self._scheduler.remove(number)
         if answer.cache is not None:
             self._prefixes.put(answer.token_ids[:computed], answer.cache, answer.owner)
         self._publish_stats()
-        answer.stream.put(Chunk(text + answer.text.flush(), answer.generated, reason))
+        answer.stream.put(Chunk(text, answer.generated, reason))
 
     def _fail(self, number: int, error: PerroquetError) -> None:
         answer = self._answers.pop(number, None)

@@ -7,6 +7,7 @@ Preemption by recompute after Kwon et al., *PagedAttention* (SOSP 2023), section
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from workers.generation.sequences import Sequence, Work
 from workers.generation.waiting import WaitingRoom
@@ -144,25 +145,30 @@ class Scheduler:
         for sequence in self._running.values():
             missing = sequence.known_tokens - sequence.computed_tokens
             if missing == 1:
-                work.append(Work(sequence.sequence_id, sequence.computed_tokens, 1, True))
+                work.append(
+                    Work(sequence.sequence_id, sequence.computed_tokens, 1, is_sampling=True)
+                )
             elif missing:
                 filling.append(sequence)
         return work + self._fill(filling, self._step_max_tokens - len(work))
 
-    def computed(self, work: Work) -> None:
-        """Note that a piece of work is done; the caller appends the sampled token itself."""
-        sequence = self._running[work.sequence_id]
-        sequence.computed_tokens = work.start + work.count
+    def computed(self, work: Iterable[Work]) -> None:
+        """Note that pieces of work are done; the caller says itself who has a token more."""
+        running = self._running
+        for number, start, count, _ in work:
+            running[number].computed_tokens = start + count
 
-    def sampled(self, sequence_id: int) -> None:
-        """Note that a sequence has one token more, which is to be computed next."""
-        sequence = self._running[sequence_id]
-        if sequence.known_tokens % self._block_tokens:
+    def sampled(self, sequence_ids: Iterable[int]) -> None:
+        """Note that these have one token more each, which is to be computed next."""
+        running, block = self._running, self._block_tokens
+        for number in sequence_ids:
+            sequence = running[number]
+            if sequence.known_tokens % block:
+                sequence.known_tokens += 1
+                continue
+            before = self._room(sequence)
             sequence.known_tokens += 1
-            return
-        before = self._room(sequence)
-        sequence.known_tokens += 1
-        self._reserved_tokens += self._room(sequence) - before
+            self._reserved_tokens += self._room(sequence) - before
 
     def shrink(self) -> None:
         """The device had no room for what runs: give out an eighth less than that from now on."""

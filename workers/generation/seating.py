@@ -1,19 +1,57 @@
 """How an answer takes its place among those who run, and leaves it."""
 
 import heapq
+from collections.abc import Iterable, Mapping
 
+import structlog
 import torch
 
 from workers.generation.adapter_bank import AdapterBank
 from workers.generation.adapters import LoraAdapter
 from workers.generation.answer import Answer
 from workers.generation.attention import KeyValueCache
-from workers.generation.device import Runner
+from workers.generation.device import Runner, Span
 from workers.generation.memory import is_out_of_memory
 from workers.generation.prefixes import PrefixShelf
+from workers.generation.scheduler import Scheduler
+from workers.generation.sequences import Work
+
+log = structlog.get_logger(__name__)
 
 # Of the room that nobody needs, for what is only kept.
 _KEPT_EIGHTHS = 6
+
+
+def spans_of(
+    work: Iterable[Work], answers: Mapping[int, Answer], scheduler: Scheduler
+) -> list[Span]:
+    """What a runner is to compute; each cache gets the room for it.
+
+    Raises:
+        RuntimeError: the device has no room.
+    """
+    spans = []
+    for number, start, count, is_sampling in work:
+        answer = answers[number]
+        cache, seat = answer.cache, answer.seat
+        assert cache is not None  # noqa: S101 - who runs has one
+        assert seat is not None  # noqa: S101 - and this too
+        end = start + count
+        if end > cache.reserved_tokens:
+            cache.reserve(scheduler.room_tokens(number))
+        spans.append(
+            Span(
+                cache,
+                answer.token_ids[start:end],
+                start,
+                is_sampling,
+                answer.sampling,
+                answer.launched,
+                seat,
+                answer.adapter,
+            )
+        )
+    return spans
 
 
 class Seating:
@@ -63,6 +101,21 @@ class Seating:
         then join others, and nothing has to move.
         """
         self._prefixes.shrink(tokens * _KEPT_EIGHTHS // 8 if self._runner.is_ahead else tokens)
+
+    def make_do_with_less(self, scheduler: Scheduler) -> bool:
+        """Let go of what is only kept, then of the youngest answers' room; False where nothing is
+        left to let go of. What was to be computed is planned anew."""
+        if not self._prefixes.held_tokens:
+            if scheduler.running < 2:
+                return False
+            scheduler.shrink()
+        log.warning(
+            "device_out_of_memory",
+            running=scheduler.running,
+            capacity_tokens=scheduler.capacity_tokens,
+        )
+        self.drop_kept()
+        return True
 
     def drop_kept(self) -> None:
         """Give back what is only kept of those who ended."""

@@ -22,10 +22,13 @@ class TextStream:
         self._held = ""
         self.is_stopped = False
 
-    def push(self, token_id: int) -> str:
-        """Take in a token; returns the text that is certain by now."""
-        self._token_ids.append(token_id)
-        text = self._decoder.step(self._tokenizer, token_id) or ""
+    def push(self, *token_ids: int) -> str:
+        """Take in tokens; returns the text that is certain by now.
+
+        What comes after a stop string within them counts as not said.
+        """
+        self._token_ids += token_ids
+        text = self._decoder.step(self._tokenizer, list(token_ids)) or ""
         if self._stops:
             return self._release(text)
         self._decoded += len(text)

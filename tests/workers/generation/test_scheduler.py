@@ -18,14 +18,14 @@ def drive(scheduler: Scheduler, wanted: dict[int, int]) -> list[list[Work]]:
     while work := step_of(scheduler):
         steps.append(work)
         for piece in work:
-            scheduler.computed(piece)
+            scheduler.computed([piece])
             if not piece.is_sampling:
                 continue
             wanted[piece.sequence_id] -= 1
             if wanted[piece.sequence_id] == 0:
                 scheduler.remove(piece.sequence_id)
             else:
-                scheduler.sampled(piece.sequence_id)
+                scheduler.sampled([piece.sequence_id])
     return steps
 
 
@@ -58,8 +58,8 @@ def test_a_long_prompt_does_not_stall_who_is_answering():
     scheduler = Scheduler(4, 1000, 8)
     scheduler.add(Sequence(1, 2, 30))
     assert [w.sequence_id for w in step_of(scheduler)] == [1]
-    scheduler.computed(Work(1, 0, 2, is_sampling=True))
-    scheduler.sampled(1)
+    scheduler.computed([Work(1, 0, 2, is_sampling=True)])
+    scheduler.sampled([1])
     scheduler.add(Sequence(2, 100, 110))
     assert step_of(scheduler) == [Work(1, 2, 1, is_sampling=True), Work(2, 0, 7, is_sampling=False)]
 
@@ -124,9 +124,9 @@ def drive_once(scheduler: Scheduler, *, is_roomy: bool = False) -> None:
         scheduler.make_room()
     scheduler.admit()
     for piece in scheduler.plan():
-        scheduler.computed(piece)
+        scheduler.computed([piece])
         if piece.is_sampling:
-            scheduler.sampled(piece.sequence_id)
+            scheduler.sampled([piece.sequence_id])
 
 
 def test_a_device_without_room_runs_fewer_and_dares_more_again_later():
@@ -226,12 +226,12 @@ def test_everybody_is_answered_and_no_bound_is_broken(
             assert number in running
             assert piece.start == computed[number]
             computed[number] += piece.count
-            scheduler.computed(piece)
+            scheduler.computed([piece])
             if not piece.is_sampling:
                 continue
             left[number] -= 1
             if left[number]:
-                scheduler.sampled(number)
+                scheduler.sampled([number])
             else:
                 assert computed[number] == arrivals[number][0] + arrivals[number][1] - 1
                 scheduler.remove(number)

@@ -2,9 +2,9 @@
 
 Every sequence has one contiguous segment, so attention needs nothing but where a segment begins and
 how much of it counts. While there is plenty, a segment is taken as long as its sequence may become;
-where room is short, all are cut to what they need, and one that outgrows its place moves. All copies are ordered by the device's
-stream: what a step still under way writes into a segment that was given back comes before
-whatever its next holder writes.
+where room is short, all are cut to what they need, and one that outgrows its place moves. All
+copies are ordered by the device's stream: what a step still under way writes into a segment that
+was given back comes before whatever its next holder writes.
 """
 
 import weakref

@@ -12,7 +12,6 @@ from transformers.pytorch_utils import Conv1D
 
 from workers.generation.packing import fuse_activations
 from workers.generation.resident.arena import LayerShape
-from workers.generation.resident.programs import device_seconds
 
 log = structlog.get_logger(__name__)
 
@@ -76,7 +75,7 @@ def fit(model: PreTrainedModel) -> None:
     fuse_activations(model)
     if model.device.type == "cuda":
         _replace_norms(model)
-        _quicken_linears(model)
+        _fuse_feed_forward(model)
 
 
 def _replace_norms(model: nn.Module) -> None:
@@ -121,57 +120,65 @@ def _says_the_same(layer: nn.Module, normalise: Normalise, weight: torch.Tensor)
     return bool((ours - theirs).float().norm() <= _TOLERANCE * theirs.float().norm())
 
 
-def _quicken_linears(model: nn.Module) -> None:
-    """Let layers multiply a single row by a kernel of its own, where that is right and faster.
+def _fuse_feed_forward(model: nn.Module) -> None:
+    """Let GPT-2's first layer of each feed-forward part apply the activation too.
 
-    They stay what they are, weights and name; only their ``forward`` looks at the rows first.
+    Where adapters were added to that layer, the activation must come after them, and everything is
+    as it was.
     """
-    try:
-        from workers.generation.resident.triton_linear import multiply_row
-    except ImportError:
-        return
-    is_worth: dict[tuple[type, torch.Size], bool] = {}
-    for layer in model.modules():
-        if not isinstance(layer, nn.Linear | Conv1D) or not layer.weight.is_contiguous():
+    is_right: dict[torch.Size, bool] = {}
+    for mlp in model.modules():
+        layer, act = getattr(mlp, "c_fc", None), getattr(mlp, "act", None)
+        if not (isinstance(layer, Conv1D) and isinstance(act, nn.GELU)):
             continue
-        kind = (type(layer), layer.weight.shape)
-        single = partial(
-            multiply_row,
-            weight=layer.weight.detach(),
-            bias=None if layer.bias is None else layer.bias.detach(),
-            is_by_input=isinstance(layer, Conv1D),
-        )
-        if kind not in is_worth:
-            is_worth[kind] = _is_worth(layer, single)
-        if is_worth[kind]:
-            # mypy takes a method for something that is never assigned.
-            layer.forward = partial(_forward, single, layer.forward)  # type: ignore[method-assign]
+        shape = layer.weight.shape
+        if shape not in is_right:
+            is_right[shape] = _fuses_right(layer, act)
+        if is_right[shape]:
+            layer.forward = partial(_forward, layer, layer.forward)  # type: ignore[method-assign]
+            mlp.act = _Activation(layer, act)
 
 
-def _forward(
-    single: Callable[[torch.Tensor], torch.Tensor],
-    several: Callable[[torch.Tensor], torch.Tensor],
-    x: torch.Tensor,
-) -> torch.Tensor:
-    return single(x) if x.numel() == x.shape[-1] else several(x)
+def _is_fused(layer: nn.Module) -> bool:
+    """Adapters come as hooks and stay."""
+    return not layer._forward_hooks
 
 
-def _is_worth(layer: nn.Module, single: Callable[[torch.Tensor], torch.Tensor]) -> bool:
-    """Whether it says what the layer says, in less time."""
-    weight = cast(torch.Tensor, layer.weight)
-    size = weight.shape[0] if isinstance(layer, Conv1D) else weight.shape[1]
-    x = torch.randn(1, 1, size, device=weight.device, dtype=weight.dtype)
+def _forward(layer: Conv1D, plain: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> Any:
+    return _multiply_and_activate(layer, x) if _is_fused(layer) else plain(x)
+
+
+def _multiply_and_activate(layer: Conv1D, x: torch.Tensor) -> torch.Tensor:
+    rows = x.view(-1, x.shape[-1])
+    output: torch.Tensor = torch._addmm_activation(layer.bias, rows, layer.weight, use_gelu=True)
+    return output.view(*x.shape[:-1], -1)
+
+
+class _Activation(nn.Module):
+    """What is left to do of an activation."""
+
+    def __init__(self, layer: nn.Module, act: nn.Module) -> None:
+        super().__init__()
+        # Not a child: it is somebody else's.
+        self._layer = (layer,)
+        self.act = act
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        activated: torch.Tensor = x if _is_fused(self._layer[0]) else self.act(x)
+        return activated
+
+
+def _fuses_right(layer: Conv1D, act: nn.Module) -> bool:
+    weight = layer.weight
+    x = torch.randn(1, 3, weight.shape[0], device=weight.device, dtype=weight.dtype)
     try:
-        ours, theirs = single(x), layer(x)
-        if not (ours - theirs).float().norm() <= _TOLERANCE * theirs.float().norm():
-            log.warning("linear_wrong", shape=list(weight.shape))
-            return False
-        return device_seconds(lambda: single(x)) < device_seconds(lambda: layer(x))
+        ours, theirs = _multiply_and_activate(layer, x), act(layer(x))
     except torch.AcceleratorError:
         raise
-    except Exception as exc:  # noqa: BLE001 - whatever it is, the layer itself still works
-        log.warning("linear_refused", shape=list(weight.shape), reason=repr(exc)[:200])
+    except Exception as exc:  # noqa: BLE001 - whatever it is, the layers themselves still work
+        log.warning("fusion_refused", reason=repr(exc)[:200])
         return False
+    return bool((ours - theirs).float().norm() <= _TOLERANCE * theirs.float().norm())
 
 
 class _Measuring:

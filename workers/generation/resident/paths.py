@@ -205,7 +205,7 @@ def flash(
         places.max_used,
         0.0,
         places.max_rows > 1,
-        False,
+        False,  # noqa: FBT003
         scale=scaling,
         seqused_k=places.used,
     )[0]
@@ -294,7 +294,9 @@ def make_places(
     rows: tuple[int, ...], used: tuple[int, ...], starts: tuple[int, ...], device: torch.device
 ) -> Places:
     """The places of some sequences, given as the host knows them."""
-    spans, slots, row = [], [], 0
+    spans: list[HostSpan] = []
+    slots: list[int] = []
+    row = 0
     for count, length, start in zip(rows, used, starts, strict=True):
         spans.append(HostSpan(row, count, start, length))
         slots += range(start + length - count, start + length)

@@ -20,29 +20,6 @@ _MAX_GRAPHS = 96
 # Sizes up to this are powers of two; above, each octave has a few steps, to fill up less.
 _COARSE_UP_TO = 16
 _STEPS_PER_OCTAVE = 4
-# Of a short operation, one behind the other.
-_TIMED = 20
-
-
-def device_seconds(body: Callable[[], object]) -> float:
-    """How long the device takes for something, launched as a graph launches it."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        body()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        for _ in range(_TIMED):
-            body()
-    begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    graph.replay()
-    begun.record()
-    for _ in range(3):
-        graph.replay()
-    ended.record()
-    ended.synchronize()
-    return float(begun.elapsed_time(ended)) / 1000 / 3 / _TIMED
 
 
 class StepKey(NamedTuple):

@@ -88,7 +88,7 @@ class ResidentRunner:
     def launch(self, spans: Sequence[Span]) -> Flight:
         """See :class:`workers.generation.device.Runner`."""
         self._seats.welcome(spans)
-        has_adapters = bool(self._bank.held) and any(span.adapter for span in spans)
+        has_adapters = bool(self._bank.in_use) and any(span.adapter for span in spans)
         is_decode = self._seats.is_decoding(spans)
         choosing = spans if is_decode else [span for span in spans if span.is_sampling]
         key = self._key(spans, choosing, is_decode=is_decode)
@@ -115,10 +115,10 @@ class ResidentRunner:
         choice = self._seats.choice(choosing)
         if is_decode:
             rows = min(size_for(len(spans)), self._max_rows)
-            return StepKey(rows, rows, True, choice, 1, self._length(spans))
-        tokens = size_for(sum(span.count for span in spans), _MIN_TOKENS)
+            return StepKey(rows, rows, is_decode, choice, 1, self._length(spans))
+        tokens = size_for(sum(span.length for span in spans), _MIN_TOKENS)
         rows = min(size_for(len(spans), _MIN_ROWS), self._max_rows)
-        return StepKey(tokens, rows, False, choice, min(tokens, self._window), self._window)
+        return StepKey(tokens, rows, is_decode, choice, min(tokens, self._window), self._window)
 
     def _length(self, spans: Sequence[Span]) -> int:
         """Kernels that see each sequence's own length need no other."""
@@ -132,7 +132,7 @@ class ResidentRunner:
     ) -> tuple[StepKey, bool]:
         """Have the step's adapters added; returns its key with them, and whether a graph can be
         made of it."""
-        adapters = [(span.adapter, span.count) for span in spans]
+        adapters = [(span.adapter, span.length) for span in spans]
         if key.tokens > MAX_CODED_ROWS:
             self._bank.begin(adapters)
             return key, False
@@ -199,7 +199,7 @@ class ResidentRunner:
         host[:count].copy_(tokens[:count], non_blocking=True)
         event = None
         if self._device.type == "cuda":
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
         return _Flight(host, count, event)
 
@@ -250,18 +250,18 @@ def _write_mixed(
     host_spans = []
     host["sources"][:] = -1
     for number, span in enumerate(spans):
-        rows, start = slice(row, row + span.count), _start(span)
+        rows, start = slice(row, row + span.length), _start(span)
         if span.token_ids:
             host["ids"][rows] = span.token_ids
         else:
             host["sources"][rows] = span.seat
-        host["positions"][rows] = np.arange(span.position, span.position + span.count)
+        host["positions"][rows] = np.arange(span.position, span.position + span.length)
         host["slots"][rows] = start + host["positions"][rows]
         host["row_starts"][number] = row
         host["starts"][number] = start
-        host["used"][number] = span.position + span.count
-        host_spans.append(HostSpan(row, span.count, start, span.position + span.count))
-        row += span.count
+        host["used"][number] = span.position + span.length
+        host_spans.append(HostSpan(row, span.length, start, span.position + span.length))
+        row += span.length
         if span.is_sampling:
             host["seats"][chosen] = span.seat
             host["keep"][chosen] = row - 1

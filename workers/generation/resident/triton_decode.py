@@ -7,8 +7,6 @@ there (docs/log.md has both). The running maximum and sum are Milakov and Gimels
 normalizer calculation for softmax* (2018). Triton makes the same source run on CUDA and ROCm.
 """
 
-# A kernel's sizes are in capitals, as Triton's own documents write them.
-# ruff: noqa: N803
 from typing import Any
 
 import torch
@@ -25,9 +23,7 @@ _LOWEST: tl.constexpr = tl.constexpr(-1.0e30)
 
 
 @triton.jit
-def _keep(  # type: ignore[no-untyped-def]
-    new, kept, row, head, row_stride, head_stride, place, lanes, is_lane
-):
+def _keep(new, kept, row, head, row_stride, head_stride, place, lanes, is_lane):
     """Read a new key or value and write it into the arena."""
     part = tl.load(new + row * row_stride + head * head_stride + lanes, mask=is_lane, other=0.0)
     tl.store(kept + place, part, mask=is_lane)
@@ -35,7 +31,7 @@ def _keep(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _single(  # type: ignore[no-untyped-def]
+def _single(
     query, key, value, keys, values, output, starts, used, scaling,
     query_row, query_head, key_row, key_head, value_row, value_head, token_stride, head_stride,
     SIZE: tl.constexpr, SIZE_ROOM: tl.constexpr, BLOCK: tl.constexpr,
@@ -88,7 +84,7 @@ def _single(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _grouped(  # type: ignore[no-untyped-def]
+def _grouped(
     query, key, value, keys, values, output, starts, used, scaling,
     query_row, query_head, key_row, key_head, value_row, value_head, token_stride, head_stride,
     GROUP: tl.constexpr, GROUP_ROOM: tl.constexpr,
@@ -164,6 +160,6 @@ def triton_decode(
         query, key, value, keys, values, output, places.starts, places.used, scaling,
         query.stride(0), query.stride(1), key.stride(0), key.stride(1),
         value.stride(0), value.stride(1), keys.stride(0), keys.stride(1),
-        **sizes, BLOCK=128 if is_few else 64, num_warps=8 if is_few else 4,
+        **sizes, BLOCK=256 if is_few else 64, num_warps=16 if is_few else 4,
     )  # fmt: skip
     return output

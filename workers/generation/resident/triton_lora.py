@@ -1,7 +1,5 @@
 """Add each row's own adapter to a layer's output: one kernel, whatever the mix of adapters."""
 
-# A kernel's sizes are in capitals, as Triton's own documents write them.
-# ruff: noqa: N803
 from typing import Any
 
 import torch
@@ -12,7 +10,7 @@ _INPUTS, _OUTPUTS = 1024, 512
 
 
 @triton.jit
-def _add(  # type: ignore[no-untyped-def]
+def _add(
     x, output, down, up, codes, first_code, slots, x_row, output_row,
     SIZE_IN: tl.constexpr, SIZE_OUT: tl.constexpr, RANK: tl.constexpr, RANK_ROOM: tl.constexpr,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr,
@@ -25,8 +23,8 @@ def _add(  # type: ignore[no-untyped-def]
         # Asked for before they are needed, so that they come meanwhile.
         outputs = part * OUTPUTS + tl.arange(0, OUTPUTS)
         is_output = outputs < SIZE_OUT
-        where = slot * RANK * SIZE_OUT + ranks[:, None] * SIZE_OUT + outputs[None, :]
-        upward = tl.load(up + where, mask=is_rank[:, None] & is_output[None, :], other=0.0)
+        place = slot * RANK * SIZE_OUT + ranks[:, None] * SIZE_OUT + outputs[None, :]
+        upward = tl.load(up + place, mask=is_rank[:, None] & is_output[None, :], other=0.0)
         inputs = tl.arange(0, INPUTS)
         products = tl.zeros([INPUTS, RANK_ROOM], tl.float32)
         for first in range(0, SIZE_IN, INPUTS):

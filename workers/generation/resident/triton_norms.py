@@ -1,8 +1,6 @@
 """Normalisation of rows in one short kernel; PyTorch's own takes half again as long on few rows,
 and Llama's is eight operations."""
 
-# A kernel's sizes are in capitals, as Triton's own documents write them.
-# ruff: noqa: N803
 from typing import Any
 
 import torch
@@ -11,9 +9,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _layer_norm(  # type: ignore[no-untyped-def]
-    x, weight, bias, output, epsilon, SIZE: tl.constexpr, ROOM: tl.constexpr
-):
+def _layer_norm(x, weight, bias, output, epsilon, SIZE: tl.constexpr, ROOM: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     lanes = tl.arange(0, ROOM)
     is_lane = lanes < SIZE
@@ -27,9 +23,7 @@ def _layer_norm(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _rms_norm(  # type: ignore[no-untyped-def]
-    x, weight, output, epsilon, SIZE: tl.constexpr, ROOM: tl.constexpr
-):
+def _rms_norm(x, weight, output, epsilon, SIZE: tl.constexpr, ROOM: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     lanes = tl.arange(0, ROOM)
     is_lane = lanes < SIZE

@@ -62,5 +62,5 @@ class Work(NamedTuple):
 
     sequence_id: int
     start: int
-    count: int
+    count: int  # type: ignore[assignment]  # of no use in a tuple of unlike fields
     is_sampling: bool

@@ -269,14 +269,14 @@ def _is_right(
 
     count, used, starts = sum(rows), (70, 9, 3), (100, 40, 200)
     keys, values = (draw(300, shape.heads, shape.head_size) for _ in range(2))
-    new = (draw(count, shape.heads, shape.head_size) for _ in range(2))
-    inputs = (draw(count, heads, shape.head_size), *new)
+    new_keys, new_values = (draw(count, shape.heads, shape.head_size) for _ in range(2))
+    queries = draw(count, heads, shape.head_size)
     places = make_places(rows, used, starts, device)
     outcomes = []
     for each in (plain_mixed, path):
         held = keys.clone(), values.clone()
         try:
-            output = each(*held, *inputs, places, shape.head_size**-0.5)
+            output = each(*held, queries, new_keys, new_values, places, shape.head_size**-0.5)
             outcomes.append(torch.cat([part.float().flatten() for part in (output, *held)]))
         except torch.AcceleratorError:
             raise

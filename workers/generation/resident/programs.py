@@ -6,7 +6,7 @@ launches them all at once (CUDA graphs, HIP graphs on ROCm; the same calls of Py
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 import torch
@@ -65,7 +65,8 @@ class Programs:
         self._is_capturing = is_capturing
         self._graphs: OrderedDict[StepKey, tuple[torch.cuda.CUDAGraph, torch.Tensor] | None]
         self._graphs = OrderedDict()
-        self._pool: tuple[int, int] | None = None
+        # PyTorch gives its type no public name.
+        self._pool: Any = None
 
     @property
     def captured(self) -> int:

@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks.generation_contender import CONTENDERS
 from benchmarks.generation_goals import figure_name, judge, judged
 from benchmarks.generation_workload import save_model
@@ -31,7 +33,12 @@ Runs = dict[str, float]
 
 
 def run(*, quick: bool) -> dict[str, Any]:
-    """The figures of every contender, and the goals."""
+    """The figures of every contender, and the goals; on a GPU, where there is one, those of
+    :mod:`benchmarks.generation_gpu`."""
+    if torch.cuda.is_available():
+        from benchmarks import generation_gpu
+
+        return generation_gpu.run(quick=quick)
     rounds, counts = (1, (1, 16)) if quick else (3, (1, 16, 64))
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -150,8 +150,11 @@ def _p95(ascending: list[float]) -> float:
 
 
 def _transformers_model(folder: Path) -> Any:
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model.eval()
+    """In fp32 on processors; on a GPU, if there is one, in bf16."""
+    is_gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if is_gpu else torch.float32
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    return model.to("cuda" if is_gpu else "cpu").eval()
 
 
 def _greedy(**settings: Any) -> Any:
@@ -170,8 +173,8 @@ def _generate(model: Any, requests: Sequence[ChatRequest], watch: Stopwatch) -> 
     steps = max(r.max_new_tokens for r in requests)
     with torch.inference_mode():
         model.generate(
-            torch.tensor(ids),
-            attention_mask=torch.tensor(mask),
+            torch.tensor(ids, device=model.device),
+            attention_mask=torch.tensor(mask, device=model.device),
             generation_config=_greedy(max_new_tokens=steps, min_new_tokens=steps, pad_token_id=0),
             stopping_criteria=[clock],
         )

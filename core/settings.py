@@ -193,6 +193,9 @@ class GenerationSettings(Area):
     """Answers made at the same time."""
     cache_max_tokens: int = Field(default=32_768, gt=0)
     """Tokens that all running answers together may hold in the KV cache."""
+    cache_memory_share: float = Field(default=0.5, gt=0, lt=1)
+    """Of a GPU's memory that is free once a model is loaded, the part that its KV cache may take;
+    it is smaller than `cache_max_tokens` where these do not fit."""
     threads: int = Field(default=64, gt=0)
     """Jobs that a worker holds at a time, waiting ones among them."""
     torch_threads: int = Field(default=0, ge=0)

@@ -151,6 +151,18 @@ class GenerationStream:
         """End the answer within a step; a last chunk says so. Harmless once it has ended."""
         self._cancel()
 
+    def take(self) -> Chunk | None:
+        """What has come and was not read, as one chunk; None where nothing has.
+
+        For who looks after many streams at once. A chunk with an ``error`` is the last.
+        """
+        if self._chunks.empty():
+            return None
+        chunk = self._chunks.get()
+        while chunk.finish is None and not self._chunks.empty():
+            chunk = _joined(chunk, self._chunks.get())
+        return chunk
+
     def __iter__(self) -> Iterator[Chunk]:
         """Yield chunks up to and with the one that has a ``finish``; those that wait come as one.
 

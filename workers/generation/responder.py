@@ -41,6 +41,7 @@ class LocalResponder:
             loaded,
             max_batch_size=generation.max_batch_size,
             cache_max_tokens=generation.cache_max_tokens,
+            cache_memory_share=generation.cache_memory_share,
             on_device_lost=on_device_lost,
         )
 

@@ -79,3 +79,14 @@ def test_sampling_out_of_range_names_its_field(values):
     with pytest.raises(InvalidInputError) as raised:
         Sampling(**values)
     assert raised.value.data["field"] in values
+
+
+def test_what_has_come_is_taken_without_waiting():
+    stream = GenerationStream(lambda: None)
+    assert stream.take() is None
+    stream.put(Chunk("a", 1))
+    stream.put(Chunk("b", 2, FinishReason.LENGTH))
+    taken = stream.take()
+    assert taken is not None
+    assert (taken.text, taken.token_count, taken.finish) == ("ab", 2, FinishReason.LENGTH)
+    assert stream.take() is None

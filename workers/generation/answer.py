@@ -88,17 +88,16 @@ def begin(
     sampling = request.sampling
     if sampling.seed is None:
         sampling = replace(sampling, seed=secrets.randbits(32))
-    # The end tokens behind each turn of a prompt are not penalised: that would be to ask the model
-    # never to end.
-    penalised = tuple(token for token in request.prompt_ids if token not in end_ids)
+    penalised: tuple[int, ...] = ()
+    if sampling.penalise_prompt and sampling.repetition_penalty != 1.0:
+        # Not the end tokens behind each turn of a prompt: that would be to ask never to end.
+        penalised = tuple(token for token in request.prompt_ids if token not in end_ids)
     return Answer(
         request,
         stream,
         list(request.prompt_ids),
         TextStream(tokenizer, sampling.stop),
-        SamplingState(
-            sampling, penalised if sampling.penalise_prompt else (), max_new_tokens, end_ids
-        ),
+        SamplingState(sampling, penalised, max_new_tokens, end_ids),
         None,
         max_new_tokens,
     )

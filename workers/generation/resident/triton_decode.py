@@ -160,6 +160,6 @@ def triton_decode(
         query, key, value, keys, values, output, places.starts, places.used, scaling,
         query.stride(0), query.stride(1), key.stride(0), key.stride(1),
         value.stride(0), value.stride(1), keys.stride(0), keys.stride(1),
-        **sizes, BLOCK=256 if is_few else 64, num_warps=16 if is_few else 4,
+        **sizes, BLOCK=128 if is_few else 64, num_warps=8 if is_few else 4,
     )  # fmt: skip
     return output

@@ -25,6 +25,8 @@ def _add(
         is_output = outputs < SIZE_OUT
         place = slot * RANK * SIZE_OUT + ranks[:, None] * SIZE_OUT + outputs[None, :]
         upward = tl.load(up + place, mask=is_rank[:, None] & is_output[None, :], other=0.0)
+        target = output + row * output_row + outputs
+        before = tl.load(target, mask=is_output, other=0.0).to(tl.float32)
         inputs = tl.arange(0, INPUTS)
         products = tl.zeros([INPUTS, RANK_ROOM], tl.float32)
         for first in range(0, SIZE_IN, INPUTS):
@@ -37,8 +39,6 @@ def _add(
         # As the product of two matrices would have it between them.
         inner = tl.sum(products, 0).to(output.dtype.element_ty).to(tl.float32)
         added = tl.sum(inner[:, None] * upward.to(tl.float32), 0)
-        target = output + row * output_row + outputs
-        before = tl.load(target, mask=is_output, other=0.0).to(tl.float32)
         tl.store(target, (before + added).to(output.dtype.element_ty), mask=is_output)
 
 

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from workers.generation.attention import ATTENTION_NAME
+from workers.generation.protocol import Sampling
+from workers.generation.resident.arena import LayerShape
+from workers.generation.resident.choosing import Choice, choice_of
+from workers.generation.resident.fitting import PaddedHead, fit, measure
+from workers.generation.resident.inputs import StepInputs
+from workers.generation.resident.paths import make_places, plain_decode, plain_mixed
+from workers.generation.resident.programs import Programs, StepKey, size_for
+
+CPU = torch.device("cpu")
+
+
+def test_sizes_of_steps_hold_what_is_asked_and_waste_at_most_a_third():
+    for count in range(1, 5000):
+        size = size_for(count)
+        assert count <= size
+        assert count <= 16 or size <= count * 4 / 3
+    assert len({size_for(count) for count in range(1, 257)}) < 25
+    assert size_for(3, 32) == 32
+
+
+def test_a_step_runs_as_it_is_where_no_graph_can_be_made():
+    programs, runs = Programs(is_capturing=False), []
+    key = StepKey(4, 4, is_decode=True, choice=Choice.GREEDY, max_rows=1, max_used=64)
+
+    def body():
+        runs.append(1)
+        return torch.tensor([7])
+
+    for _ in range(3):
+        assert int(programs.run(key, body, is_static=True)) == 7
+    assert (len(runs), programs.captured) == (3, 0)
+
+
+def test_a_capture_that_fails_turns_graphs_off_and_the_step_runs(monkeypatch):
+    class Refusing:
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        def __exit__(self, *_):
+            return False
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", Refusing)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    programs = Programs(is_capturing=True)
+    key = StepKey(4, 4, is_decode=True, choice=Choice.GREEDY, max_rows=1, max_used=64)
+    outputs = [programs.run(key, lambda: torch.tensor([7]), is_static=True) for _ in range(4)]
+    assert [int(output) for output in outputs] == [7] * 4
+    assert programs.captured == 0
+
+
+@pytest.mark.parametrize("heads", [3, 6])
+def test_decoding_attends_as_the_path_for_any_step_does(heads):
+    dice = torch.Generator().manual_seed(1)
+    keys, values = (torch.randn(200, 3, 8, generator=dice) for _ in range(2))
+    keys[150:], values[150:] = float("nan"), float("nan")
+    query = torch.randn(3, heads, 8, generator=dice)
+    key, value = (torch.randn(3, 3, 8, generator=dice) for _ in range(2))
+    places = make_places((1, 1, 1), (50, 1, 7), (20, 148, 100), CPU)
+    outcomes = []
+    for path in (plain_mixed, plain_decode):
+        held = keys.clone(), values.clone()
+        outcomes.append((path(*held, query, key, value, places, 0.3), *held))
+    for one, other in zip(*outcomes, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=True)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_padded_head_shows_the_real_vocabulary_alone(bias):
+    head = nn.Linear(8, 50, bias=bias)
+    x = torch.randn(2, 8)
+    padded = PaddedHead(head)
+    assert padded.weight.shape == (64, 8)
+    torch.testing.assert_close(padded(x), head(x))
+
+
+def test_a_fitted_model_says_what_it_said(tiny_gpt2_folder, tiny_llama_folder):
+    for folder in (tiny_gpt2_folder, tiny_llama_folder):
+        model = AutoModelForCausalLM.from_pretrained(folder).eval()
+        ids = torch.tensor([[5, 6, 7, 8]])
+        with torch.inference_mode():
+            before = model(ids).logits
+            fit(model)
+            fit(model)
+            torch.testing.assert_close(model(ids).logits, before, atol=1e-5, rtol=1e-5)
+
+
+def test_what_layers_keep_is_seen_and_layers_of_two_kinds_are_refused(tiny_llama_folder):
+    model = AutoModelForCausalLM.from_pretrained(
+        tiny_llama_folder, attn_implementation=ATTENTION_NAME
+    ).eval()
+    config = model.config
+    measured = measure(model, CPU)
+    assert measured is not None
+    shape, heads = measured
+    assert heads == config.num_attention_heads
+    assert (shape.layers, shape.heads) == (config.num_hidden_layers, config.num_key_value_heads)
+    assert shape.bytes_per_token(torch.float16) == 4 * shape.layers * shape.heads * shape.head_size
+    model.model.layers[0].self_attn.layer_idx = 7
+    assert measure(model, CPU) is None
+
+
+def test_inputs_arrive_as_they_were_written_also_while_the_next_are_written():
+    inputs = StepInputs(6, 2, CPU)
+    for number in range(5):
+        host = inputs.host()
+        host["ids"][:] = np.arange(6) + number
+        host["parameters"][:] = number + 0.5
+        inputs.upload()
+        inputs.host()["ids"][:] = -1
+        assert inputs.device["ids"].tolist() == [number + i for i in range(6)]
+        assert inputs.device["parameters"].eq(number + 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "choice"),
+    [
+        ({"temperature": 0.0}, Choice.GREEDY),
+        ({"temperature": 0.0, "repetition_penalty": 1.1}, Choice.SMALL),
+        ({"temperature": 0.0, "presence_penalty": 0.1}, Choice.SMALL),
+        ({"temperature": 0.0, "min_new_tokens": 1}, Choice.SMALL),
+        ({"temperature": 0.5, "top_k": 40}, Choice.SMALL),
+        ({"temperature": 0.5, "top_k": 4000}, Choice.WHOLE),
+        ({"temperature": 0.5, "top_p": 0.9}, Choice.WHOLE),
+    ],
+)
+def test_the_cheapest_exact_choice_is_taken(sampling, choice):
+    assert choice_of(Sampling(**sampling)) is choice
+
+
+def test_a_token_of_the_cache_has_its_bytes():
+    assert LayerShape(12, 12, 64).bytes_per_token(torch.bfloat16) == 36_864

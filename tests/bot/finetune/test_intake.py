@@ -40,9 +40,9 @@ class NoPublisher:
 
 
 @pytest.fixture
-def at_first_write(engine):
+def at_first_write(sqlite_engine):
     """Has a function do the first commit of a write; it gets the driver's and the connection."""
-    dialect = engine.dialect
+    dialect = sqlite_engine.dialect
     real = dialect.do_commit
 
     def replace(function):
@@ -59,9 +59,9 @@ def at_first_write(engine):
 
 
 @pytest.fixture
-def intake(engine, tmp_path):
-    add_version(engine, "base")
-    desk = Desk(engine)
+def intake(sqlite_engine, tmp_path):
+    add_version(sqlite_engine, "base")
+    desk = Desk(sqlite_engine)
     desk.start()
     yield FinetuneIntake(
         desk,
@@ -84,7 +84,7 @@ def kept(engine, tmp_path) -> list[bytes]:
 
 
 async def test_it_stays_where_the_connection_was_lost_after_the_commit(
-    intake, at_first_write, engine, tmp_path
+    intake, at_first_write, sqlite_engine, tmp_path
 ):
     def commit_and_lose(commit, connection):
         commit(connection)
@@ -93,11 +93,11 @@ async def test_it_stays_where_the_connection_was_lost_after_the_commit(
     at_first_write(commit_and_lose)
     with pytest.raises(OperationalError, match="lost"):
         await intake.take(REQUEST)
-    assert kept(engine, tmp_path) == [b"coco"]
+    assert kept(sqlite_engine, tmp_path) == [b"coco"]
 
 
 async def test_it_stays_where_the_command_was_cancelled_while_its_rows_were_written(
-    intake, at_first_write, engine, tmp_path
+    intake, at_first_write, sqlite_engine, tmp_path
 ):
     is_writing, may_write = threading.Event(), threading.Event()
 
@@ -113,7 +113,7 @@ async def test_it_stays_where_the_command_was_cancelled_while_its_rows_were_writ
     asyncio.get_running_loop().call_later(0.2, may_write.set)
     with pytest.raises(asyncio.CancelledError):
         await taking
-    assert kept(engine, tmp_path) == [b"coco"]
+    assert kept(sqlite_engine, tmp_path) == [b"coco"]
 
 
 async def test_it_goes_where_the_rows_were_not_written(intake, at_first_write, tmp_path):

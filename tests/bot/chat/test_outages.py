@@ -40,9 +40,9 @@ def count_jobs(engine) -> int:
 
 
 async def test_a_frozen_database_is_told_once_and_loses_nothing(
-    database_url, valkey, tmp_path, impatient
+    sqlite_url, valkey, tmp_path, impatient
 ):
-    async with open_wire(database_url, valkey, tmp_path) as wire:
+    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
         wire.publish_model()
         async with wire.bot():
             with frozen(wire.engine):
@@ -126,10 +126,10 @@ async def test_without_redis_a_member_is_told_of_the_delay_and_answered_at_last(
 
 
 async def test_more_messages_than_can_wait_are_lost_with_a_word_in_the_log(
-    database_url, valkey, tmp_path, impatient, monkeypatch, capsys
+    sqlite_url, valkey, tmp_path, impatient, monkeypatch, capsys
 ):
     monkeypatch.setattr(cog, "_MAX_WAITING", 1)
-    async with open_wire(database_url, valkey, tmp_path) as wire:
+    async with open_wire(sqlite_url, valkey, tmp_path) as wire:
         wire.publish_model()
         async with wire.bot():
             with frozen(wire.engine):

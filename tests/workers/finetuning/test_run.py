@@ -47,16 +47,18 @@ class Boss:
         return self.process.run(lambda: self.wanted)
 
 
-def metrics_of(outcome):
-    drop = ("train_seconds",)
-    return {key: value for key, value in outcome.event["metrics"].items() if key not in drop}
+def metrics_of(recorder):
+    metrics = recorder.of("finished")[0]["metrics"]
+    return {key: value for key, value in metrics.items() if key != "train_seconds"}
 
 
+# Two trainers start one after the other, each in seconds that a busy machine makes many.
+@pytest.mark.timeout(300)
 def test_paused_and_killed_a_run_still_ends_as_if_undisturbed(
     tmp_path, tiny_gpt2_folder, make_spec, run
 ):
     spec = make_spec(tiny_gpt2_folder, max_steps=12, evaluate_every=4, save_every=2)
-    undisturbed = run(spec, folder="whole").of("finished")[0]["metrics"]
+    undisturbed = run(spec, folder="whole")
     folder = tmp_path / "parted"
     spec.write(folder)
 
@@ -73,10 +75,10 @@ def test_paused_and_killed_a_run_still_ends_as_if_undisturbed(
     assert (killed.ending, killed.exit_code) == ("died", -signal.SIGKILL)
     assert boss.events[0]["step"] == paused.event["step"]
 
-    finished = Boss(folder).run()
-    assert (finished.ending, finished.exit_code) == ("finished", 0)
-    expected = {key: value for key, value in undisturbed.items() if key != "train_seconds"}
-    assert metrics_of(finished) == expected
+    # Here, to save a start; it finds what the other two left.
+    finished = run(spec, folder="parted")
+    assert finished.of("started")[0]["step"] >= paused.event["step"]
+    assert metrics_of(finished) == metrics_of(undisturbed)
 
 
 def test_a_trainer_stands_back_behind_answers(tmp_path):

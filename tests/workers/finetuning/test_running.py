@@ -18,7 +18,9 @@ from core.jobs.steering import pause, resume, stop_early
 from core.settings import FinetuningSettings
 from models_store.store import ModelStore
 from tests.core.corpora.helpers import GUILD, add_version, run
+from tests.workers.finetuning.trainer_here import TrainerHere
 from tests.workers.ledger_helpers import claim_job, read_job, submit_job
+from workers.finetuning import running
 from workers.finetuning.reporting import Wanted, thinned
 from workers.finetuning.running import Finetuner
 from workers.finetuning.spec import RunSpec
@@ -153,7 +155,9 @@ def test_paused_a_run_waits_and_resumed_it_goes_on_from_its_checkpoint(bench):
     assert reached < job.result["metrics"]["steps"] < 300
 
 
-def test_a_model_that_is_renamed_meanwhile_gets_the_version(bench):
+def test_a_model_that_is_renamed_meanwhile_gets_the_version(bench, monkeypatch):
+    monkeypatch.setattr(running, "TrainerProcess", TrainerHere)
+    monkeypatch.setattr(TrainerHere, "starts", [])
     first = add_version(bench.engine, "coco", GUILD)
     job_id = bench.submit_payload(guild_id=GUILD, max_steps=300, evaluate_every=100)
     thread = begin(bench, job_id)

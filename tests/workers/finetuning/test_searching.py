@@ -14,49 +14,16 @@ from core.jobs.states import JobWish
 from core.jobs.steering import stop_early
 from tests.core.corpora.helpers import run as transact
 from tests.workers.finetuning.test_running import Bench
+from tests.workers.finetuning.trainer_here import TrainerHere
 from tests.workers.ledger_helpers import claim_job, expire_lease, read_job, set_job
 from workers.finetuning import running, searching
-from workers.finetuning.errors import DivergedError
 from workers.finetuning.reporting import TrialReporter
-from workers.finetuning.spec import RunSpec
 from workers.finetuning.supervisor import Outcome
-from workers.finetuning.training import fine_tune
-from workers.finetuning.wishes import InterruptedRunError, Wish, Wishes
+from workers.finetuning.wishes import Wish
 from workers.leases import HeldJob
 
 RATES = {"learning_rate": {"choices": [1e-2, 1e-4, 3e-3, 1e-3]}}
 GRID = SearchSpec.make(trials=4, sampler="grid", space=RATES).to_json()
-
-
-class TrainerHere:
-    """Stands where the child process stands; the rest of the run is the real one."""
-
-    starts: list[str] = []  # noqa: RUF012 (one test at a time)
-
-    def __init__(self, run_dir, on_event, *, processes, nice) -> None:
-        self._run_dir, self._on_event = run_dir, on_event
-
-    def run(self, wanted) -> Outcome:
-        self.starts.append(self._run_dir.name)
-        wishes, last = Wishes(), {}
-
-        def emit(event, **fields):
-            last.clear()
-            last.update(event=event, time=0.0, **fields)
-            self._on_event(dict(last))
-            wish = wanted()
-            if wish is not None:
-                wishes.want(wish)
-
-        try:
-            fine_tune(RunSpec.read(self._run_dir), self._run_dir, emit, wishes)
-        except InterruptedRunError as exc:
-            ending = "paused" if exc.wish is Wish.PAUSE else "cancelled"
-            return Outcome(ending, 0, {"event": ending, "step": exc.step}, "")
-        except DivergedError as exc:
-            event = {"event": "failed", "code": exc.code, "message": str(exc), "data": exc.data}
-            return Outcome("failed", 70, event, "")
-        return Outcome("finished", 0, last, "")
 
 
 @pytest.fixture
@@ -72,9 +39,21 @@ def submit_search(bench, asked=GRID, **options) -> str:
     return bench.submit_payload(search=asked, evaluate_every=2, **options)
 
 
-def test_a_search_publishes_the_best_of_its_trials(bench):
+@pytest.fixture(scope="module")
+def whole_trials():
+    """The trials of an undisturbed search, once there was one."""
+    return []
+
+
+def search_whole(bench, whole_trials) -> str:
     job_id = submit_search(bench)
     bench.runner.run(job_id)
+    whole_trials[:] = transact(bench.engine, read_trials, job_id)
+    return job_id
+
+
+def test_a_search_publishes_the_best_of_its_trials(bench, whole_trials):
+    job_id = search_whole(bench, whole_trials)
     job = read_job(bench.engine, job_id)
     assert job.state == "succeeded", job.error
     trials = transact(bench.engine, read_trials, job_id)
@@ -103,12 +82,10 @@ def test_a_trial_that_falls_behind_is_ended_early(bench):
     assert TrialState.PRUNED in states.values()
 
 
-def test_a_drained_search_goes_on_where_it_was_and_ends_alike(bench, monkeypatch):
-    whole = submit_search(bench)
-    bench.runner.run(whole)
-    expected = transact(bench.engine, read_trials, whole)
-    TrainerHere.starts.clear()
-
+def test_a_drained_search_goes_on_where_it_was_and_ends_alike(bench, whole_trials, monkeypatch):
+    if not whole_trials:
+        search_whole(bench, whole_trials)
+        TrainerHere.starts.clear()
     job_id = submit_search(bench)
     real, drained = TrainerHere.run, threading.Event()
 
@@ -126,7 +103,7 @@ def test_a_drained_search_goes_on_where_it_was_and_ends_alike(bench, monkeypatch
     assert TrainerHere.starts == ["trial-0", "trial-1", "trial-2", "trial-2", "trial-3"]
     found = transact(bench.engine, read_trials, job_id)
     assert [(one.options, one.loss) for one in found] == [
-        (one.options, one.loss) for one in expected
+        (one.options, one.loss) for one in whole_trials
     ]
 
 

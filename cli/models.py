@@ -209,6 +209,8 @@ def _check_loads(folder: Path) -> None:
     Raises:
         ModelUnreadableError: the folder holds no causal language model that can be read.
     """
+    from workers.conversion.bars import without_bars
     from workers.generation.loading import load_model
 
-    load_model(folder, device="cpu")
+    with without_bars():
+        load_model(folder, device="cpu")

@@ -9,10 +9,12 @@ import gguf
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from workers.conversion.bars import without_bars
 from workers.generation.chat_format import give_template
 from workers.generation.errors import ModelUnreadableError
 
 
+@without_bars()
 def convert_gguf(file: Path, target: Path, *, dtype: torch.dtype = torch.float32) -> Path:
     """Read a GGUF file with ``transformers`` and save it as an ordinary model folder.
 

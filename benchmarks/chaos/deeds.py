@@ -55,7 +55,7 @@ class Deeds:
         if await self._deeds[fault](number) is not False:
             self.counts[fault] += 1
 
-    def _table(self) -> dict[Fault, Callable[[int], Awaitable[bool | None]]]:
+    def _table(self) -> dict[Fault, Callable[[int], Awaitable[object]]]:
         scene, house = self._scene, self._scene.house
         past_lease = house.lease_seconds + 1
         return {
@@ -109,9 +109,8 @@ class Deeds:
         await self._scene.house.roll("bot", is_ready)
 
     async def _kill_bot(self) -> None:
-        self._scene.members.lose_what_is_heard()
-        died_at = time.monotonic()
-        await self._scene.house.kill("bot")
+        # It may have to wait until one bot has followed another.
+        died_at = await self._scene.house.kill("bot", self._scene.members.lose_what_is_heard)
         await self._note_lost(died_at)
 
     async def _note_lost(self, died_at: float) -> None:

@@ -57,12 +57,23 @@ class House:
         with self.log_file.open("ab") as log:
             return subprocess.Popen(self._valkey.prepare(), stdout=log, stderr=log)  # noqa: S603
 
-    async def kill(self, name: str) -> None:
-        """End a process without a word, and start it anew."""
+    async def kill(self, name: str, before: Callable[[], None] = lambda: None) -> float:
+        """End a process without a word, and start it anew.
+
+        Args:
+            name: whose turn it is once nothing else is done with it.
+            before: called at the last moment.
+
+        Returns:
+            When it died, by ``time.monotonic``.
+        """
         async with self._locks[name]:
+            before()
+            died_at = time.monotonic()
             end_at_once(self._running[name])
             await self._ended(name)
             self.start(name)
+        return died_at
 
     def kill_now(self, name: str) -> None:
         """End a process at this very instant; ``revive`` starts it anew."""

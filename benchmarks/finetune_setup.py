@@ -53,9 +53,8 @@ class BenchPlan:
         classic: the tutorials' settings.
         ours: as many tokens a step and a run as the classic ones, so that losses compare.
         large: of a GPU's own steps, which leave none of its units idle; else None.
-        compile: whether ours is compiled.
+        compile: as the trainer's option.
         source_characters: of Python's library that are added to the prose.
-        rounds: how often each contender runs; the median counts.
     """
 
     device: str
@@ -63,9 +62,8 @@ class BenchPlan:
     classic: Sizes
     ours: Sizes
     large: Sizes | None
-    compile: bool
+    compile: str
     source_characters: int = 0
-    rounds: int = 1
 
     @classmethod
     def choose(cls, *, quick: bool, has_gpu: bool) -> "BenchPlan":
@@ -75,25 +73,35 @@ class BenchPlan:
             classic = Sizes(128, 4, tokens, tokens // 5)
             large = Sizes(1024, 64, 5_000_000 if quick else 20_000_000, 2_500_000)
             ours = Sizes(512, 1, tokens, tokens // 5)
-            return cls("cuda", 12, classic, ours, large, compile=True, source_characters=4_000_000)
+            return cls("cuda", 12, classic, ours, large, compile="yes", source_characters=4_000_000)
         if quick:
             return cls.on_cpu(2)
         return cls(
-            "cpu", 12, Sizes(128, 4, 20_480, 4096), Sizes(512, 1, 20_480, 4096), None, compile=True
+            "cpu",
+            12,
+            Sizes(128, 4, 12_288, 2048),
+            Sizes(512, 1, 12_288, 2048),
+            None,
+            compile="auto",
         )
 
     @classmethod
     def on_cpu(cls, layers: int) -> "BenchPlan":
         """A short run on the CPU with so many layers."""
         return cls(
-            "cpu", layers, Sizes(128, 4, 4096, 1536), Sizes(512, 1, 4096, 1536), None, compile=False
+            "cpu",
+            layers,
+            Sizes(128, 4, 4096, 1536),
+            Sizes(512, 1, 4096, 1536),
+            None,
+            compile="auto",
         )
 
     @classmethod
     def rehearse(cls) -> "BenchPlan":
         """A GPU's plan in a shape that a CPU carries out in a minute; its figures mean nothing."""
         classic, ours = Sizes(32, 2, 1024, 256), Sizes(64, 1, 1024, 256)
-        return cls("cpu", 1, classic, ours, Sizes(64, 4, 4096, 1024), compile=False)
+        return cls("cpu", 1, classic, ours, Sizes(64, 4, 4096, 1024), compile="auto")
 
     @classmethod
     def read(cls, folder: Path) -> "BenchPlan":

@@ -165,6 +165,7 @@ def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
         sample_max_new_tokens=1,
         max_evaluation_rows=_EVALUATION_ROWS,
         device=plan.device,
+        dtype="bfloat16" if variant.endswith("bfloat16") else "auto",
     )
     run_dir.mkdir()
     published = fine_tune(spec, run_dir, hear, Wishes())
@@ -250,7 +251,7 @@ def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
     trainer = Counting(
         model=model,
         args=trl.SFTConfig(
-            output_dir=str(folder / "trl"), report_to="none", save_strategy="no", bf16=False,
+            output_dir=str(folder / "trl"), report_to="none", save_strategy="no",
             disable_tqdm=True, dataloader_pin_memory=False,
         ),
         train_dataset=datasets.Dataset.from_dict({"text": texts}),

@@ -14,7 +14,7 @@ from cli.wiring import open_database, open_store, read_settings
 from core.catalog.finding import find_version
 from core.catalog.registry import list_versions
 from core.catalog.resolution import resolve_version
-from core.corpora.searches import SEARCH, SearchSpec
+from core.corpora.searches import SEARCH, NothingToJudgeByError, SearchSpec
 from core.db.clock import epoch_now
 from core.db.tables import Corpus
 from core.errors import InvalidInputError, WrongUsageError
@@ -59,6 +59,7 @@ def submit_and_watch(order: FinetuneOrder, *, watch: bool, picture: Path | None)
         WrongUsageError: the options contradict each other.
         InvalidInputError, NotFoundError: there is no such base or version.
         CorpusError: a file cannot be used.
+        NothingToJudgeByError: a search, and no document to judge its trials by.
         FinetuneFailedError: it was followed, and ended without a version.
     """
     if order.base is not None and order.restore != _FRESH:
@@ -75,6 +76,8 @@ def submit_and_watch(order: FinetuneOrder, *, watch: bool, picture: Path | None)
             files = [CorpusFile(file, file.name) for file in order.files]
             report = prepare_corpus(files, folder)
         _print_report(console, report)
+        if order.search is not None and not report.splits["validation"].documents:
+            raise NothingToJudgeByError
         with Session(engine) as session, session.begin():
             job_id = _submit(session, open_store(settings), folder, report, origin, order)
         sys.stdout.write(job_id + "\n")

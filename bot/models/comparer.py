@@ -62,20 +62,25 @@ class Comparer:
     async def ask(self, interaction: discord.Interaction, find: FindPair) -> None:
         """Show the form for the question; the answers follow it.
 
+        The form comes first: Discord waits three seconds for it, and a busy database may take
+        longer to find the versions.
+
         Args:
             interaction: not answered yet.
-            find: the two versions that the guild of the given id wants to compare.
+            find: the two versions that the guild of the given id wants to compare; where it
+                raises, who filled the form in is told.
 
         Raises:
-            NotFoundError: ``find`` found none, or there is no guild.
+            NotFoundError: there is no guild.
         """
         guild_id = interaction.guild_id
         if guild_id is None:
             raise NotFoundError("There are no models to compare outside servers.")
-        pair = await self._desk.read(lambda session: find(session, guild_id))
 
         async def submit(filled_in: discord.Interaction, question: str) -> None:
             self._places.require_teacher(filled_in)
+            await filled_in.response.defer(ephemeral=True, thinking=True)
+            pair = await self._desk.read(lambda session: find(session, guild_id))
             await self._compare(filled_in, question, pair)
 
         locale = locale_code(str(interaction.locale))
@@ -87,7 +92,6 @@ class Comparer:
         question: str,
         pair: tuple[CatalogEntry, CatalogEntry],
     ) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
         place = self._places.place_of(interaction)
         asked = Comparison(
             place,

@@ -31,6 +31,18 @@ class SearchError(InvalidInputError):
     code = "training-option"
 
 
+class NothingToJudgeByError(InvalidInputError):
+    """A search compares its trials by documents that were held back, and none were."""
+
+    code = "training-search-validation"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A search judges its trials by documents held back for validation, and this corpus "
+            "has none: give more text, a validation file or a share."
+        )
+
+
 class Sampler(StrEnum):
     """How the next trial's options are chosen.
 

@@ -20,7 +20,7 @@ from workers.finetuning.base_tokenizer import load_tokenizer, unreadable
 from workers.finetuning.devices import prepare_device
 from workers.finetuning.errors import SpecError
 from workers.finetuning.heads import attach_summed_loss
-from workers.finetuning.layers import compile_layers, layers_of, make_layers_fast
+from workers.finetuning.layers import layers_of, make_layers_fast
 from workers.finetuning.parallel import device_of_process
 from workers.finetuning.spec import RunSpec
 from workers.generation.loading import (
@@ -88,8 +88,6 @@ def load_trainee(spec: RunSpec) -> Trainee:
     model = _add_adapter(causal, spec) if spec.method == "lora" else _open_weights(causal, spec)
     if spec.gradient_checkpointing:
         enable_gradient_checkpointing(causal)
-    if spec.compile:
-        compile_layers(causal)
     return Trainee(
         model,
         causal,

@@ -11,6 +11,9 @@ _MAX_BATCH = 16
 # On a CPU one row keeps all cores busy and the caches warm; a GPU wants more at a time.
 _MICRO_BATCH = {"cpu": 1}
 _GPU_MICRO_BATCH = 8
+# Compiling takes a GPU half a minute. Layers as they are reach some 100 TFLOP/s on those of today,
+# so that a run of less work than a minute of that is over before compiling pays.
+_COMPILED_FROM_FLOPS = 6e15
 _EVALUATIONS = 10
 # On a CPU an evaluation with its samples takes as long as two steps: more often than after four of
 # them a short run would be judged longer than it learns.
@@ -79,3 +82,25 @@ def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
         save_every=spec.save_every or evaluate_every,
         processes=spec.processes,
     )
+
+
+def is_worth_compiling(
+    spec: RunSpec, plan: TrainingPlan, *, parameters: int, tokens_a_step: float, device_type: str
+) -> bool:
+    """Whether layers are compiled; a rule and no measurement, so that a run that is taken up again
+    computes as before.
+
+    On a CPU compiled layers gain a few hundredths where attention and activation have kernels of
+    their own, and take a minute to compile: never by itself.
+
+    Args:
+        spec: has the last word.
+        plan: the run's steps.
+        parameters: of the model.
+        tokens_a_step: of all rows of a step.
+        device_type: where training runs.
+    """
+    if spec.compile != "auto":
+        return spec.compile == "yes"
+    flops = 6.0 * parameters * tokens_a_step * plan.steps / plan.processes
+    return device_type != "cpu" and flops >= _COMPILED_FROM_FLOPS

@@ -12,6 +12,7 @@ import structlog
 from core.corpora.searches import (
     TRIAL_BEGAN,
     TRIAL_ENDED,
+    NothingToJudgeByError,
     SearchSpec,
     Trial,
     TrialState,
@@ -165,7 +166,7 @@ class Search:
         metrics = outcome.event["metrics"]
         found = metrics["tuned"].get("validation")
         if found is None or found["loss"] is None:
-            raise TrainingFailedError("A search needs a corpus with a validation split.")
+            raise NothingToJudgeByError
         seconds = metrics["train_seconds"]
         return {"state": TrialState.COMPLETE, "loss": found["loss"], "seconds": seconds}
 

@@ -14,6 +14,7 @@ _CHOICES = {
     "method": ("lora", "full"),
     "schedule": ("cosine", "linear", "constant"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "compile": ("auto", "yes", "no"),
 }
 _LEARNING_RATES = {"lora": 2e-4, "full": 5e-5}
 
@@ -49,7 +50,8 @@ class RunSpec:
         frozen_layers: lower layers that stay as they are, with their embeddings (``full`` only).
         lora_rank, lora_alpha, lora_dropout, lora_targets: as PEFT has them.
         gradient_checkpointing: trades a third more time for far less memory.
-        compile: ``torch.compile`` for the layers.
+        compile: ``torch.compile`` for the layers: ``yes``, ``no``, or ``auto``, where the run is
+            long enough on a GPU.
         evaluate_every: steps between evaluations; a tenth of the run, more where that is short.
         save_every: steps between checkpoints; with each evaluation by default.
         save_total_limit: checkpoints kept, the best one among them.
@@ -99,7 +101,7 @@ class RunSpec:
     lora_dropout: float = 0.0
     lora_targets: str = "all-linear"
     gradient_checkpointing: bool = False
-    compile: bool = False
+    compile: str = "auto"
     evaluate_every: int = 0
     save_every: int = 0
     save_total_limit: int = 3

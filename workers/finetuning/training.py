@@ -37,8 +37,9 @@ from workers.finetuning.events import Emit
 from workers.finetuning.fresh import with_fresh_base
 from workers.finetuning.hooks import RunHooks
 from workers.finetuning.judging import Judge
+from workers.finetuning.layers import compile_layers
 from workers.finetuning.parallel import is_first, share
-from workers.finetuning.plan import choose_block_size, make_plan
+from workers.finetuning.plan import choose_block_size, is_worth_compiling, make_plan
 from workers.finetuning.publishing import METRICS, PUBLISHED, publish
 from workers.finetuning.samples import choose_prompts
 from workers.finetuning.spec import RunSpec
@@ -201,6 +202,8 @@ class _Run:
 
     def _make_trainer(self) -> PackedTrainer:
         spec, trainee = self._spec, self._trainee
+        if self._is_worth_compiling():
+            compile_layers(trainee.causal)
         callbacks: list[TrainerCallback] = [self._hooks()]
         if spec.patience and len(self._splits.validation):
             callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.patience))
@@ -229,6 +232,15 @@ class _Run:
             sample=self._judge.sample if is_first() else lambda _step: [],
             sample_every=self._spec.sample_every,
             seconds_between_steps=_GPU_TELLING_SECONDS if self._is_on_gpu else 0.0,
+        )
+
+    def _is_worth_compiling(self) -> bool:
+        return is_worth_compiling(
+            self._spec,
+            self._plan,
+            parameters=self._trainee.causal.num_parameters(),
+            tokens_a_step=self._plan.batch_size * self._block_size,
+            device_type=self._trainee.device.type,
         )
 
     @property

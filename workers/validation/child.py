@@ -60,6 +60,7 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         CorpusError: a file cannot be used.
         SpecError, SearchError: an option is out of range, or cannot be searched.
+        NothingToJudgeByError: a search, and no document to judge its trials by.
         ModelUnreadableError: the base cannot be read.
     """
     # Transformers takes seconds to import; a broken request need not wait for it.
@@ -100,6 +101,10 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         count_tokens=encoder.count,
         validation_files=files[True],
     )
+    if request.get("search") and not report.splits["validation"].documents:
+        from core.corpora.searches import NothingToJudgeByError
+
+        raise NothingToJudgeByError
     tokens = report.splits["train"].tokens
     rows = max(1, math.ceil(tokens / block_size))
     steps = make_plan(spec, rows, "cpu").steps

@@ -236,6 +236,7 @@ failure-training-option = The trainer does not accept the option â€œ{ $option }â
 failure-training-diverged = The loss got out of hand at step { $step }. Try again with a lower `learning_rate`.
 failure-training-out-of-memory = Even the smallest batch is more than the device holds. Try `method` LoRA or a smaller base.
 failure-training-empty = The corpus holds nothing to learn from for this base.
+failure-training-search-validation = A search judges its trials by documents held back for validation, and this corpus has none. Upload more text, a validation file, or give a share.
 failure-training-checkpoint = A checkpoint could not be written or read. The operator finds the reason in the logs.
 failure-training-process = The trainer ended without giving a reason. The operator finds the reason in the logs.
 failure-training-busy = Another trainer is still at work in this run's folder. Please try again in a minute.

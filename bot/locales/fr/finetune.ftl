@@ -236,6 +236,7 @@ failure-training-option = L’entraîneur refuse l’option « { $option } » po
 failure-training-diverged = La perte s’est emballée au pas { $step }. Réessaie avec un `taux_apprentissage` plus bas.
 failure-training-out-of-memory = Même le plus petit lot dépasse la mémoire de l’appareil. Essaie la méthode LoRA ou une base plus petite.
 failure-training-empty = Le corpus ne contient rien à apprendre pour cette base.
+failure-training-search-validation = Une recherche juge ses essais sur des documents mis de côté pour la validation, et ce corpus n’en a pas. Déposez plus de texte, un fichier de validation, ou donnez une part.
 failure-training-checkpoint = Un point de reprise n’a pu être écrit ou lu. L’hébergeur trouvera la raison dans les journaux.
 failure-training-process = L’entraîneur s’est arrêté sans dire pourquoi. L’hébergeur trouvera la raison dans les journaux.
 failure-training-busy = Un autre entraîneur travaille encore dans le dossier de cet affinage. Réessaie dans une minute.

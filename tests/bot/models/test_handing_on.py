@@ -1,6 +1,7 @@
 """Comparing, renaming and exporting versions, by command and from a board."""
 
 import asyncio
+import functools
 import hashlib
 import json
 
@@ -158,7 +159,12 @@ async def test_what_has_no_base_or_is_another_guild_s_is_not_compared(wire):
     add_version(wire.engine, "secret", OTHER)
     async with wire.bot():
         for name in ("alone", "secret"):
-            said = await models(wire, "compare", model=name)
+            options = [{"name": "model", "type": STRING, "value": name}]
+            form = await open_form(
+                wire,
+                functools.partial(open_command, wire, cast.CAMILLE, "models", "compare", options),
+            )
+            said = await send_form(wire, cast.CAMILLE, form, ["Hm?"])
             assert "no such thing" in said["content"]
         said = await models(wire, "compare", user=cast.ALICE, model="alone")
         assert "may not" in said["content"]

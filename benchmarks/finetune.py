@@ -117,6 +117,8 @@ def _finish(process: "subprocess.Popen[str]") -> Figures:
     result: Figures = json.loads(out.strip().splitlines()[-1])
     if "attention_masked" in problems:
         result["attention"] = "masked"
+    if "WON'T CONVERT" in problems:
+        result["compiled"], result["said"] = "no", problems[-_SAID:]
     return result
 
 

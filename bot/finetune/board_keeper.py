@@ -30,7 +30,7 @@ from core.corpora.boards import (
 )
 from core.corpora.curves import Curve, read_curve
 from core.corpora.searches import SEARCH, Trial, read_trials
-from core.corpora.speed import measured_speed
+from core.corpora.speed import measured_speed, rough_speed
 from core.corpora.submissions import cancel_finetune
 from core.db.desk import Desk
 from core.errors import ServiceUnavailableError
@@ -237,14 +237,17 @@ class BoardKeeper:
 
 
 def _facts(session: Session, view: BoardView) -> BoardFacts:
-    speed = None
+    speed, is_rough = None, False
     if view.state is JobState.VALIDATING and view.is_read:
         method = view.payload["options"].get("method", "lora")
         speed = measured_speed(session, view.guild_id, view.payload["base_version_id"], method)
+        if speed is None:
+            speed, is_rough = rough_speed(session, view.payload["plan"], method), True
     curve = read_curve(session, view.job_id) if view.has_run else Curve()
     version = version_of(session, view)
     trials = tuple(read_trials(session, view.job_id)) if SEARCH in view.payload else ()
-    return BoardFacts(view, speed, curve, None if version is None else version[1], trials)
+    number = None if version is None else version[1]
+    return BoardFacts(view, speed, curve, number, trials, is_rough)
 
 
 def _nonce(view: BoardView, draft: Draft) -> str:

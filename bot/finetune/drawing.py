@@ -44,6 +44,7 @@ class BoardFacts:
     Attributes:
         view: the rows.
         speed: tokens a second of the guild's earlier runs, for an estimate.
+        is_rough: the speed is a rule of thumb, for there were no runs.
         curve: of the run so far.
         version_number: of the new version while it lives.
         trials: of a search.
@@ -54,6 +55,7 @@ class BoardFacts:
     curve: Curve = field(default_factory=Curve)
     version_number: int | None = None
     trials: tuple[Trial, ...] = ()
+    is_rough: bool = False
 
 
 def draw_board(catalogue: Catalogue, facts: BoardFacts) -> Draft:
@@ -74,7 +76,7 @@ def draw_board(catalogue: Catalogue, facts: BoardFacts) -> Draft:
 
 def _draw_validation(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]) -> Draft:
     if facts.view.is_read:
-        embed = draw_report(catalogue, facts.view, facts.speed)
+        embed = draw_report(catalogue, facts.view, facts.speed, is_rough=facts.is_rough)
         return Draft(embed, (Action.START, Action.CANCEL), phase)
     embed = _plain(catalogue, facts.view, "board-validating", discord.Colour.blurple())
     return Draft(embed, (Action.CANCEL,), phase)

@@ -10,13 +10,16 @@ from core.corpora.searches import SEARCH
 _MAX_FILES_CHARACTERS = 500
 
 
-def draw_report(catalogue: Catalogue, view: BoardView, speed: float | None) -> discord.Embed:
+def draw_report(
+    catalogue: Catalogue, view: BoardView, speed: float | None, *, is_rough: bool = False
+) -> discord.Embed:
     """The embed of a corpus that is read and whose fine-tune waits for its admin's word.
 
     Args:
         catalogue: the strings.
         view: with ``report`` and the ``plan`` of its payload.
-        speed: tokens a second of earlier runs; None where nothing was measured.
+        speed: tokens a second of earlier runs; None where nobody knows.
+        is_rough: there were none, and the speed is a rule of thumb.
     """
     report, plan, options = view.report or {}, view.payload["plan"], view.payload["options"]
     locale = view.locale
@@ -43,7 +46,8 @@ def draw_report(catalogue: Catalogue, view: BoardView, speed: float | None) -> d
     )
     time = say("report-time-unknown")
     if speed:
-        time = say("report-time-about", time=duration(plan["tokens"] * epochs / speed))
+        key = "report-time-rough" if is_rough else "report-time-about"
+        time = say(key, time=duration(plan["tokens"] * epochs / speed))
     rows = (
         (
             "report-documents",

@@ -1,12 +1,20 @@
-"""How fast a guild's earlier fine-tunes ran, for an estimate of the next one."""
+"""How fast a fine-tune is likely to run: as a guild's earlier ones, else as its device allows."""
+
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.db.tables import Job
+from core.jobs.presence import alive
 from core.jobs.states import JobKind, JobState
 
 _LOOKED_AT = 20
+# What two cores, and what GPUs of today, sustain in training. See docs/log.md.
+_CPU_FLOPS, _GPU_FLOPS = 2e11, 1e14
+# For each parameter and token: forward two, backward as many for the states and for the weights,
+# which an adapter's base does without.
+_FLOPS = {"lora": 4, "full": 6}
 
 
 def measured_speed(
@@ -38,3 +46,24 @@ def measured_speed(
             share = metrics["steps"] / max(1, metrics["planned_steps"])
             return float(metrics["train_tokens"] * epochs * share / metrics["train_seconds"])
     return None
+
+
+def rough_speed(session: Session, plan: dict[str, Any], method: str) -> float | None:
+    """Tokens a second by a rule of thumb, where nothing was measured yet.
+
+    Args:
+        session: an open transaction.
+        plan: of the run; ``parameters`` are those of its base.
+        method: ``lora`` or ``full``.
+
+    Returns:
+        None where no living worker says what it computes on, or the base is not known so well.
+    """
+    parameters = plan.get("parameters")
+    devices = {str(worker.info["device"]) for worker in alive(session) if "device" in worker.info}
+    # An engine elsewhere is called by its address, which trains nothing.
+    devices = {device for device in devices if "://" not in device}
+    if not parameters or not devices:
+        return None
+    flops = _CPU_FLOPS if devices == {"cpu"} else _GPU_FLOPS
+    return flops / (_FLOPS[method] * float(parameters))

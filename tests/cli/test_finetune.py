@@ -4,12 +4,13 @@ import io
 
 import pytest
 from rich.console import Console
+from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
 from cli.finetune_options import make_options, make_search
 from cli.finetune_watching import FinetuneFailedError, watch_job
 from cli.main import app
-from core.corpora.searches import Sampler
+from core.corpora.searches import NothingToJudgeByError, Sampler
 from core.db.tables import Corpus, Job
 from core.errors import NotFoundError, PerroquetError, WrongUsageError
 from core.jobs.events import record
@@ -60,6 +61,16 @@ def test_a_named_version_or_the_newest_is_gone_on_from(shell_engine, pairs):
         done = finetune(str(pairs), "--name", "city", "--restore", wanted)
         assert done.exit_code == 0, done.output
         assert read_job(shell_engine, done.stdout.strip()).payload["base_version_id"] == version_id
+
+
+def test_a_search_with_nothing_to_judge_its_trials_by_is_refused_at_once(shell_engine, tmp_path):
+    add_version(shell_engine, "smollm2-135m-instruct")
+    path = tmp_path / "one.txt"
+    path.write_text("There is but one document here, and it is learnt from as a whole.")
+    done = finetune(str(path), "--name", "city", "--search", "random", "--trials", "3")
+    assert isinstance(done.exception, NothingToJudgeByError)
+    with Session(shell_engine) as session:
+        assert session.query(Job).count() == session.query(Corpus).count() == 0
 
 
 def test_a_search_reaches_the_job(shell_engine, pairs):

@@ -21,6 +21,8 @@ from core.errors import PerroquetError
 REQUEST = "request.json"
 RESULT = "result.json"
 CORPUS = "corpus"
+# As safetensors itself has it.
+_MOST_HEADER_BYTES = 100_000_000
 
 
 def main(folder: Path) -> None:
@@ -55,7 +57,8 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
             ``validation_share``, None for the usual one.
 
     Returns:
-        ``report``, and ``plan`` with ``steps``, ``tokens`` of one pass and ``block_size``.
+        ``report``, and ``plan`` with ``steps``, ``tokens`` of one pass, ``block_size`` and the
+        ``parameters`` of the base.
 
     Raises:
         CorpusError: a file cannot be used.
@@ -110,8 +113,31 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     steps = make_plan(spec, rows, "cpu").steps
     return {
         "report": report.to_json(),
-        "plan": {"steps": steps, "tokens": tokens, "block_size": block_size},
+        "plan": {
+            "steps": steps,
+            "tokens": tokens,
+            "block_size": block_size,
+            "parameters": _count_parameters(base),
+        },
     }
+
+
+def _count_parameters(base: Path) -> int:
+    """By the headers of its weights: a length of eight bytes, then JSON with each tensor's shape.
+    A base that has none is left to the trainer to complain of."""
+    from workers.finetuning.base_tokenizer import unreadable
+
+    count = 0
+    for path in base.glob("*.safetensors"):
+        try:
+            with path.open("rb") as stream:
+                size = min(int.from_bytes(stream.read(8), "little"), _MOST_HEADER_BYTES)
+                header = json.loads(stream.read(size))
+            shapes = [tensor["shape"] for name, tensor in header.items() if name != "__metadata__"]
+            count += sum(math.prod(shape) for shape in shapes)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+            raise unreadable(base, exc) from exc
+    return count
 
 
 def _end_with_parent(stream: TextIO) -> None:

@@ -3,7 +3,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.corpora.boards import close_board, open_boards, record_message, reopen_board
-from core.corpora.speed import measured_speed
+from core.corpora.speed import measured_speed, rough_speed
 from core.corpora.submissions import (
     NotReadYetError,
     PreparedCorpus,
@@ -16,6 +16,7 @@ from core.corpora.submissions import (
 from core.db.tables import Corpus, Job
 from core.errors import InvalidInputError, NotFoundError
 from core.jobs.ledger import fail, request_cancel, succeed
+from core.jobs.presence import announce
 from tests.core.corpora.helpers import GUILD, OTHER_GUILD, add_version, run, submit
 from tests.workers.ledger_helpers import claim_job, read_job
 
@@ -132,3 +133,16 @@ def test_the_speed_of_one_guild_says_nothing_to_another(any_engine, base, submit
     assert run(any_engine, measured_speed, GUILD, base, "lora") == pytest.approx(50.0)
     assert run(any_engine, measured_speed, GUILD, base, "full") is None
     assert run(any_engine, measured_speed, OTHER_GUILD, base, "lora") is None
+
+
+def test_before_the_first_run_the_device_says_how_fast_it_may_be(any_engine):
+    plan = {"parameters": 100_000_000}
+    assert run(any_engine, rough_speed, plan, "lora") is None, "nobody works"
+    run(any_engine, announce, "far", "generate", {"device": "http://engine:8000/v1"})
+    assert run(any_engine, rough_speed, plan, "lora") is None, "what answers elsewhere trains not"
+    run(any_engine, announce, "near", "generate", {"device": "cpu"})
+    slow = run(any_engine, rough_speed, plan, "full")
+    assert run(any_engine, rough_speed, plan, "lora") == pytest.approx(slow * 1.5)
+    run(any_engine, announce, "fast", "generate", {"device": "Some GPU (cuda:0)"})
+    assert run(any_engine, rough_speed, plan, "full") > 100 * slow
+    assert run(any_engine, rough_speed, {}, "full") is None

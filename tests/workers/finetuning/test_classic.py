@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from workers.finetuning.bases import load_trainee
 from workers.finetuning.errors import SpecError
 from workers.finetuning.fresh import with_fresh_base
-from workers.finetuning.plan import make_plan
+from workers.finetuning.plan import is_worth_compiling, make_plan
 from workers.generation.errors import ModelUnreadableError
 
 
@@ -124,3 +124,18 @@ def test_options_that_contradict_each_other_are_named(options, option, tiny_gpt2
     with pytest.raises(SpecError) as caught:
         make_spec(tiny_gpt2_folder, **options)
     assert caught.value.data["option"] == option
+
+
+def test_only_a_long_run_on_a_gpu_is_compiled_by_itself(tiny_gpt2_folder, make_spec):
+    def decide(steps, device_type, **options):
+        spec = make_spec(tiny_gpt2_folder, max_steps=steps, **options)
+        plan = make_plan(spec, 10_000, device_type)
+        return is_worth_compiling(
+            spec, plan, parameters=124_000_000, tokens_a_step=16 * 512, device_type=device_type
+        )
+
+    assert decide(2000, "cuda")
+    assert not decide(100, "cuda")
+    assert not decide(2000, "cpu")
+    assert decide(1, "cpu", compile="yes")
+    assert not decide(2000, "cuda", compile="no")

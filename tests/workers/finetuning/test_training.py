@@ -282,6 +282,20 @@ def test_an_unreadable_base_is_named_with_the_reason(make_spec, tmp_path, tiny_g
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [("model.safetensors", b"\x07"), ("config.json", b'{"model_type": "gpt2", "n_embd": "wide"}')],
+)
+def test_a_base_whose_files_are_broken_is_unreadable(
+    name, content, make_spec, tmp_path, tiny_gpt2_folder
+):
+    base = tmp_path / "broken"
+    shutil.copytree(tiny_gpt2_folder, base)
+    (base / name).write_bytes(content)
+    with pytest.raises(ModelUnreadableError, match="broken"):
+        load_trainee(make_spec(base))
+
+
+@pytest.mark.parametrize(
     ("options", "option"),
     [
         ({"epochs": 0}, "epochs"),

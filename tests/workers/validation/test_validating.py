@@ -10,8 +10,10 @@ import threading
 import time
 
 import pytest
+from safetensors.torch import load_file
 
 from core.corpora.boards import BoardView, open_boards
+from core.corpora.searches import SearchSpec
 from core.corpora.submissions import cancel_finetune, conclude_validations, start_finetune
 from core.corpora.uploads import Uploads
 from core.db.desk import Desk
@@ -52,6 +54,8 @@ class Bench:
             self.desk, self.store, self.uploads, self.scratch, "You are Coco.", **parts
         )
         self.start_worker()
+        weights = load_file(base_folder / "model.safetensors")
+        self.base_parameters = sum(one.numel() for one in weights.values())
         base = self.store.publish(base_folder, "models/base/1", {})
         self.base_id = add_version(
             engine, store_path=base.path, manifest_sha256=base.manifest_sha256
@@ -132,11 +136,21 @@ def test_an_upload_becomes_a_published_corpus_with_its_report_and_plan(bench, tm
     assert view.report["examples"] == 40
     assert view.report["tokens"] > view.report["trained_tokens"] > 0
     assert view.payload["plan"]["steps"] > 0
+    assert view.payload["plan"]["parameters"] == bench.base_parameters
     corpus = bench.store.fetch(view.payload["corpus_path"])
     assert hash_prepared(corpus) == view.report["sha256"]
     assert [f for f in bench.raw_files(tmp_path) if "uploads" in f.as_posix()] == []
     assert list(bench.scratch.iterdir()) == []
     assert run(bench.engine, start_finetune, submitted.job_id)
+
+
+def test_a_search_with_nothing_to_judge_its_trials_by_is_refused_at_once(bench):
+    search = {"trials": 2, "sampler": "random", "space": {"lora_rank": {"choices": [4, 8]}}}
+    submitted = bench.submit(PAIRS, validation_share=0.0, search=SearchSpec.from_json(search))
+    bench.runner.run(submitted.validation_id)
+    job = read_job(bench.engine, submitted.validation_id)
+    assert job.state == "failed"
+    assert job.error["code"] == "training-search-validation"
 
 
 def test_a_file_to_judge_by_is_what_the_run_is_judged_by(bench):

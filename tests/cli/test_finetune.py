@@ -65,8 +65,8 @@ def test_a_named_version_or_the_newest_is_gone_on_from(shell_engine, pairs):
 
 def test_a_search_with_nothing_to_judge_its_trials_by_is_refused_at_once(shell_engine, tmp_path):
     add_version(shell_engine, "smollm2-135m-instruct")
-    path = tmp_path / "one.txt"
-    path.write_text("There is but one document here, and it is learnt from as a whole.")
+    path = tmp_path / "story.txt"
+    path.write_text("\n\n".join(" ".join(f"w{i}x{j}" for j in range(200)) for i in range(3)))
     done = finetune(str(path), "--name", "city", "--search", "random", "--trials", "3")
     assert isinstance(done.exception, NothingToJudgeByError)
     with Session(shell_engine) as session:

@@ -2,10 +2,19 @@
 
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from workers.generation.chat_format import give_template
 from workers.generation.errors import ModelUnreadableError, reason_of
+
+# What transformers, PEFT and safetensors raise over a folder that is not what it should be: a
+# header cut short, a word where a number belongs, an architecture that is not known.
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError,
+    StrictDataclassError,
+)  # fmt: skip
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -18,7 +27,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except UNREADABLE as exc:
         raise unreadable(folder, exc) from exc
     give_template(tokenizer)
     if tokenizer.pad_token_id is None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -16,7 +15,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from workers.finetuning.base_tokenizer import load_tokenizer, unreadable
+from workers.finetuning.base_tokenizer import UNREADABLE, load_tokenizer, unreadable
 from workers.finetuning.devices import prepare_device
 from workers.finetuning.errors import SpecError
 from workers.finetuning.heads import attach_summed_loss
@@ -31,11 +30,6 @@ from workers.generation.loading import (
 )
 
 _DEFAULT_WINDOW = 1024
-# What transformers, PEFT and safetensors raise over a folder that is not what it should be: a
-# header cut short, a number where a list belongs, an architecture that is not known.
-_UNREADABLE = (
-    OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +129,7 @@ def _load_causal(
             trust_remote_code=False,
             local_files_only=True,
         )
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise unreadable(folder, exc) from exc
     return loaded
 
@@ -143,7 +137,7 @@ def _load_causal(
 def _merged(causal: PreTrainedModel, spec: RunSpec) -> PreTrainedModel:
     try:
         merged = merge_adapter(causal, Path(spec.adapter))
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise unreadable(Path(spec.adapter), exc) from exc
     # PEFT froze them for the adapter's sake.
     merged.requires_grad_(requires_grad=True)
@@ -167,7 +161,7 @@ def _continued_adapter(causal: PreTrainedModel, spec: RunSpec) -> Any:
         raise unreadable(folder, FileNotFoundError(ADAPTER_WEIGHTS))
     try:
         return PeftModel.from_pretrained(causal, folder, is_trainable=True)
-    except _UNREADABLE as exc:
+    except UNREADABLE as exc:
         raise unreadable(folder, exc) from exc
 
 

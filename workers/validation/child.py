@@ -70,7 +70,7 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     from transformers import AutoConfig
 
     from workers.finetuning.base_card import languages_of
-    from workers.finetuning.base_tokenizer import load_tokenizer
+    from workers.finetuning.base_tokenizer import UNREADABLE, load_tokenizer, unreadable
     from workers.finetuning.corpus.files import CorpusFile
     from workers.finetuning.corpus.preparing import PreparationOptions, prepare_corpus
     from workers.finetuning.corpus.splitting import SplitShares
@@ -86,7 +86,10 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
 
         check_search(spec, SearchSpec.from_json(request["search"]))
     tokenizer = load_tokenizer(base)
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+    try:
+        config = AutoConfig.from_pretrained(base, trust_remote_code=False, local_files_only=True)
+    except UNREADABLE as exc:
+        raise unreadable(base, exc) from exc
     block_size = choose_block_size(spec, int(getattr(config, "max_position_embeddings", 1024)))
     encoder = ExampleEncoder(tokenizer, block_size, spec.persona)
     files: dict[bool, list[CorpusFile]] = {False: [], True: []}

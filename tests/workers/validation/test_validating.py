@@ -150,7 +150,7 @@ def test_a_search_with_nothing_to_judge_its_trials_by_is_refused_at_once(bench):
     bench.runner.run(submitted.validation_id)
     job = read_job(bench.engine, submitted.validation_id)
     assert job.state == "failed"
-    assert job.error["code"] == "training-search-validation"
+    assert job.error_code == "training-search-validation"
 
 
 def test_a_file_to_judge_by_is_what_the_run_is_judged_by(bench):

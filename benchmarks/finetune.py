@@ -40,7 +40,13 @@ _SPEED, _MEMORY = "tokens_per_second", "peak_memory_mb"
 Figures = dict[str, Any]
 
 
-def run(*, quick: bool, plan: BenchPlan | None = None, into: Path | None = None) -> Figures:
+def run(
+    *,
+    quick: bool,
+    plan: BenchPlan | None = None,
+    into: Path | None = None,
+    only: Sequence[str] = (),
+) -> Figures:
     """Figures of all variants and the goals that they meet or miss.
 
     Args:
@@ -49,20 +55,24 @@ def run(*, quick: bool, plan: BenchPlan | None = None, into: Path | None = None)
         plan: in place of this machine's.
         into: gets each variant's figures as a line of JSON once it has them, and the tables of
             kernels.
+        only: these variants, with no goals.
     """
     plan = plan or BenchPlan.choose(quick=quick, has_gpu=torch.cuda.is_available())
     figures: Figures = {"plan": asdict(plan)}
     with tempfile.TemporaryDirectory(prefix="bench-finetune-") as scratch:
         folder = Path(scratch)
         write_inputs(folder, plan)
-        for variant, found in _measure_all(_variants(plan), folder, is_overlapping=plan.large):
+        for variant, found in _measure_all(
+            only or _variants(plan), folder, is_overlapping=plan.large
+        ):
             figures[variant] = found
             if into is not None:
                 _keep(into, folder, {variant: found})
     if plan.device == "cuda":
         figures["device"] = torch.cuda.get_device_name()
         figures["peak_flops"] = _peak_flops(figures["device"])
-    return {"figures": figures, "goals": _goals(figures, has_large=plan.large is not None)}
+    goals = [] if only else _goals(figures, has_large=plan.large is not None)
+    return {"figures": figures, "goals": goals}
 
 
 def _variants(plan: BenchPlan) -> tuple[str, ...]:
@@ -202,9 +212,10 @@ def _main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rehearse", action="store_true", help="a GPU's plan, tiny, on the CPU")
     parser.add_argument("--into", type=Path, help="folder for each variant's figures and kernels")
+    parser.add_argument("--only", nargs="*", default=(), help="names of variants")
     wanted = parser.parse_args()
     plan = BenchPlan.rehearse() if wanted.rehearse else None
-    found = run(quick=wanted.quick, plan=plan, into=wanted.into)
+    found = run(quick=wanted.quick, plan=plan, into=wanted.into, only=wanted.only)
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
 
 

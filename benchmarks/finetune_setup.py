@@ -53,7 +53,7 @@ class BenchPlan:
         classic: the tutorials' settings.
         ours: as many tokens a step and a run as the classic ones, so that losses compare.
         large: of a GPU's own steps, which leave none of its units idle; else None.
-        compile: as the trainer's option.
+        compile: as the trainer's option, for large steps.
         source_characters: of Python's library that are added to the prose.
     """
 

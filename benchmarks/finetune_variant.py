@@ -161,7 +161,7 @@ def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
         learning_rate=_LORA_LEARNING_RATE if is_lora else _LEARNING_RATE,
         schedule="linear",
         warmup_share=0.0,
-        compile=plan.compile,
+        compile=plan.compile if variant.endswith("large") else "auto",
         sample_max_new_tokens=1,
         max_evaluation_rows=_EVALUATION_ROWS,
         device=plan.device,
@@ -252,7 +252,7 @@ def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
         model=model,
         args=trl.SFTConfig(
             output_dir=str(folder / "trl"), report_to="none", save_strategy="no",
-            disable_tqdm=True, dataloader_pin_memory=False,
+            disable_tqdm=True, dataloader_pin_memory=False, use_cpu=plan.device == "cpu",
         ),
         train_dataset=datasets.Dataset.from_dict({"text": texts}),
         processing_class=tokenizer,

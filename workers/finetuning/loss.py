@@ -24,6 +24,7 @@ _CHUNK_BYTES = 64 << 20
 _MOST_GPU_CHUNK_BYTES = 2 << 30
 _GPU_SHARE = 32
 _LEAST_ROWS = 16
+_ROUNDED_ROWS = 128
 
 
 def chunked_cross_entropy(
@@ -68,9 +69,11 @@ def _most_rows(device: torch.device, vocabulary: int) -> int:
 
 
 def _even_size(positions: int, most: int) -> int:
-    """Chunks of equal size: a small last one would read all weights for a few rows."""
+    """Chunks of equal size: a small last one would read all weights for a few rows. Large ones are
+    rounded, so that from step to step a device finds room of the same size again."""
     count = max(1, math.ceil(positions / most))
-    return max(1, math.ceil(positions / count))
+    size = max(1, math.ceil(positions / count))
+    return size + -size % _ROUNDED_ROWS if size > _ROUNDED_ROWS else size
 
 
 class _Rows(Function):

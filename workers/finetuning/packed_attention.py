@@ -26,6 +26,8 @@ from workers.finetuning.packed_kernels import attend_documents
 NAME = "perroquet_documents"
 # Two documents, the second of one token more than the first: enough to see a mask at work.
 _PROBE = np.array([3, 4], np.int32)
+# Groups of rows by the tokens of their longest document: one and two of the kernel's blocks.
+_GROUP_ENDS = (128, 256)
 # Largest difference of a hidden state, by its own scale: bf16 has eight bits.
 _TOLERANCE = 5e-2
 
@@ -33,22 +35,42 @@ _TOLERANCE = 5e-2
 class Documents(NamedTuple):
     """Where the documents of a flattened batch lie.
 
+    A GPU's kernel takes as many steps for each document as for the longest one. So rows are taken
+    together in groups by their longest document, those of short ones first.
+
     Attributes:
-        bounds: int32, ``(documents + 1,)``: starts, and the end of the last one.
-        longest: tokens of the longest one, a tensor without dimensions on the CPU, so that
-            compiled code takes any value and no device is waited for.
+        bounds: int32; for each group the starts of its documents and the end of the last one,
+            counted from the group's first token.
+        groups: int64 ``(groups, 5)``, on the CPU: the group's first token and the end of its last
+            one, where its bounds begin and end, and the tokens of its longest document. Surplus
+            groups are empty, so that compiled code always sees the same shape.
     """
 
     bounds: Tensor
-    longest: Tensor
+    groups: Tensor
 
 
 def find_documents(lengths: Sequence[NDArray[np.int32]]) -> Documents:
-    """The documents of packed rows, from the tokens of each document of each row
-    (:meth:`workers.finetuning.packing.PackedRows.lengths`)."""
-    flat = np.concatenate(lengths)
-    bounds = np.concatenate(([0], flat)).cumsum(dtype=np.int32)
-    return Documents(torch.from_numpy(bounds), torch.tensor(int(flat.max())))
+    """The documents of packed rows.
+
+    Args:
+        lengths: tokens of each document of each row
+            (:meth:`workers.finetuning.packing.PackedRows.lengths`). Rows that are not ordered by
+            their longest document make one group.
+    """
+    kinds = [int(np.searchsorted(_GROUP_ENDS, row.max())) for row in lengths]
+    if kinds != sorted(kinds):
+        kinds = [len(_GROUP_ENDS)] * len(lengths)
+    bounds: list[NDArray[np.int32]] = []
+    groups = np.zeros((len(_GROUP_ENDS) + 1, 5), np.int64)
+    token = place = 0
+    for kind in sorted(set(kinds)):
+        flat = np.concatenate([row for row, own in zip(lengths, kinds, strict=True) if own == kind])
+        bounds.append(np.concatenate(([0], flat)).cumsum(dtype=np.int32))
+        tokens, places = int(flat.sum()), len(flat) + 1
+        groups[kind] = (token, token + tokens, place, place + places, flat.max())
+        token, place = token + tokens, place + places
+    return Documents(torch.from_numpy(np.concatenate(bounds)), torch.from_numpy(groups))
 
 
 def use_packed_attention(model: PreTrainedModel, dtype: torch.dtype | None) -> bool:
@@ -85,7 +107,7 @@ def attention_inputs(documents: Documents, device: torch.device) -> dict[str, An
     bounds = documents.bounds.to(device, non_blocking=True)
     torch._dynamo.maybe_mark_dynamic(bounds, 0)
     mask = torch.ones((1, 1, 1, 1), dtype=torch.bool, device=device)
-    return {"attention_mask": mask, "document_bounds": bounds, "longest": documents.longest}
+    return {"attention_mask": mask, "document_bounds": bounds, "groups": documents.groups}
 
 
 def _has_windows(config: Any) -> bool:
@@ -129,11 +151,11 @@ def _attend(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     document_bounds: Tensor | None = None,
-    longest: Tensor | None = None,
+    groups: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """``transformers``' attention interface: ``(batch, heads, tokens, width)`` each."""
-    if document_bounds is None or longest is None:
+    if document_bounds is None or groups is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
@@ -145,7 +167,7 @@ def _attend(
     flat = [_flatten(one, value.dtype) for one in (query, key, value)]
     if query.device.type == "cpu" and key.shape[1] != heads:
         flat[1:] = [one.repeat_interleave(heads // key.shape[1], dim=1) for one in flat[1:]]
-    attended, _ = attend_documents(*flat, document_bounds, longest, scale)
+    attended, _ = attend_documents(*flat, document_bounds, groups, scale)
     return attended.view(batch, tokens, heads, -1), None
 
 

@@ -8,8 +8,8 @@ functions they call are those behind ``scaled_dot_product_attention`` and
 # ruff: noqa: ARG001, FBT003 (the signatures, of fakes too, are PyTorch's)
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,33 +17,35 @@ from torch import Tensor
 
 @torch.library.custom_op("perroquet::attend_documents", mutates_args=())
 def attend_documents(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: Tensor, scale: float
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, groups: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     """Causal attention within each document.
 
     Args:
         query: ``(tokens, heads, width)``.
         key, value: as ``query``, on a GPU maybe with fewer heads; bf16 or fp16 there.
-        bounds: int32 ``(documents + 1,)``, on the same device.
-        longest: tokens of the longest document, on the CPU.
+        bounds, groups: as :class:`workers.finetuning.packed_attention.Documents` has them, the
+            bounds on the same device.
         scale: of the products.
 
     Returns:
         The result, like ``query``, and the logarithms of the sums, float32 ``(heads, tokens)``,
         for backward.
     """
-    if query.device.type == "cpu":
-        return _forward_on_cpu(query, key, value, bounds, scale)
-    most = int(longest)
-    attended, sums, *_ = torch.ops.aten._flash_attention_forward(
-        query, key, value, bounds, bounds, most, most, 0.0, True, False, scale=scale
-    )
-    return attended, sums
+    forward = _forward_on_cpu if query.device.type == "cpu" else _forward_on_gpu
+    found = [
+        forward(query[one.tokens], key[one.tokens], value[one.tokens], bounds[one.bounds],
+                one.longest, scale)
+        for one in _read(groups)
+    ]  # fmt: skip
+    if len(found) == 1:
+        return found[0]
+    return torch.cat([one for one, _ in found]), torch.cat([sums for _, sums in found], dim=1)
 
 
 @attend_documents.register_fake
 def _(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: Tensor, scale: float
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, groups: Tensor, scale: float
 ) -> tuple[Tensor, Tensor]:
     sums = query.new_empty((query.shape[1], query.shape[0]), dtype=torch.float32)
     return torch.empty_like(query), sums
@@ -58,19 +60,21 @@ def _attend_backward(
     attended: Tensor,
     sums: Tensor,
     bounds: Tensor,
-    longest: Tensor,
+    groups: Tensor,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    if query.device.type == "cpu":
-        return _backward_on_cpu(grad, query, key, value, attended, sums, bounds, scale)
-    most = int(longest)
-    # Without dropout there is no random state to go back to.
-    state = torch.zeros((2,), dtype=torch.uint64, device=query.device)
-    unused = torch.empty(0, device=query.device)
-    by_query, by_key, by_value = torch.ops.aten._flash_attention_backward(
-        grad.contiguous(), query, key, value, attended, sums, bounds, bounds, most, most,
-        0.0, True, state, unused, scale=scale,
-    )  # fmt: skip
+    backward: Callable[..., tuple[Tensor, Tensor, Tensor]] = (
+        _backward_on_cpu if query.device.type == "cpu" else _backward_on_gpu
+    )
+    tensors = (grad.contiguous(), query, key, value, attended)
+    found = [
+        backward(*(tensor[one.tokens] for tensor in tensors), sums[:, one.tokens].contiguous(),
+                 bounds[one.bounds], one.longest, scale)
+        for one in _read(groups)
+    ]  # fmt: skip
+    if len(found) == 1:
+        return found[0]
+    by_query, by_key, by_value = (torch.cat(pieces) for pieces in zip(*found, strict=True))
     return by_query, by_key, by_value
 
 
@@ -83,15 +87,15 @@ def _(
     attended: Tensor,
     sums: Tensor,
     bounds: Tensor,
-    longest: Tensor,
+    groups: Tensor,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, bounds, longest, scale = inputs
-    ctx.save_for_backward(query, key, value, *output, bounds, longest)
+    query, key, value, bounds, groups, scale = inputs
+    ctx.save_for_backward(query, key, value, *output, bounds, groups)
     ctx.scale = scale
 
 
@@ -103,8 +107,54 @@ def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
 attend_documents.register_autograd(_backward, setup_context=_remember)
 
 
+class _Group(NamedTuple):
+    """Documents of about one length, which lie side by side."""
+
+    tokens: slice
+    bounds: slice
+    longest: int
+
+
+def _read(groups: Tensor) -> list[_Group]:
+    return [
+        _Group(slice(start, end), slice(first, last), longest)
+        for start, end, first, last, longest in groups.tolist()
+        if end > start
+    ]
+
+
+def _forward_on_gpu(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    attended, sums, *_ = torch.ops.aten._flash_attention_forward(
+        query, key, value, bounds, bounds, longest, longest, 0.0, True, False, scale=scale
+    )
+    return attended, sums
+
+
+def _backward_on_gpu(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attended: Tensor,
+    sums: Tensor,
+    bounds: Tensor,
+    longest: int,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    # Without dropout there is no random state to go back to.
+    state = torch.zeros((2,), dtype=torch.uint64, device=query.device)
+    unused = torch.empty(0, device=query.device)
+    by_query, by_key, by_value = torch.ops.aten._flash_attention_backward(
+        grad, query, key, value, attended, sums, bounds, bounds, longest, longest,
+        0.0, True, state, unused, scale=scale,
+    )  # fmt: skip
+    return by_query, by_key, by_value
+
+
 def _forward_on_cpu(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, scale: float
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, scale: float
 ) -> tuple[Tensor, Tensor]:
     found = [
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
@@ -125,6 +175,7 @@ def _backward_on_cpu(
     attended: Tensor,
     sums: Tensor,
     bounds: Tensor,
+    longest: int,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     found = [

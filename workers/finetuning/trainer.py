@@ -61,7 +61,9 @@ class PackedDataset(Dataset[Item]):
 
 def collate(items: Sequence[Item]) -> Batch:
     """Rows as a batch. The lengths of its documents stay on the CPU, an array for each row, so
-    that no device is waited for and a batch can be parted by rows."""
+    that no device is waited for and a batch can be parted by rows. Rows of short documents come
+    first (:class:`workers.finetuning.packed_attention.Documents`)."""
+    items = sorted(items, key=lambda item: int(item["documents"].max()))
     tensors = [name for name in items[0] if name != "documents"]
     batch: Batch = {name: torch.stack([item[name] for item in items]) for name in tensors}
     return {**batch, "documents": [item["documents"] for item in items]}

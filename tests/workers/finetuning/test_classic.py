@@ -127,15 +127,18 @@ def test_options_that_contradict_each_other_are_named(options, option, tiny_gpt2
 
 
 def test_only_a_long_run_on_a_gpu_is_compiled_by_itself(tiny_gpt2_folder, make_spec):
-    def decide(steps, device_type, **options):
-        spec = make_spec(tiny_gpt2_folder, max_steps=steps, **options)
+    def decide(steps, device_type, tokens=32_768, **options):
+        spec = make_spec(
+            tiny_gpt2_folder, max_steps=steps, micro_batch_size=64, batch_size=64, **options
+        )
         plan = make_plan(spec, 10_000, device_type)
         return is_worth_compiling(
-            spec, plan, parameters=124_000_000, tokens_a_step=16 * 512, device_type=device_type
+            spec, plan, parameters=124_000_000, tokens_a_step=tokens, device_type=device_type
         )
 
     assert decide(2000, "cuda")
     assert not decide(100, "cuda")
+    assert not decide(20_000, "cuda", tokens=8192), "the host would be waited for"
     assert not decide(2000, "cpu")
     assert decide(1, "cpu", compile="yes")
     assert not decide(2000, "cuda", compile="no")

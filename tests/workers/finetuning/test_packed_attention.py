@@ -10,6 +10,7 @@ from workers.finetuning.encoding import Encoded
 from workers.finetuning.heads import attach_summed_loss
 from workers.finetuning.layers import compile_layers, make_layers_fast
 from workers.finetuning.packed_attention import NAME, find_documents, use_packed_attention
+from workers.finetuning.packed_kernels import attend_documents
 from workers.finetuning.packing import pack
 
 DOCUMENTS = [[3, 9, 27, 81, 5], [7, 14, 28], [100, 50, 25, 12, 6, 3, 1], [8, 9]]
@@ -101,7 +102,31 @@ def test_lengths_count_the_padding_of_a_row_as_one_document():
     assert [one.tolist() for one in lengths] == [[7, 3], [5, 2, 3]]
     found = find_documents(lengths)
     assert found.bounds.tolist() == [0, 7, 10, 15, 17, 20]
-    assert int(found.longest) == 7
+    assert found.groups.tolist() == [[0, 20, 0, 6, 7], [0] * 5, [0] * 5]
+
+
+def test_rows_are_grouped_by_their_longest_document():
+    rows = [np.array(one, np.int32) for one in ([100, 28], [64, 64], [128], [200, 56], [512])]
+    found = find_documents(rows)
+    assert found.groups.tolist() == [[0, 384, 0, 6, 128], [384, 640, 6, 9, 200],
+                                     [640, 1152, 9, 11, 512]]  # fmt: skip
+    assert found.bounds.tolist() == [0, 100, 128, 192, 256, 384, 0, 200, 256, 0, 512]
+    unordered = find_documents(rows[::-1]).groups
+    assert unordered.tolist() == [[0] * 5, [0] * 5, [0, 1152, 0, 9, 512]]
+
+
+def test_groups_attend_as_the_whole_does():
+    torch.manual_seed(0)
+    rows = [np.array(one, np.int32) for one in ([30, 20], [130, 20], [300])]
+    tensors = [torch.randn(500, 2, 8, requires_grad=True) for _ in range(3)]
+    results = []
+    for documents in (find_documents(rows), find_documents([np.concatenate(rows)])):
+        attended, sums = attend_documents(*tensors, *documents, 0.3)
+        grads = torch.autograd.grad(attended.square().sum(), tensors)
+        results.append((attended, sums, *grads))
+    assert sum(end > 0 for _, end, *_ in find_documents(rows).groups.tolist()) == 3
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_model_whose_layers_see_a_window_keeps_its_mask():

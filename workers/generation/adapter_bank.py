@@ -62,6 +62,10 @@ class _Place:
 class Products(Protocol):
     """What a step adds from one page."""
 
+    def begin(self, layer: str, x: torch.Tensor) -> None:
+        """A layer's input is known, ``[1, T, in]``."""
+        ...
+
     def add(self, layer: str, x: torch.Tensor, output: torch.Tensor) -> None:
         """Add to a layer's output, in place: ``[1, T, in]`` and ``[1, T, out]``."""
         ...
@@ -74,6 +78,9 @@ class _Bundled:
     page: Page
     bundles: list[Bundle]
     gathering: "_Gathered | None"
+
+    def begin(self, layer: str, x: torch.Tensor) -> None:
+        """Nothing can be done before the layer's output is there."""
 
     def add(self, layer: str, x: torch.Tensor, output: torch.Tensor) -> None:
         if layer not in self.page.down:
@@ -276,8 +283,17 @@ class AdapterBank:
     def _hook(self, layers: Iterable[str]) -> None:
         for name in layers:
             if name not in self._hooked:
-                self._model.get_submodule(name).register_forward_hook(self._adding(name))
+                layer = self._model.get_submodule(name)
+                layer.register_forward_pre_hook(self._beginning(name))
+                layer.register_forward_hook(self._adding(name))
                 self._hooked.add(name)
+
+    def _beginning(self, layer: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def begin(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            for products in self._products:
+                products.begin(layer, inputs[0])
+
+        return begin
 
     def _adding(self, layer: str) -> Callable[[nn.Module, tuple[Any, ...], torch.Tensor], None]:
         def add(_module: nn.Module, inputs: tuple[Any, ...], output: torch.Tensor) -> None:

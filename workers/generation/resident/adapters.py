@@ -1,7 +1,6 @@
 """Adapters row by row: what a step adds is a tensor of codes, so that a graph serves any mix."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 import torch
@@ -15,75 +14,158 @@ MAX_CODED_ROWS = 512
 # Of results in half precision.
 _TOLERANCE = 0.02
 
-AddRows = Callable[
-    [torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int], None
-]
-"""Adds what :func:`workers.generation.resident.triton_lora.add_rows` adds."""
+
+class Halves(Protocol):
+    """A way to add the two halves of a product; arguments as in
+    :mod:`workers.generation.resident.triton_lora`."""
+
+    def down(
+        self,
+        x: torch.Tensor,
+        inner: torch.Tensor,
+        weights: torch.Tensor,
+        codes: torch.Tensor,
+        first_code: int,
+    ) -> None:
+        """The first half."""
+        ...
+
+    def up(
+        self,
+        inner: torch.Tensor,
+        output: torch.Tensor,
+        weights: torch.Tensor,
+        codes: torch.Tensor,
+        first_code: int,
+    ) -> None:
+        """The second half, added."""
+        ...
 
 
-@dataclass(frozen=True)
+class PlainHalves:
+    """One product for all slots together, of which each row's own is kept."""
+
+    def down(
+        self,
+        x: torch.Tensor,
+        inner: torch.Tensor,
+        weights: torch.Tensor,
+        codes: torch.Tensor,
+        first_code: int,
+    ) -> None:
+        """See :class:`Halves`."""
+        products = torch.einsum("ti,sir->tsr", x, weights)
+        inner.copy_((products * _is_own(codes, first_code, len(weights))).sum(dim=1))
+
+    def up(
+        self,
+        inner: torch.Tensor,
+        output: torch.Tensor,
+        weights: torch.Tensor,
+        codes: torch.Tensor,
+        first_code: int,
+    ) -> None:
+        """See :class:`Halves`."""
+        own = inner[:, None] * _is_own(codes, first_code, len(weights))
+        output.addmm_(own.reshape(len(inner), -1), weights.reshape(-1, weights.shape[2]))
+
+
+class TritonHalves:
+    """Each row reads its own slot; the first half runs on a stream beside the layer's product."""
+
+    def __init__(self) -> None:
+        """Raises ImportError where there is no Triton."""
+        from workers.generation.resident import triton_lora
+
+        self._kernels = triton_lora
+        self._side = torch.cuda.Stream()
+
+    def down(
+        self,
+        x: torch.Tensor,
+        inner: torch.Tensor,
+        weights: torch.Tensor,
+        codes: torch.Tensor,
+        first_code: int,
+    ) -> None:
+        """See :class:`Halves`."""
+        self._side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._side):
+            self._kernels.multiply_down(x, inner, weights, codes, first_code)
+
+    def up(
+        self,
+        inner: torch.Tensor,
+        output: torch.Tensor,
+        weights: torch.Tensor,
+        codes: torch.Tensor,
+        first_code: int,
+    ) -> None:
+        """See :class:`Halves`."""
+        torch.cuda.current_stream().wait_stream(self._side)
+        self._kernels.add_up(inner, output, weights, codes, first_code)
+
+
 class Coded:
     """Implements :class:`workers.generation.adapter_bank.Products` for one page."""
 
-    page: Page
-    first_code: int
-    codes: torch.Tensor
-    add_rows: AddRows
+    def __init__(self, page: Page, first_code: int, codes: torch.Tensor, halves: Halves) -> None:
+        self._page = page
+        self._first_code = first_code
+        self._codes = codes
+        self._halves = halves
+        # Of the layer that is being computed.
+        self._inner: torch.Tensor | None = None
 
-    def add(self, layer: str, x: torch.Tensor, output: torch.Tensor) -> None:
+    def begin(self, layer: str, x: torch.Tensor) -> None:
+        """Begin with what needs the layer's input alone."""
+        if layer in self._page.down:
+            down = self._page.down[layer]
+            rows = x.view(-1, x.shape[-1])
+            self._inner = x.new_empty(len(rows), down.shape[2])
+            self._halves.down(rows, self._inner, down, self._codes, self._first_code)
+
+    def add(self, layer: str, x: torch.Tensor, output: torch.Tensor) -> None:  # noqa: ARG002
         """Add each row's own."""
-        if layer in self.page.down:
-            self.add_rows(
-                x.view(-1, x.shape[-1]),
-                output.view(-1, output.shape[-1]),
-                self.page.down[layer],
-                self.page.up[layer],
-                self.codes,
-                self.first_code,
-            )
+        if self._inner is not None:
+            sums = output.view(-1, output.shape[-1])
+            up = self._page.up[layer]
+            self._halves.up(self._inner, sums, up, self._codes, self._first_code)
+            self._inner = None
 
 
-def plain_add_rows(
-    x: torch.Tensor,
-    output: torch.Tensor,
-    down: torch.Tensor,
-    up: torch.Tensor,
-    codes: torch.Tensor,
-    first_code: int,
-) -> None:
-    """One product for all slots together, of which each row's own is kept."""
-    slots, _, rank = down.shape
-    own = codes[:, None] == first_code + torch.arange(slots, device=codes.device)
-    inner = torch.einsum("ti,sir->tsr", x, down) * own[:, :, None]
-    output.addmm_(inner.reshape(len(x), slots * rank), up.reshape(slots * rank, -1))
+def _is_own(codes: torch.Tensor, first_code: int, slots: int) -> torch.Tensor:
+    """``[rows, slots, 1]``."""
+    return (codes[:, None] == first_code + torch.arange(slots, device=codes.device))[:, :, None]
 
 
 @torch.inference_mode()
-def choose_add_rows(device: torch.device, dtype: torch.dtype) -> AddRows:
-    """The fastest that adds on this device what plain PyTorch adds."""
+def choose_halves(device: torch.device, dtype: torch.dtype) -> Halves:
+    """The fastest that add on this device what plain PyTorch adds."""
+    plain = PlainHalves()
     if device.type != "cuda":
-        return plain_add_rows
-    try:
-        from workers.generation.resident.triton_lora import add_rows
-    except ImportError:
-        return plain_add_rows
+        return plain
 
     def draw(*size: int) -> torch.Tensor:
         return torch.randn(size, device=device, dtype=dtype)
 
     x, before, down, up = draw(4, 96), draw(4, 48), draw(3, 96, 5), draw(3, 5, 48)
     codes = torch.tensor([7, -1, 9, 6], device=device)
-    outputs = before.clone(), before.clone()
-    plain_add_rows(x, outputs[0], down, up, codes, 6)
+    outputs = []
     try:
-        add_rows(x, outputs[1], down, up, codes, 6)
+        halves = TritonHalves()
+        for each in (plain, halves):
+            inner, output = x.new_zeros(4, 5), before.clone()
+            each.down(x, inner, down, codes, 6)
+            each.up(inner, output, up, codes, 6)
+            outputs.append(output.float())
     except torch.AcceleratorError:
         raise
     except Exception as exc:  # noqa: BLE001 - whatever it is, there is a way without it
         log.warning("adapter_kernel_refused", reason=repr(exc)[:200])
-        return plain_add_rows
-    difference = (outputs[0] - outputs[1]).float().norm() / outputs[0].float().norm()
+        return plain
+    difference = float((outputs[0] - outputs[1]).norm() / outputs[0].norm())
     if not difference < _TOLERANCE:
-        log.warning("adapter_kernel_wrong", difference=float(difference))
-        return plain_add_rows
-    return add_rows
+        log.warning("adapter_kernel_wrong", difference=difference)
+        return plain
+    return halves

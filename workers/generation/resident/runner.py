@@ -16,7 +16,7 @@ from workers.generation.adapter_bank import AdapterBank
 from workers.generation.attention import KeyValueCache
 from workers.generation.device import Flight, Span
 from workers.generation.loading import LoadedModel
-from workers.generation.resident.adapters import MAX_CODED_ROWS, Coded, choose_add_rows
+from workers.generation.resident.adapters import MAX_CODED_ROWS, Coded, choose_halves
 from workers.generation.resident.arena import Arena, ArenaCache, LayerShape
 from workers.generation.resident.choosing import ANSWERED, PENALISED, Choice, choose
 from workers.generation.resident.fitting import fit, measure
@@ -63,7 +63,7 @@ class ResidentRunner:
         self.capacity_tokens: int | None = capacity_tokens
         self._arena = Arena(shape, capacity_tokens, loaded.device, loaded.dtype)
         self._paths = choose_paths(shape, heads, loaded.device, loaded.dtype)
-        self._add_rows = choose_add_rows(loaded.device, loaded.dtype)
+        self._halves = choose_halves(loaded.device, loaded.dtype)
         self._seats = Seats(max_batch_size, vocabulary, loaded.device)
         self._is_end = torch.zeros(vocabulary, dtype=torch.bool, device=loaded.device)
         ends = [token for token in loaded.end_ids if token < vocabulary]
@@ -143,7 +143,7 @@ class ResidentRunner:
         host[len(codes) :] = -1
         on_device = inputs.device["adapters"]
         self._bank.use(
-            [Coded(page, first, on_device, self._add_rows) for first, page in pages.items()]
+            [Coded(page, first, on_device, self._halves) for first, page in pages.items()]
         )
         return key._replace(adapters=(self._bank.generation, *pages)), is_static
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from workers.generation.resident.adapters import plain_add_rows
+from workers.generation.resident.adapters import PlainHalves
 from workers.generation.resident.paths import make_places, plain_mixed
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for GPUs")
@@ -15,7 +15,7 @@ if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and TRITON_INTERPRET is not set", allow_module_level=True)
 
 from workers.generation.resident.triton_decode import triton_decode
-from workers.generation.resident.triton_lora import add_rows
+from workers.generation.resident.triton_lora import add_up, multiply_down
 from workers.generation.resident.triton_norms import layer_norm, rms_norm
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -42,9 +42,12 @@ def test_adapters_by_row(size_in, size_out, rank):
     down = torch.randn(3, size_in, rank, device=DEVICE) / size_in**0.5
     up = torch.randn(3, rank, size_out, device=DEVICE)
     codes = torch.tensor([7, -1, 9, 6], device=DEVICE)
-    outputs = before.clone(), before.clone()
-    for add, output in zip((plain_add_rows, add_rows), outputs, strict=True):
-        add(x, output, down, up, codes, 6)
+    plain, outputs = PlainHalves(), []
+    for multiply, add in ((plain.down, plain.up), (multiply_down, add_up)):
+        inner, output = x.new_zeros(4, rank), before.clone()
+        multiply(x, inner, down, codes, 6)
+        add(inner, output, up, codes, 6)
+        outputs.append(output)
     torch.testing.assert_close(*outputs, atol=1e-3, rtol=1e-3)
 
 

@@ -3,6 +3,7 @@
 import math
 import secrets
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from tokenizers import Tokenizer
 
@@ -44,6 +45,17 @@ class Answer:
         """Prompt and answer together, as long as it may become."""
         return len(self.request.prompt_ids) + self.max_new_tokens
 
+    def note(self, token: int) -> None:
+        """It is one token longer."""
+        self.note_end(token)
+        self.token_ids.append(token)
+        self.unread.append(token)
+
+    def note_end(self, token: int) -> None:
+        """A token was chosen that is no part of the text."""
+        self.generated += 1
+        self.sampling.accept(token)
+
     def read(self) -> str:
         """The text of the newest tokens, as far as it is certain."""
         if not self.unread:
@@ -64,7 +76,7 @@ class Answer:
             deadline=now + (standing.max_seconds or math.inf),
         )
 
-    @property
+    @cached_property
     def adapter(self) -> LoraAdapter | None:
         """Whose products are added to its rows; None for the base alone."""
         adapter = self.request.adapter

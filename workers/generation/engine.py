@@ -326,40 +326,43 @@ class ContinuousBatchingEngine:
         if self._runner.is_ahead:
             # Many rows leave little time for each, and a few tokens take no longer than one.
             self._text_every = min(_TEXT_EVERY, 1 + len(tokens) // _ROWS_PER_TOKEN)
+        answers, end_ids, every = self._answers, self._end_ids, self._text_every
         for piece, token in zip(work, tokens, strict=True):
+            number = piece[0]
+            answer = answers.get(number)
             # Who ended meanwhile has a token too much.
-            if piece[0] in self._answers:
-                try:
-                    self._accept(piece[0], token)
-                except Exception as exc:  # noqa: BLE001 - making text must harm nobody else
-                    self._fail(piece[0], translate(exc))
+            if answer is None:
+                continue
+            nth = answer.generated + 1
+            # Answers take turns, so that not all have text in the same step.
+            is_text_due = nth >= answer.max_new_tokens or not (nth + number) % every
+            if not (is_text_due or token is None or token in end_ids):
+                answer.note(token)
+                self._generated_tokens += 1
+                continue
+            try:
+                self._accept(number, token)
+            except Exception as exc:  # noqa: BLE001 - making text must harm nobody else
+                self._fail(number, translate(exc))
         self._publish_stats()
 
     def _accept(self, number: int, token: int | None) -> None:
         if token is None:
             raise GenerationFailedError("The model's output is not a number.")
         answer = self._answers[number]
-        answer.generated += 1
-        answer.sampling.accept(token)
         self._generated_tokens += 1
         if token in self._end_ids:
+            answer.note_end(token)
             self._finish(number, FinishReason.STOP)
             return
-        answer.unread.append(token)
-        is_last = answer.generated >= answer.max_new_tokens
-        # Answers take turns, so that not all have text in the same step.
-        if not is_last and (answer.generated + number) % self._text_every:
-            answer.token_ids.append(token)
-            return
+        answer.note(token)
         text = answer.read()
         if answer.text.is_stopped:
             self._finish(number, FinishReason.STOP, text)
-        elif is_last:
+        elif answer.generated >= answer.max_new_tokens:
             self._finish(number, FinishReason.LENGTH, text)
-        else:
-            answer.token_ids.append(token)
-            if text:
-                answer.stream.put(Chunk(text, answer.generated))
+        elif text:
+            answer.stream.put(Chunk(text, answer.generated))
 
     def _finish(self, number: int, reason: FinishReason, text: str = "") -> None:
         answer = self._answers.get(number)

@@ -4,7 +4,6 @@ The next step is launched before the last one's tokens are known to the host, wh
 step late; so the device never waits for Python. Steps come in few sizes, each a captured graph.
 """
 
-import gc
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -314,10 +313,6 @@ def make_runner(
     if capacity < min(loaded.context_window, max_tokens):
         return None
     fit(loaded.model)
-    if loaded.device.type == "cuda":
-        # A look through all objects of the libraries takes as long as many steps.
-        gc.collect()
-        gc.freeze()
     return ResidentRunner(
         loaded,
         bank,

@@ -1,6 +1,8 @@
 """Adapters row by row: what a step adds is a tensor of codes, so that a graph serves any mix."""
 
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
 import torch
@@ -15,95 +17,65 @@ MAX_CODED_ROWS = 512
 _TOLERANCE = 0.02
 
 
-class Halves(Protocol):
-    """A way to add the two halves of a product; arguments as in
-    :mod:`workers.generation.resident.triton_lora`."""
-
-    def down(
-        self,
-        x: torch.Tensor,
-        inner: torch.Tensor,
-        weights: torch.Tensor,
-        codes: torch.Tensor,
-        first_code: int,
-    ) -> None:
-        """The first half."""
-        ...
-
-    def up(
-        self,
-        inner: torch.Tensor,
-        output: torch.Tensor,
-        weights: torch.Tensor,
-        codes: torch.Tensor,
-        first_code: int,
-    ) -> None:
-        """The second half, added."""
-        ...
+Half = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, int], None]
+"""From what, into what, the slots' weights, the rows' codes, the code of the first slot; see
+:mod:`workers.generation.resident.triton_lora`."""
 
 
-class PlainHalves:
+@dataclass(frozen=True)
+class Halves:
+    """A way to write ``x @ down[slot]`` of each row, and to add ``inner @ up[slot]``."""
+
+    down: Half
+    up: Half
+
+
+def _plain_down(
+    x: torch.Tensor,
+    inner: torch.Tensor,
+    weights: torch.Tensor,
+    codes: torch.Tensor,
+    first_code: int,
+) -> None:
     """One product for all slots together, of which each row's own is kept."""
-
-    def down(
-        self,
-        x: torch.Tensor,
-        inner: torch.Tensor,
-        weights: torch.Tensor,
-        codes: torch.Tensor,
-        first_code: int,
-    ) -> None:
-        """See :class:`Halves`."""
-        products = torch.einsum("ti,sir->tsr", x, weights)
-        inner.copy_((products * _is_own(codes, first_code, len(weights))).sum(dim=1))
-
-    def up(
-        self,
-        inner: torch.Tensor,
-        output: torch.Tensor,
-        weights: torch.Tensor,
-        codes: torch.Tensor,
-        first_code: int,
-    ) -> None:
-        """See :class:`Halves`."""
-        own = inner[:, None] * _is_own(codes, first_code, len(weights))
-        output.addmm_(own.reshape(len(inner), -1), weights.reshape(-1, weights.shape[2]))
+    products = torch.einsum("ti,sir->tsr", x, weights)
+    inner.copy_((products * _is_own(codes, first_code, len(weights))).sum(dim=1))
 
 
-class TritonHalves:
-    """Each row reads its own slot; the first half runs on a stream beside the layer's product."""
+def _plain_up(
+    inner: torch.Tensor,
+    output: torch.Tensor,
+    weights: torch.Tensor,
+    codes: torch.Tensor,
+    first_code: int,
+) -> None:
+    own = inner[:, None] * _is_own(codes, first_code, len(weights))
+    output.addmm_(own.reshape(len(inner), -1), weights.reshape(-1, weights.shape[2]))
 
-    def __init__(self) -> None:
-        """Raises ImportError where there is no Triton."""
-        from workers.generation.resident import triton_lora
 
-        self._kernels = triton_lora
-        self._side = torch.cuda.Stream()
+PLAIN_HALVES = Halves(_plain_down, _plain_up)
 
-    def down(
-        self,
-        x: torch.Tensor,
-        inner: torch.Tensor,
-        weights: torch.Tensor,
-        codes: torch.Tensor,
-        first_code: int,
-    ) -> None:
-        """See :class:`Halves`."""
-        self._side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._side):
-            self._kernels.multiply_down(x, inner, weights, codes, first_code)
 
-    def up(
-        self,
-        inner: torch.Tensor,
-        output: torch.Tensor,
-        weights: torch.Tensor,
-        codes: torch.Tensor,
-        first_code: int,
-    ) -> None:
-        """See :class:`Halves`."""
-        torch.cuda.current_stream().wait_stream(self._side)
-        self._kernels.add_up(inner, output, weights, codes, first_code)
+def _triton_halves() -> Halves:
+    """Each row reads its own slot; the first half runs on a stream beside the layer's product.
+
+    Raises:
+        ImportError: there is no Triton.
+    """
+    from workers.generation.resident.triton_lora import add_up, multiply_down
+
+    side = torch.cuda.Stream()
+
+    def down(*arguments: Any) -> None:
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            multiply_down(*arguments)
+
+    def up(*arguments: Any) -> None:
+        torch.cuda.current_stream().wait_stream(side)
+        add_up(*arguments)
+
+    return Halves(down, up)
 
 
 class Coded:
@@ -142,9 +114,8 @@ def _is_own(codes: torch.Tensor, first_code: int, slots: int) -> torch.Tensor:
 @torch.inference_mode()
 def choose_halves(device: torch.device, dtype: torch.dtype) -> Halves:
     """The fastest that add on this device what plain PyTorch adds."""
-    plain = PlainHalves()
     if device.type != "cuda":
-        return plain
+        return PLAIN_HALVES
 
     def draw(*size: int) -> torch.Tensor:
         return torch.randn(size, device=device, dtype=dtype)
@@ -153,8 +124,8 @@ def choose_halves(device: torch.device, dtype: torch.dtype) -> Halves:
     codes = torch.tensor([7, -1, 9, 6], device=device)
     outputs = []
     try:
-        halves = TritonHalves()
-        for each in (plain, halves):
+        halves = _triton_halves()
+        for each in (PLAIN_HALVES, halves):
             inner, output = x.new_zeros(4, 5), before.clone()
             each.down(x, inner, down, codes, 6)
             each.up(inner, output, up, codes, 6)
@@ -163,9 +134,9 @@ def choose_halves(device: torch.device, dtype: torch.dtype) -> Halves:
         raise
     except Exception as exc:  # noqa: BLE001 - whatever it is, there is a way without it
         log.warning("adapter_kernel_refused", reason=repr(exc)[:200])
-        return plain
+        return PLAIN_HALVES
     difference = float((outputs[0] - outputs[1]).norm() / outputs[0].norm())
     if not difference < _TOLERANCE:
         log.warning("adapter_kernel_wrong", difference=difference)
-        return plain
+        return PLAIN_HALVES
     return halves

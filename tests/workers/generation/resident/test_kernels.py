@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from workers.generation.resident.adapters import PlainHalves
+from workers.generation.resident.adapters import PLAIN_HALVES
 from workers.generation.resident.paths import make_places, plain_mixed
 
 pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for GPUs")
@@ -42,8 +42,11 @@ def test_adapters_by_row(size_in, size_out, rank):
     down = torch.randn(3, size_in, rank, device=DEVICE) / size_in**0.5
     up = torch.randn(3, rank, size_out, device=DEVICE)
     codes = torch.tensor([7, -1, 9, 6], device=DEVICE)
-    plain, outputs = PlainHalves(), []
-    for multiply, add in ((plain.down, plain.up), (multiply_down, add_up)):
+    outputs = []
+    for multiply, add in (
+        (PLAIN_HALVES.down, PLAIN_HALVES.up),
+        (multiply_down, add_up),
+    ):
         inner, output = x.new_zeros(4, rank), before.clone()
         multiply(x, inner, down, codes, 6)
         add(inner, output, up, codes, 6)

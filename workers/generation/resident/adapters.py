@@ -64,7 +64,7 @@ def _triton_halves() -> Halves:
     """
     from workers.generation.resident.triton_lora import add_up, multiply_down
 
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def down(*arguments: Any) -> None:
         side.wait_stream(torch.cuda.current_stream())

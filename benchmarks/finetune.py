@@ -23,8 +23,6 @@ import torch
 from benchmarks.finetune_setup import BenchPlan, write_inputs
 
 _OURS = ("ours-lora", "ours-full")
-# Where the processor has instructions for it; they belong to no goal.
-_LOWERED = ("ours-full-bfloat16", "ours-lora-bfloat16")
 _PEERS = ("trainer-classic", "trainer-classic-lora", "trainer-padded-lines", "trl-defaults")
 # What is compared on a GPU; line-by-line data and TRL are the CPU's table.
 _ON_GPU = ("trainer-classic", "ours-full-large", "ours-full", "ours-lora-large")
@@ -76,9 +74,7 @@ def run(
 
 
 def _variants(plan: BenchPlan) -> tuple[str, ...]:
-    if plan.large is not None:
-        return _ON_GPU
-    return (*_PEERS, *_OURS, *(_LOWERED if torch.cpu.get_capabilities().get("avx512_bf16") else ()))
+    return _ON_GPU if plan.large is not None else (*_PEERS, *_OURS)
 
 
 def _measure_all(

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from benchmarks.finetune_setup import BenchPlan, write_inputs
-from workers.finetuning.bases import load_trainee
+from workers.finetuning.bases import Trainee, load_trainee
 from workers.finetuning.data import pack_splits
 from workers.finetuning.encoding import ExampleEncoder
 from workers.finetuning.packing import PackedRows
@@ -107,12 +107,13 @@ def _ours(folder: Path, plan: BenchPlan) -> tuple[PackedRows, dict[str, Step]]:
                 folder / "corpus", encoder, block_size=plan.ours.block, pad_id=trainee.pad_id,
                 max_evaluation_rows=1,
             ).train  # fmt: skip
-        steps[f"ours-{method}"] = _step_of_ours(trainee.model, rows, plan.ours.batch)
+        steps[f"ours-{method}"] = _step_of_ours(trainee, rows, plan.ours.batch)
     assert rows is not None  # noqa: S101 (there are methods)
     return rows, steps
 
 
-def _step_of_ours(model: Any, rows: PackedRows, count: int) -> Step:
+def _step_of_ours(trainee: Trainee, rows: PackedRows, count: int) -> Step:
+    model, lowered = trainee.model, trainee.autocast
     optimizer = _optimizer(model)
 
     def step(number: int) -> int:
@@ -121,7 +122,9 @@ def _step_of_ours(model: Any, rows: PackedRows, count: int) -> Step:
         batch = {name: torch.from_numpy(getattr(rows, name)[part]).long() for name in names}
         learnt = int((batch["labels"][:, 1:] != -100).sum())
         documents = [rows.lengths(row) for row in range(part.start, part.stop)]
-        _finish(model, model(**batch, documents=documents).loss / learnt, optimizer)
+        with torch.autocast("cpu", dtype=lowered, enabled=lowered is not None):
+            loss = model(**batch, documents=documents).loss
+        _finish(model, loss / learnt, optimizer)
         return int(count * rows.input_ids.shape[1] * rows.fill)
 
     return step

@@ -136,11 +136,12 @@ def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
     run_dir = folder / f"run-{variant}"
     clock = Clock(sizes)
     started: dict[str, Any] = {}
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
 
     def hear(event: str, **fields: Any) -> None:
         if event == "started":
             started.update(fields)
+            found["dtype"] = fields["dtype"]
         elif event == "step":
             clock.reach(_tokens_until(fields["step"], started))
             if plan.large is not None:
@@ -165,7 +166,7 @@ def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
         sample_max_new_tokens=1,
         max_evaluation_rows=_EVALUATION_ROWS,
         device=plan.device,
-        dtype="bfloat16" if variant.endswith("bfloat16") else "auto",
+        dtype="float32" if variant.endswith("float32") else "auto",
     )
     run_dir.mkdir()
     published = fine_tune(spec, run_dir, hear, Wishes())

@@ -16,7 +16,7 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from workers.finetuning.base_tokenizer import UNREADABLE, load_tokenizer, unreadable
-from workers.finetuning.devices import prepare_device
+from workers.finetuning.devices import choose_products, prepare_device
 from workers.finetuning.errors import SpecError
 from workers.finetuning.heads import attach_summed_loss
 from workers.finetuning.layers import layers_of, make_layers_fast
@@ -70,10 +70,10 @@ def load_trainee(spec: RunSpec) -> Trainee:
         torch.set_num_threads(spec.torch_threads)
     device = device_of_process(choose_device(spec.device))
     prepare_device(device)
-    dtype = choose_dtype(spec.dtype, device)
     folder = Path(spec.base_model)
     tokenizer = load_tokenizer(folder)
-    causal = _load_causal(spec, folder, device, dtype)
+    causal = _load_causal(spec, folder, device)
+    dtype = choose_products(spec.dtype, device, causal.num_parameters())
     if spec.adapter and spec.method == "full":
         causal = _merged(causal, spec)
     causal.to(device)  # type: ignore[arg-type]
@@ -108,11 +108,10 @@ def uses_conv1d(model: nn.Module) -> bool:
     return any(isinstance(module, Conv1D) for module in model.modules())
 
 
-def _load_causal(
-    spec: RunSpec, folder: Path, device: torch.device, dtype: torch.dtype
-) -> PreTrainedModel:
+def _load_causal(spec: RunSpec, folder: Path, device: torch.device) -> PreTrainedModel:
     # Weights that train stay in float32; a frozen base on a GPU may be as small as its products.
-    weights = dtype if spec.method == "lora" and device.type != "cpu" else torch.float32
+    is_small = spec.method == "lora" and device.type != "cpu"
+    weights = choose_dtype(spec.dtype, device) if is_small else torch.float32
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         if spec.from_scratch:

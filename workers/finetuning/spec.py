@@ -62,7 +62,8 @@ class RunSpec:
         sample_max_new_tokens: length of those answers.
         seed: of data order, initialisation and samples.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``.
-        dtype: of the products; ``auto`` is bf16 where the device has it, fp16 on other GPUs.
+        dtype: of the products; ``auto`` is bf16 where the device has it (a CPU from some size of
+            the model on), fp16 on other GPUs, float32 on other CPUs.
         torch_threads: on the CPU; 0 leaves torch's choice.
         processes: that train together on one device each; one by default. See
             :mod:`workers.finetuning.parallel`.

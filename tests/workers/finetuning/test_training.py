@@ -36,18 +36,19 @@ def metrics_of(folder):
 
 
 @pytest.mark.parametrize(
-    ("base", "method", "name", "at_step"),
+    ("base", "method", "name", "at_step", "dtype"),
     [
-        ("tiny_gpt2_folder", "lora", ADAPTER, 2),
-        ("tiny_gpt2_folder", "lora", ADAPTER, 3),
-        ("tiny_llama_folder", "full", WHOLE, 5),
+        ("tiny_gpt2_folder", "lora", ADAPTER, 2, "float32"),
+        ("tiny_gpt2_folder", "lora", ADAPTER, 3, "bfloat16"),
+        ("tiny_llama_folder", "full", WHOLE, 5, "float32"),
     ],
 )
 def test_a_run_that_was_paused_ends_with_the_same_bits(
-    base, method, name, at_step, request, make_spec, run, tmp_path
+    base, method, name, at_step, dtype, request, make_spec, run, tmp_path
 ):
     """Nine rows in batches of four give epochs of three steps: within, at and past their ends."""
-    spec = make_spec(request.getfixturevalue(base), method=method, lora_dropout=0.2)
+    folder = request.getfixturevalue(base)
+    spec = make_spec(folder, method=method, dtype=dtype, lora_dropout=0.2)
     whole = run(spec, folder="whole")
     recorder = Recorder(at_step=at_step)
     with pytest.raises(InterruptedRunError) as caught:

@@ -123,10 +123,7 @@ class ChatSettings(Area):
     """Answers that one server may wait for at a time."""
     guild_max_per_minute: int = Field(default=1200, ge=0)
     """Questions of one server in a minute."""
-    persona: str = (
-        "You are Perroquet, a friendly assistant in a Discord channel. "
-        "Answer briefly, in a few short sentences."
-    )
+    persona: str = "You are a helpful AI assistant. Keep answers short."
     """What the model is told of itself, before the conversation. Empty: nothing."""
 
 

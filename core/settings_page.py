@@ -5,7 +5,8 @@ from typing import Literal, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from core.settings import ENVIRONMENT_PREFIX, WELL_KNOWN_VARIABLES, Area, Settings
+from core.settings import ENVIRONMENT_PREFIX, WELL_KNOWN_VARIABLES, Settings
+from core.settings_generation import Area
 
 _PAGE_TITLE = """# Settings
 

@@ -23,7 +23,7 @@ import torch
 from benchmarks.finetune_setup import BenchPlan, write_inputs
 
 _OURS = ("ours-lora", "ours-full")
-_PEERS = ("trainer-classic", "trainer-classic-lora", "trainer-padded-lines", "trl-defaults")
+_PEERS = ("trainer-classic", "trainer-classic-lora", "trl-defaults")
 # What is compared on a GPU; line-by-line data and TRL are the CPU's table.
 _ON_GPU = ("trainer-classic", "ours-full-large", "ours-full", "ours-lora-large")
 # Dense bf16 of the makers' data sheets, in FLOP/s, by a part of the device's name.

@@ -19,7 +19,6 @@ from torch.utils.data import Dataset
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    DataCollatorForLanguageModeling,
     Trainer,
     TrainingArguments,
 )
@@ -106,9 +105,8 @@ class CountingTrainer(Trainer):
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """One step, counted."""
-        tokens = inputs["attention_mask"].sum() if "attention_mask" in inputs else None
         loss = super().training_step(model, inputs, num_items_in_batch)
-        self.clock.count(int(tokens) if tokens is not None else inputs["input_ids"].numel())
+        self.clock.count(inputs["input_ids"].numel())
         self.control.should_training_stop = self.clock.is_done
         return loss
 
@@ -197,13 +195,10 @@ def _trainer(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
             fan_in_fan_out=True,
         )  # fmt: skip
         model = get_peft_model(model, config)
-    is_padded = variant.endswith("lines")
-    items = _lines(folder, tokenizer, plan) if is_padded else _blocks(folder, tokenizer, plan)
     trainer = CountingTrainer(
         model=model,
         args=_classic_arguments(folder / variant, plan, variant),
-        train_dataset=Items(items),
-        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False) if is_padded else None,
+        train_dataset=Items(_blocks(folder, tokenizer, plan)),
     )
     trainer.clock = Clock(plan.classic)
     trainer.train()
@@ -219,8 +214,7 @@ def _classic_arguments(output: Path, plan: BenchPlan, variant: str) -> TrainingA
     return TrainingArguments(
         output_dir=str(output),
         per_device_train_batch_size=plan.classic.batch,
-        # The padded lines hold fewer tokens a step, so their schedule may not end before them.
-        max_steps=plan.classic.steps * (8 if "lines" in variant else 1),
+        max_steps=plan.classic.steps,
         use_cpu=plan.device == "cpu",
         learning_rate=_LORA_LEARNING_RATE if variant.endswith("lora") else _LEARNING_RATE,
         report_to="none",
@@ -282,11 +276,6 @@ def _blocks(folder: Path, tokenizer: Any, plan: BenchPlan) -> list[Item]:
     size = plan.classic.block
     blocks = [ids[start : start + size] for start in range(0, len(ids) - size, size)]
     return [{"input_ids": block, "labels": block} for block in blocks]
-
-
-def _lines(folder: Path, tokenizer: Any, plan: BenchPlan) -> list[Item]:
-    texts = [example.text for example in read_split(folder / "corpus", Split.TRAIN)]
-    return [dict(tokenizer(text, truncation=True, max_length=plan.ours.block)) for text in texts]
 
 
 def _loss(folder: Path, plan: BenchPlan, model: Any, tokenizer: Any) -> float:

@@ -2,7 +2,7 @@
 
 SQLite's own waiting sleeps for up to 100 ms at a time, however soon the lock is free, and lets
 whoever comes at the right moment go first: under load most of a writer's time was sleep. Here the
-threads of a process wait in a row, and the first of them looks every millisecond or so.
+threads of a process wait for each other, and only one of them looks, every millisecond or so.
 """
 
 import sqlite3
@@ -33,19 +33,22 @@ class WriteQueue:
             OperationalError: "database is locked", since another held it all the time.
         """
         file: sqlite3.Connection = connection.connection.driver_connection  # type: ignore[assignment]
-        with self._turn:
+        wait_seconds = BUSY_MILLISECONDS / 1000
+        deadline = time.monotonic() + wait_seconds
+        is_its_turn = self._turn.acquire(timeout=wait_seconds)
+        try:
             file.execute("PRAGMA busy_timeout=0")
-            try:
-                if not _is_begun(file):
-                    # Once more, so that the error is of SQLAlchemy's kind.
-                    connection.exec_driver_sql(_BEGIN)
-            finally:
-                file.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+            if not _is_begun(file, deadline):
+                # Once more, so that the error is of SQLAlchemy's kind.
+                connection.exec_driver_sql(_BEGIN)
+        finally:
+            file.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+            if is_its_turn:
+                self._turn.release()
 
 
-def _is_begun(file: sqlite3.Connection) -> bool:
+def _is_begun(file: sqlite3.Connection, deadline: float) -> bool:
     """False where it cannot be, or not in time."""
-    deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
     pause = _FIRST_PAUSE_SECONDS
     while True:
         try:

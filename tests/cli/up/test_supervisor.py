@@ -80,7 +80,7 @@ def test_a_child_that_waits_for_discord_holds_up_nobody(tmp_path, supervise, sai
     bot = Service(spec(tmp_path, name="bot"), lambda _: online.is_set(), waits_for="Discord")
     supervisor = supervise(bot)
     supervisor.start()
-    assert "bot still waits for Discord and goes on trying" in " ".join(said.getvalue().split())
+    assert "it waits for Discord, and goes on trying" in " ".join(said.getvalue().split())
     assert not supervisor.children[0].has_ended
     online.set()
     supervisor.look()

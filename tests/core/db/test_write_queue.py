@@ -1,4 +1,4 @@
-"""Writers of one SQLite file wait in a row, in small steps, and not for ever."""
+"""Writers of one SQLite file wait in small steps, and not for ever."""
 
 import sqlite3
 import threading
@@ -49,6 +49,25 @@ def test_a_lock_that_is_never_free_is_an_error_of_the_usual_kind(engine, holder,
     holder.rollback()
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO rows VALUES (1)"))
+
+
+def test_who_waits_behind_others_waits_no_longer_than_they(engine, holder, monkeypatch):
+    monkeypatch.setattr(write_queue, "BUSY_MILLISECONDS", 200)
+    waited = []
+
+    def write():
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="database is locked"), engine.begin():
+            pass
+        waited.append(time.monotonic() - began)
+
+    writers = [threading.Thread(target=write) for _ in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(waited) == 8
+    assert max(waited) < 8 * 0.2
 
 
 def test_a_reader_waits_for_no_writer(engine, holder):

@@ -162,8 +162,8 @@ class Supervisor:
         post.is_awaited = True
         self._screen.forget(name)
         self._screen.say(
-            f"{name} is not ready yet: most likely it waits for {post.service.waits_for}, and goes on "
-            "trying. "
+            f"{name} is not ready yet: most likely it waits for {post.service.waits_for}, and "
+            "goes on trying. "
             f"Its log: {post.service.spec.log_file}",
             style="yellow",
         )

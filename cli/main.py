@@ -177,10 +177,10 @@ def top(
 @app.command(rich_help_panel=_LOOK)
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    from cli.wiring import open_database, read_settings
+    from cli.wiring import open_migrated, read_settings
     from migrations.runner import current_revision
 
-    with open_database(read_settings()) as engine:
+    with open_migrated(read_settings()) as engine:
         typer.echo(f"The database is at revision {current_revision(engine)}, the newest.")
 
 

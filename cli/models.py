@@ -141,6 +141,7 @@ def add_model(settings: Settings, source: str, name: str | None) -> str:
     Raises:
         WrongUsageError: the source or the name is of no known form.
         StoreError: the source cannot be had, or holds what the store refuses.
+        ServiceUnavailableError: the database cannot be used, or has another schema.
     """
     scheme, _, place = source.partition(":")
     _check_source(scheme, place, source)
@@ -151,16 +152,17 @@ def add_model(settings: Settings, source: str, name: str | None) -> str:
             name=name,
         )
     store = open_store(settings)
-    with tempfile.TemporaryDirectory() as scratch:
+    # The database comes first: where it refuses, nothing was downloaded or published in vain.
+    with open_database(settings) as engine, tempfile.TemporaryDirectory() as scratch:
         folder = _gather(scheme, place, Path(scratch) / "model")
         _check_loads(folder)
         path = f"models/{name}/{new_id()}"
         publication = store.publish(folder, path, {"model": name, "source": source})
-    stored = StoredVersion(
-        publication.path, publication.manifest_sha256, publication.total_bytes, {}
-    )
-    with open_database(settings) as engine, Session(engine) as session, session.begin():
-        register_version(session, model=name, guild_id=None, source=source, stored=stored)
+        stored = StoredVersion(
+            publication.path, publication.manifest_sha256, publication.total_bytes, {}
+        )
+        with Session(engine) as session, session.begin():
+            register_version(session, model=name, guild_id=None, source=source, stored=stored)
     return name
 
 

@@ -1,4 +1,4 @@
-"""What the commands have in common: settings, a migrated database, the store."""
+"""What the commands have in common: settings, the database, the store."""
 
 import os
 from collections.abc import Iterator
@@ -69,18 +69,60 @@ def open_installation(settings: Settings) -> Iterator[Engine]:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Engine]:
-    """The database at the newest schema, for as long as the context lasts.
+    """The database at the schema that this Perroquet needs, for as long as the context lasts.
+
+    One that holds rows is never migrated here: processes of another version may use it. An SQLite
+    file that is missing or empty is made, since nothing is lost by that.
 
     Raises:
-        ServiceUnavailableError: the database cannot be reached or read, now or within the context.
+        ServiceUnavailableError: the database cannot be reached or read, now or within the context,
+            or has another schema; the message says what to do.
+    """
+    from migrations.runner import (
+        SchemaNewerError,
+        SchemaOlderError,
+        is_empty_file,
+        migrate,
+        require_schema,
+    )
+
+    make_data_dir(settings)
+    with connected(settings) as engine:
+        if is_empty_file(engine):
+            migrate(engine)
+        try:
+            require_schema(engine)
+        except (SchemaOlderError, SchemaNewerError) as exc:
+            raise ServiceUnavailableError(str(exc), service="database") from exc
+        yield engine
+
+
+@contextmanager
+def open_migrated(settings: Settings) -> Iterator[Engine]:
+    """The database, brought to the newest schema where it is not there yet.
+
+    Raises:
+        SchemaNewerError: the database has a revision that this Perroquet does not know.
+        ServiceUnavailableError: as for :func:`connected`.
     """
     from migrations.runner import current_revision, migrate, newest_revision
 
     make_data_dir(settings)
-    engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
-    try:
+    with connected(settings) as engine:
         if current_revision(engine) != newest_revision():
             migrate(engine)
+        yield engine
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Engine]:
+    """The database as it is, whatever its schema.
+
+    Raises:
+        ServiceUnavailableError: it cannot be reached or read within the context.
+    """
+    engine = make_engine(settings.database_url, pool_size=settings.database.pool_size)
+    try:
         yield engine
     except DatabaseError as exc:
         reason = str(exc.orig).strip().splitlines()[0] if exc.orig else type(exc).__name__

@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.db.engines import is_missing_file, make_engine, reading
@@ -99,6 +99,11 @@ def current_revision(engine: Engine) -> str | None:
     """The revision that the database is at; None where it is empty."""
     with reading(engine).connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
+
+
+def is_empty_file(engine: Engine) -> bool:
+    """Whether this is an SQLite file without a table. Looking makes one that is missing."""
+    return engine.dialect.name == "sqlite" and not inspect(reading(engine)).get_table_names()
 
 
 @cache

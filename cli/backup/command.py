@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from cli.backup.databases import row_keeper
-from cli.wiring import make_data_dir, open_database, open_store, read_settings
+from cli.wiring import make_data_dir, open_migrated, open_store, read_settings
 from core.db.engines import make_engine, reading
 from core.db.tables import Corpus, Version
 from core.errors import InvalidInputError
@@ -83,7 +83,7 @@ def restore(folder: Path) -> None:
     for version in listed["versions"]:
         _bring_back(store, folder, version)
     keeper.load(folder / _ROWS)
-    with open_database(settings) as engine:
+    with open_migrated(settings) as engine:
         _verify(store, _needed(engine))
     sys.stdout.write(f"Restored the database and {len(listed['versions'])} versions.\n")
 

@@ -19,7 +19,7 @@ from cli.up.plan import make_plan
 from cli.up.readiness import check_redis_address, kind_announced, redis_answers
 from cli.up.screen import Screen
 from cli.up.supervisor import Supervisor
-from cli.wiring import open_database
+from cli.wiring import open_database, open_migrated
 from core.errors import ServiceUnavailableError
 from core.settings import Settings, mask_url
 
@@ -41,14 +41,21 @@ class Running:
 
 
 @contextmanager
-def running(settings: Settings, screen: Screen) -> Iterator[Running]:
+def running(settings: Settings, screen: Screen, *, may_migrate: bool = False) -> Iterator[Running]:
     """Join what runs on this data folder or behind REDIS_URL; start and stop a worker otherwise.
+
+    Args:
+        settings: the installation's.
+        screen: where it is said what starts.
+        may_migrate: an older database in the data folder. One that DATABASE_URL names may serve
+            other hosts too, so it is never migrated here.
 
     Raises:
         ServiceUnavailableError: Redis, the database or the worker does not come up.
     """
     with ExitStack() as stack:
-        engine = stack.enter_context(open_database(settings))
+        opened = open_migrated if may_migrate and not settings.database.url else open_database
+        engine = stack.enter_context(opened(settings))
         if settings.redis.url:
             _check_own_redis(settings.redis.url)
         if settings.redis.url and kind_announced(engine, "generate"):

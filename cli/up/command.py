@@ -9,7 +9,7 @@ from cli.up.plan import Plan, make_plan
 from cli.up.readiness import check_redis_address, redis_answers
 from cli.up.screen import Screen
 from cli.up.supervisor import Supervisor, run_supervised
-from cli.wiring import make_data_dir, open_database, read_settings
+from cli.wiring import make_data_dir, open_migrated, read_settings
 from core.settings import Settings, mask_url
 
 KINDS = ("generate", "finetune", "upkeep", "bot", "playground")
@@ -27,7 +27,7 @@ def up() -> None:
     with ExitStack() as stack:
         stack.enter_context(data_lock(settings.data_dir))
         withdraw_addresses(settings.data_dir)
-        engine = stack.enter_context(open_database(settings))
+        engine = stack.enter_context(open_migrated(settings))
         screen.say("The database is at the newest schema")
         ensure_default_model(settings, screen)
         _check_redis(settings, screen)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from cli.backup.databases import row_keeper
-from cli.wiring import make_data_dir, open_migrated, open_store, read_settings
-from core.db.engines import make_engine, reading
+from cli.wiring import connected, make_data_dir, open_migrated, open_store, read_settings
+from core.db.engines import is_missing_file, reading
 from core.db.tables import Corpus, Version
 from core.errors import InvalidInputError
 from core.settings import Settings
@@ -40,24 +41,19 @@ def backup(folder: Path) -> None:
     """Write rows and versions into a new folder, whole or not at all.
 
     Raises:
-        InvalidInputError: the folder is there, or there is nothing to back up.
+        InvalidInputError: the folder is there or cannot be written, or there is nothing to back up.
+        ServiceUnavailableError: the database or the store cannot be reached.
         StoreError: a version is missing or damaged; nothing is left behind.
     """
     settings = read_settings()
-    if folder.exists():
-        raise InvalidInputError(f"{folder} is there already; name a new folder.")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700, parents=True)
     try:
-        listed = _write(settings, partial)
-        # The list comes last: without it the folder is no backup.
-        text = json.dumps(listed, indent=1, ensure_ascii=False)
-        (partial / _LIST).write_text(text + "\n", encoding="utf-8")
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    sys.stdout.write(f"{folder}: the database and {len(listed['versions'])} versions, verified.\n")
+        versions = _fill(folder, settings)
+    except OSError as exc:
+        raise InvalidInputError(
+            f"{folder} cannot be written: {exc.strerror or exc}. Name a new folder on a disk that "
+            "has room and where this user may write."
+        ) from exc
+    sys.stdout.write(f"{folder}: the database and {versions} versions, verified.\n")
 
 
 def restore(folder: Path) -> None:
@@ -88,10 +84,33 @@ def restore(folder: Path) -> None:
     sys.stdout.write(f"Restored the database and {len(listed['versions'])} versions.\n")
 
 
+def _fill(folder: Path, settings: Settings) -> int:
+    """Write the folder under a name of its own, then give it the one that was asked for.
+
+    Returns:
+        How many versions are in it.
+    """
+    if folder.exists():
+        raise InvalidInputError(f"{folder} is there already; name a new folder.")
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The name is new, so that nothing else is removed with it.
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    try:
+        listed = _write(settings, partial)
+        # The list comes last: without it the folder is no backup.
+        text = json.dumps(listed, indent=1, ensure_ascii=False)
+        (partial / _LIST).write_text(text + "\n", encoding="utf-8")
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return len(listed["versions"])
+
+
 def _write(settings: Settings, folder: Path) -> dict[str, Any]:
     keeper = row_keeper(settings.database_url)
-    engine = make_engine(settings.database_url)
-    try:
+    if is_missing_file(settings.database_url):
+        raise InvalidInputError("There is nothing to back up: there is no database yet.")
+    with connected(settings) as engine:
         revision = current_revision(engine)
         if revision is None:
             raise InvalidInputError("There is nothing to back up: the database has no tables.")
@@ -99,8 +118,6 @@ def _write(settings: Settings, folder: Path) -> dict[str, Any]:
         before = _needed(engine)
         keeper.save(folder / _ROWS)
         needed = list(dict.fromkeys([*before, *_needed(engine)]))
-    finally:
-        engine.dispose()
     store = open_store(settings)
     return {
         "made_at": time.time(),
@@ -155,14 +172,11 @@ def _check(folder: Path, listed: dict[str, Any]) -> None:
 
 
 def _refuse_rows(settings: Settings) -> None:
-    engine = make_engine(settings.database_url)
-    try:
+    with connected(settings) as engine:
         if current_revision(engine) is not None:
             raise InvalidInputError(
                 "The database has tables already; restore into one that is empty."
             )
-    finally:
-        engine.dispose()
 
 
 def _bring_back(store: ModelStore, folder: Path, version: dict[str, Any]) -> None:

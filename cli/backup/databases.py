@@ -12,7 +12,7 @@ from core.errors import InvalidInputError, PerroquetError, ServiceUnavailableErr
 
 
 class DumpFailedError(PerroquetError):
-    """PostgreSQL's tool could not do it; the message has its own words."""
+    """SQLite or PostgreSQL's tool could not do it; the message has its own words."""
 
     code = "dump-failed"
 
@@ -44,10 +44,16 @@ class SqliteRows:
 
         Raises:
             InvalidInputError: there is no database yet.
+            DumpFailedError: it cannot be read, or the copy cannot be written.
         """
         if not self._file.exists():
             raise InvalidInputError(f"There is no database {self._file} to back up.")
-        _copy(self._file, file)
+        try:
+            _copy(self._file, file)
+        except sqlite3.Error as exc:
+            raise DumpFailedError(
+                f"{self._file} cannot be copied: {exc}. Is there room on the disk of the backup?"
+            ) from exc
 
     def load(self, file: Path) -> None:
         """Make the database.

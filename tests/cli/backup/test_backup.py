@@ -15,6 +15,7 @@ from core.db.engines import make_engine
 from core.db.tables import Job, Message
 from core.settings import load_settings
 from core.transport.stream_writer import StreamWriter, make_writing_client
+from migrations.runner import current_revision, migrate, newest_revision
 from models_store.store import ModelStore
 from tests.cli.running import perroquet
 from tests.core.corpora.helpers import add_version
@@ -181,3 +182,47 @@ def test_what_is_no_backup_is_told(shell, tmp_path, sqlite_url, valkey):
     new.engine.dispose()
     assert result.code == 1
     assert "no backup" in result.err
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(shell, tmp_path, sqlite_url, valkey):
+    old = Installation(tmp_path / "old", sqlite_url, valkey.url)
+    (tmp_path / "file").touch()
+    for folder in ("/proc/x", tmp_path / "file" / "saved", tmp_path / ("x" * 300)):
+        result = shell(old, "backup", folder)
+        assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+        assert f"{folder} cannot be written" in result.err
+    old.engine.dispose()
+
+
+def test_a_backup_removes_no_folder_that_is_not_its_own(shell, tmp_path, sqlite_url, valkey):
+    old = Installation(tmp_path / "old", sqlite_url, valkey.url)
+    letters = tmp_path / "saved.partial" / "letters.txt"
+    letters.parent.mkdir()
+    letters.touch()
+    result = shell(old, "backup", tmp_path / "saved")
+    old.engine.dispose()
+    assert (result.code, letters.exists()) == (0, True), result.err
+    assert {path.name for path in tmp_path.glob("saved*")} == {"saved", "saved.partial"}
+
+
+def test_an_older_schema_is_backed_up_as_it_is(shell, tmp_path, sqlite_url, valkey):
+    old = Installation(tmp_path / "old", sqlite_url, valkey.url)
+    new = Installation(tmp_path / "new", f"sqlite:///{tmp_path / 'new.db'}", valkey.url)
+    migrate(old.engine, "base")
+    migrate(old.engine, "0001")
+    assert shell(old, "backup", tmp_path / "saved").code == 0
+    assert current_revision(old.engine) == "0001"
+    assert shell(new, "restore", tmp_path / "saved").code == 0
+    assert current_revision(new.engine) == newest_revision()
+    for one in (old, new):
+        one.engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///none/none.db", "postgresql://u:hush@127.0.0.1:1/d"])
+def test_a_database_that_is_not_there_leaves_no_folder(shell, tmp_path, valkey, url):
+    one = Installation(tmp_path / "old", url, valkey.url)
+    result = shell(one, "backup", tmp_path / "saved")
+    one.engine.dispose()
+    assert (result.code, "hush" in result.err) == (1 if "none" in url else 3, False)
+    assert result.err.startswith(("There is nothing to back up", "The database"))
+    assert not list(tmp_path.glob("saved*"))

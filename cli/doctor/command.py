@@ -25,8 +25,10 @@ from cli.doctor.store import check_store
 from cli.doctor.workers import check_shards, check_versions, check_workers
 from cli.up.addresses import read_redis_url
 from cli.wiring import open_store, read_settings
-from core.db.engines import reading
+from core.catalog.registry import list_versions
+from core.db.engines import make_engine, reading
 from core.errors import ServiceUnavailableError, SettingsError
+from core.jobs.finding import ALL_GUILDS
 from core.jobs.presence import alive
 from core.settings import Settings
 
@@ -71,8 +73,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield check_kfd(torch.build if torch else "none")
     yield check_disk(settings.data_dir)
     yield from check_redis(settings.redis.url or read_redis_url(settings.data_dir))
-    yield from _examine_database(settings)
-    yield check_store(settings.store_url)
+    database = list(_examine_database(settings))
+    yield from database
+    is_used = database[0].verdict is Verdict.OK and _names_versions(settings.database_url)
+    yield check_store(settings.store_url, is_used=is_used)
     yield from check_discord(settings.discord_token, settings.discord.api_base)
 
 
@@ -93,6 +97,18 @@ def _examine_database(settings: Settings) -> Iterator[Finding]:
             yield from _guarded(lambda: _examine_model(settings, engine), "default model")
             yield from _guarded(lambda: [check_clock(engine)], "clock")
             yield from _guarded(lambda: _examine_processes(engine), "processes")
+    finally:
+        engine.dispose()
+
+
+def _names_versions(url: str) -> bool:
+    engine = make_engine(url, pool_size=1)
+    try:
+        with Session(reading(engine)) as session:
+            return bool(list_versions(session, ALL_GUILDS))
+    except SQLAlchemyError:
+        # It went away since it was checked; then nothing speaks against the store.
+        return False
     finally:
         engine.dispose()
 

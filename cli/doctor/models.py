@@ -28,8 +28,16 @@ def check_default_model(engine: Engine | None, store: ModelStore, name: str) -> 
     again = f"perroquet models remove {name}, then perroquet models add {found.source}"
     try:
         store.read_manifest(found.store_path)
-    except (VersionMissingError, VersionCorruptError):
-        return failed(_CHECK, f"{name} {found.number} is damaged or missing in the store", again)
+    except VersionMissingError:
+        # The rows are right, most often, and the store is another one.
+        return failed(
+            _CHECK,
+            f"{name} {found.number} is not in the store",
+            "STORE_URL may name another place than the one it was added to: correct it first. "
+            f"Only where it is lost: {again}",
+        )
+    except VersionCorruptError:
+        return failed(_CHECK, f"{name} {found.number} is damaged in the store", again)
     except ServiceUnavailableError as exc:
         return failed(_CHECK, str(exc), "Correct STORE_URL, its credentials and permissions.")
     return ok(_CHECK, f"{name} {found.number}, {found.total_bytes / 2**20:,.0f} MiB")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fsspec
 
-from cli.doctor.findings import Finding, failed, ok
+from cli.doctor.findings import Finding, failed, ok, warning
 from cli.doctor.machine import nearest_existing
 from core.settings import mask_url
 
@@ -16,13 +16,18 @@ _FIX = (
 )
 
 
-def check_store(url: str) -> Finding:
-    """Whether a small file can be written, read and deleted."""
+def check_store(url: str, *, is_used: bool = False) -> Finding:
+    """Whether a small file can be written, read and deleted.
+
+    Args:
+        url: of the store.
+        is_used: rows name versions in it, so that a folder which is missing is the wrong one.
+    """
     shown = mask_url(url)
     if url.startswith("file://"):
         folder = Path(url.removeprefix("file://"))
         if not folder.exists():
-            return _check_parent(folder)
+            return _warn_of_absence(folder) if is_used else _check_parent(folder)
     content = secrets.token_bytes(64)
     try:
         files, root = fsspec.core.url_to_fs(url)
@@ -37,6 +42,14 @@ def check_store(url: str) -> Finding:
     if not is_same:
         return failed("store", f"{shown} gives back other bytes than were written", _FIX)
     return ok("store", f"{shown} can be written and read")
+
+
+def _warn_of_absence(folder: Path) -> Finding:
+    return warning(
+        "store",
+        f"{folder} is not there, though the database names versions in it",
+        "Correct STORE_URL, or mount what should be there.",
+    )
 
 
 def _check_parent(folder: Path) -> Finding:

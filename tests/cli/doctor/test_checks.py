@@ -186,6 +186,9 @@ def test_a_store_that_can_be_written_and_read_and_is_left_as_it_was(tmp_path):
     made_later = check_store(f"file://{tmp_path}/later/store")
     assert (made_later.verdict, "first use" in made_later.said) == (OK, True)
     assert list(tmp_path.iterdir()) == []
+    elsewhere = check_store(f"file://{tmp_path}/later/store", is_used=True)
+    assert (elsewhere.verdict, "STORE_URL" in elsewhere.fix) == (WARNING, True)
+    assert check_store(f"file://{tmp_path}", is_used=True).verdict is OK
     assert check_store("memory://perroquet").verdict is OK
 
 

@@ -8,6 +8,7 @@ from cli.doctor.findings import Verdict
 from core.db.engines import make_engine
 from core.jobs.presence import announce
 from tests.cli.running import perroquet
+from tests.core.corpora.helpers import add_version
 
 
 @pytest.fixture
@@ -37,6 +38,16 @@ def test_a_sound_installation_ends_with_0(doctor, database_url):
     for check in ("Python", "PyTorch", "Redis", "Redis eviction", "database", "clock", "processes"):
         assert found[check] == "ok", check
     assert (found["store"], found["versions"], found["Discord"]) == ("ok", "ok", "skipped")
+
+
+def test_a_store_that_is_not_where_the_versions_are_is_warned_of(doctor, database_url, tmp_path):
+    engine = make_engine(database_url)
+    add_version(engine, "coco")
+    engine.dispose()
+    checks = json.loads(doctor("--json").out)["checks"]
+    (store,) = (check for check in checks if check["check"] == "store")
+    assert (store["verdict"], "not there" in store["said"]) == (Verdict.WARNING, True)
+    assert not (tmp_path / "data" / "store").exists()
 
 
 def test_every_failure_has_a_fix_and_ends_with_1(doctor, monkeypatch, tmp_path):

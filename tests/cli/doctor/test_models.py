@@ -42,8 +42,15 @@ def test_a_model_is_there_until_its_manifest_is_damaged(engine, store, tmp_path)
     found = check_default_model(engine, store, "coco")
     assert (found.verdict, "coco 1" in found.said) == (Verdict.OK, True)
     (manifest,) = (tmp_path / "store").rglob("manifest.json")
-    for damage in (lambda: manifest.write_text("{"), manifest.unlink):
-        damage()
-        found = check_default_model(engine, store, "coco")
-        assert (found.verdict, "damaged or missing" in found.said) == (Verdict.FAILED, True)
-        assert found.fix == "perroquet models remove coco, then perroquet models add test"
+    manifest.write_text("{")
+    found = check_default_model(engine, store, "coco")
+    assert (found.verdict, "damaged" in found.said) == (Verdict.FAILED, True)
+    assert found.fix == "perroquet models remove coco, then perroquet models add test"
+
+
+def test_of_a_model_that_is_elsewhere_the_place_is_doubted_before_it_is_removed(engine, store):
+    add_version(engine, "coco")
+    found = check_default_model(engine, store, "coco")
+    assert (found.verdict, "coco 1 is not in the store" in found.said) == (Verdict.FAILED, True)
+    assert found.fix.startswith("STORE_URL may name another place")
+    assert found.fix.index("STORE_URL") < found.fix.index("perroquet models remove coco")

@@ -40,8 +40,10 @@ def check_database(engine: Engine | None, url: str) -> Finding:
     newest = newest_revision()
     if current == newest:
         return ok("database", f"{engine.dialect.name} at revision {current}, the newest")
+    if current is None:
+        return failed("database", f"{shown} was never migrated", "perroquet migrate")
     # Revisions are numbered in their order.
-    if current is not None and current > newest:
+    if current > newest:
         return failed(
             "database",
             f"is at revision {current}, which is newer than this Perroquet",

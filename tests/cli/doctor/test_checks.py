@@ -16,6 +16,7 @@ from cli.doctor.findings import Verdict
 from cli.doctor.machine import check_disk, check_python, nearest_existing
 from cli.doctor.store import check_store
 from cli.doctor.workers import check_shards, check_versions, check_workers
+from core.db.engines import make_engine
 from core.embedded import free_port
 from core.jobs.presence import Presence
 from core.settings import load_settings
@@ -159,6 +160,15 @@ def test_a_database_at_another_revision(any_engine, revision, fix):
         connection.execute(update, {"revision": revision})
     found = check_database(any_engine, "sqlite://")
     assert (found.verdict, revision in found.said, fix in found.fix) == (FAILED, True, True)
+
+
+def test_an_empty_database_was_never_migrated(tmp_path):
+    url = f"sqlite:///{tmp_path / 'empty.db'}"
+    engine = make_engine(url)
+    found = check_database(engine, url)
+    engine.dispose()
+    assert (found.verdict, found.fix) == (FAILED, "perroquet migrate")
+    assert found.said == f"{url} was never migrated"
 
 
 def test_a_database_that_is_not_there_yet_is_not_made(tmp_path):

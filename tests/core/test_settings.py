@@ -112,6 +112,15 @@ def test_the_page_of_settings_is_current():
     assert page == explain_settings(), "perroquet config --markdown > docs/settings.md"
 
 
+def test_the_sample_for_operators_is_accepted_and_shows_the_defaults(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "operators.md").read_text(encoding="utf-8")
+    file = tmp_path / "perroquet.toml"
+    file.write_text(page.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    shown, defaults = load_settings({}, file), load_settings({}, tmp_path / "absent.toml")
+    for area in ("generation", "ledger", "retention"):
+        assert getattr(shown, area) == getattr(defaults, area)
+
+
 def test_every_setting_says_what_it_means():
     areas = [
         field.annotation for name, field in Settings.model_fields.items() if name != "data_dir"

@@ -48,7 +48,7 @@ def add(
     console = Console(stderr=True)
     with console.status(f"Adding {source} …"):
         added = add_model(settings, source, name)
-    console.print(f"Added [bold]{added}[/bold]. Set generation.model to it to make it answer.")
+    console.print(f"Added [bold]{added}[/bold]. {_next_step(settings, added)}")
 
 
 @models_app.command("list")
@@ -164,6 +164,12 @@ def add_model(settings: Settings, source: str, name: str | None) -> str:
         with Session(engine) as session, session.begin():
             register_version(session, model=name, guild_id=None, source=source, stored=stored)
     return name
+
+
+def _next_step(settings: Settings, name: str) -> str:
+    if name == settings.generation.model:
+        return "It is the default model: it answers where nothing else was chosen."
+    return "Set generation.model to it to make it answer."
 
 
 def _check_source(scheme: str, place: str, source: str) -> None:

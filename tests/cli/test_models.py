@@ -30,6 +30,16 @@ def test_models_are_added_listed_verified_and_removed(perroquet, tmp_path, tiny_
     assert "No models yet" in perroquet("models", "list").out
 
 
+def test_what_to_do_next_is_said_of_a_model_that_is_not_the_default_yet(
+    perroquet, monkeypatch, tiny_gpt2_folder
+):
+    arguments = ("models", "add", f"path:{tiny_gpt2_folder}", "--name", "tiny")
+    assert "Set generation.model" in perroquet(*arguments).err
+    monkeypatch.setenv("PERROQUET_GENERATION__MODEL", "tiny")
+    again = perroquet(*arguments).err
+    assert ("It is the default" in again, "Set generation" in again) == (True, False)
+
+
 def test_the_operator_sees_and_removes_the_models_of_every_server(
     perroquet, tmp_path, tiny_gpt2_folder
 ):

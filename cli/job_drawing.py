@@ -21,19 +21,21 @@ _STYLES = {
 }
 # Wide enough for whatever a row holds.
 _ANY_WIDTH = 10_000
+# The least wanted first: ``jobs show`` has all of it. Ids and models stay, to be asked for by.
+_LEAVING = ("server", "asked by", "took", "submitted")
 
 
 @dataclass(frozen=True)
 class JobList:
-    """Jobs as rows, a line each. Where a terminal is too narrow for all of it, it leaves out the
-    server, then who asked, and shortens the names of models at last."""
+    """Jobs as rows, a line each. Where a terminal is too narrow for all of it, it leaves out what
+    :data:`_LEAVING` names, one after the other, and shortens the names of models at last."""
 
     jobs: tuple[JobSummary, ...]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         wide = options.update_width(_ANY_WIDTH)
-        for left_out in ((), ("server",), ("server", "asked by")):
-            table = self._draw(left_out)
+        for count in range(len(_LEAVING) + 1):
+            table = self._draw(_LEAVING[:count])
             if console.measure(table, options=wide).maximum <= options.max_width:
                 break
         yield table

@@ -50,8 +50,11 @@ def test_no_cell_is_broken_on_a_narrow_terminal(shell_engine, top, monkeypatch):
         "pid": 123456,
     }
     run(shell_engine, announce, "generate-1", "generate", INFO | long_names)
+    add_job(shell_engine, JobState.FAILED, JobKind.FINETUNE, model="smollm2-135m-instruct")
     monkeypatch.setenv("COLUMNS", "80")
-    head, process = top().out.splitlines()[2:4]
+    lines = top().out.splitlines()
+    assert "smollm2-135m-instruct" in lines[-1]
+    head, process = lines[2:4]
     assert head.split()[-3:] == ["jobs", "tokens/s", "seen"]
     for words in ("generate", "gpu-", "123456", "3.0/12.0 GiB", "41.5", " s"):
         assert words in process

@@ -63,6 +63,9 @@ def _announce(screen: Screen, settings: Settings, plan: Plan, supervisor: Superv
     screen.show_table(("process", "id", "log"), rows)
     screen.say(f"Database {mask_url(settings.database_url)}")
     screen.say(f"Models and corpora {mask_url(settings.store_url)}")
+    if plan.monitoring_ports:
+        ports = ", ".join(f"{kind} {port}" for kind, port in plan.monitoring_ports.items())
+        screen.say(f"/metrics, /healthz and /readyz on {settings.monitoring.host}: {ports}")
     if plan.page_url is None:
         screen.show_box("The bot is in Discord. Ctrl-C ends everything.")
     else:

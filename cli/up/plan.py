@@ -30,11 +30,16 @@ _SETTLE_SECONDS = 8.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to start, and the addresses that come out of it."""
+    """What to start, and the addresses that come out of it.
+
+    ``monitoring_ports`` are those that the processes of these names listen on; none where it is
+    off.
+    """
 
     services: tuple[Service, ...]
     redis_url: str
     page_url: str | None
+    monitoring_ports: dict[str, int]
 
 
 def make_plan(settings: Settings, engine: Engine, kinds: Iterable[str]) -> Plan:
@@ -60,6 +65,7 @@ class _Planner:
         self._environment = dict(os.environ)
         self._environment["PERROQUET_DATA_DIR"] = str(settings.data_dir.resolve())
         self._servers: list[Service] = []
+        self._monitoring_ports: dict[str, int] = {}
 
     def plan(self, wanted: set[str]) -> Plan:
         redis_url = self._settings.redis.url or self._plan_valkey()
@@ -67,8 +73,8 @@ class _Planner:
         page_url = None
         if "playground" in wanted and not self._settings.discord_token:
             page_url = self._plan_playground()
-        clients = (self._plan_client(kind) for kind in _MODULES if kind in wanted)
-        return Plan((*self._servers, *clients), redis_url, page_url)
+        clients = [self._plan_client(kind) for kind in _MODULES if kind in wanted]
+        return Plan((*self._servers, *clients), redis_url, page_url, self._monitoring_ports)
 
     def _plan_valkey(self) -> str:
         valkey = make_valkey(self._settings.data_dir / "valkey")
@@ -109,6 +115,7 @@ class _Planner:
             environment = {k: v for k, v in environment.items() if not names_token(k)}
         if self._settings.monitoring.port:
             port = self._settings.monitoring.port + list(_MODULES).index(kind)
+            self._monitoring_ports[kind] = port
             environment = {**environment, "PERROQUET_MONITORING__PORT": str(port)}
         command = [sys.executable, "-m", *_MODULES[kind]]
         drain_seconds = self._settings.ledger.drain_seconds + _SETTLE_SECONDS

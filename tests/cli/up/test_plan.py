@@ -34,10 +34,13 @@ def test_without_settings_everything_is_embedded(planned):
 
 
 def test_each_process_has_a_port_of_its_own_for_monitoring(planned):
-    services = by_name(planned(PERROQUET_MONITORING__PORT="9464"))
+    plan = planned(PERROQUET_MONITORING__PORT="9464")
+    services = by_name(plan)
     key = "PERROQUET_MONITORING__PORT"
     ports = {kind: services[kind].spec.environment[key] for kind in ALL if kind != "playground"}
     assert ports == {"generate": "9464", "finetune": "9465", "upkeep": "9466", "bot": "9467"}
+    assert plan.monitoring_ports == {kind: int(port) for kind, port in ports.items()}
+    assert planned().monitoring_ports == {}
 
 
 def test_a_redis_of_ones_own_is_used_and_none_is_started(planned):

@@ -66,5 +66,11 @@ class _Tee:
             # It takes a moment to import, which is saved where none is wanted.
             from tensorboardX import SummaryWriter
 
-            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1 if step else None)
+            self._writer = SummaryWriter(
+                str(self._folder),
+                purge_step=step + 1 if step else None,
+                # A file is named after the second and the host; one that goes on within the same
+                # second must not begin it anew.
+                filename_suffix=f".{step}",
+            )
         return self._writer

@@ -227,7 +227,7 @@ def _write_decode(
     count = len(spans)
     positions = np.array([span.position for span in spans])
     # Of an arena's segments; mypy cannot see that an engine has caches of one kind.
-    starts = np.array([span.cache.start for span in spans])  # type: ignore[attr-defined]
+    starts = np.array([span.cache.place.start for span in spans])  # type: ignore[attr-defined]
     host["seats"][:count] = [span.seat for span in spans]
     host["seats"][count:] = nobody
     host["positions"][:count] = positions
@@ -278,7 +278,7 @@ def _write_mixed(
 
 def _start(span: Span) -> int:
     assert isinstance(span.cache, ArenaCache)  # noqa: S101 - an engine has caches of one kind
-    return span.cache.start
+    return span.cache.place.start
 
 
 def make_runner(

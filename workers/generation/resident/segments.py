@@ -1,6 +1,7 @@
 """Who holds which stretch of a long row of tokens. Plain Python on integers."""
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 
 
 class SegmentTable:
@@ -12,6 +13,17 @@ class SegmentTable:
     def __init__(self, tokens: int) -> None:
         self._free = [(0, tokens)] if tokens else []
         self.free_tokens = tokens
+
+    @classmethod
+    def around(cls, tokens: int, taken: Iterable[tuple[int, int]]) -> "SegmentTable":
+        """A table in which these stretches, each its start and how long it is, are taken."""
+        table = cls(0)
+        end = 0
+        for start, count in sorted(taken):
+            table.give(end, start - end)
+            end = start + count
+        table.give(end, tokens - end)
+        return table
 
     def take(self, count: int) -> int | None:
         """Where a stretch of ``count`` tokens begins; None where no free one is as long."""

@@ -1,7 +1,9 @@
 import random
+import threading
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from workers.generation.resident.arena import Arena, LayerShape
 from workers.generation.resident.segments import SegmentTable
@@ -92,3 +94,91 @@ def test_a_beginning_is_copied_within_the_arena():
     other.copy_beginning(one, 20)
     assert other.room_tokens == 20
     assert is_intact(other, arena, 7, 20)
+
+
+class FailingCopies(TorchDispatchMode):
+    """Every copy but the first few fails, and whatever takes memory."""
+
+    def __init__(self, copies):
+        super().__init__()
+        self.copies = copies
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.copy_.default:
+            if not self.copies:
+                raise RuntimeError("the device fails")
+            self.copies -= 1
+        elif function in {torch.ops.aten.clone.default, torch.ops.aten.empty_like.default}:
+            raise torch.OutOfMemoryError("full")
+        return function(*args, **(kwargs or {}))
+
+
+def scattered_arena():
+    """Segments with free stretches among them, none of which has 30 tokens."""
+    arena = Arena(LayerShape(2, 1, 4), 100, torch.device("cpu"), torch.float32)
+    arena._moving = arena._moving[:, :4]
+    caches = [arena.new_cache(1000) for _ in range(8)]
+    for number, cache in enumerate(caches):
+        cache.reserve(12)
+        filled(cache, arena, number)
+    return arena, {number: caches[number] for number in (1, 3, 4, 6)}
+
+
+@pytest.mark.parametrize("growing", [1, 4, 6, None])
+def test_segments_move_without_memory_and_nothing_is_handed_out_twice_where_that_fails(growing):
+    copies = 0
+    while True:
+        arena, held = scattered_arena()
+        cache = arena.new_cache(1000) if growing is None else held[growing]
+        before = {number: other.start for number, other in held.items()}
+        try:
+            with FailingCopies(copies):
+                cache.reserve(42)
+            has_failed = False
+        except RuntimeError:
+            has_failed = True
+        # Where it failed, one was under way; all others hold what they held.
+        damaged = [n for n, other in held.items() if not is_intact(other, arena, n, 12)]
+        assert len(damaged) <= has_failed
+        assert all(held[number].start == before[number] for number in damaged)
+        others = [arena.new_cache(1) for _ in range(100)]
+        taken = []
+        for other in others:
+            try:
+                other.reserve(1)
+            except torch.OutOfMemoryError:
+                break
+            taken.append(other)
+        places = [
+            token
+            for other in {*held.values(), cache, *taken}
+            for token in range(other.start, other.start + other.room_tokens)
+        ]
+        assert sorted(places) == list(range(1, 101))
+        if not has_failed:
+            break
+        copies += 1
+    assert copies > 4
+
+
+def test_who_lets_go_of_a_segment_elsewhere_only_leaves_word(monkeypatch):
+    """Errors keep caches alive in the threads of jobs, where nobody may touch the table."""
+    arena = Arena(LayerShape(1, 1, 4), 100, torch.device("cpu"), torch.float32)
+    one, other = arena.new_cache(300), arena.new_cache(300)
+    one.reserve(40)
+    other.reserve(60)
+    filled(other, arena, 2)
+    touched = []
+    give = arena.give
+    monkeypatch.setattr(
+        arena, "give", lambda *args: touched.append(threading.current_thread()) or give(*args)
+    )
+    held = [one]
+    del one
+    thread = threading.Thread(target=held.clear)
+    thread.start()
+    thread.join()
+    assert not touched
+    other.reserve(100)
+    assert touched == [threading.current_thread()]
+    assert is_intact(other, arena, 2, 60)

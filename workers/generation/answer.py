@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from core.errors import PerroquetError
 from workers.generation.adapters import AdapterKey, LoraAdapter
 from workers.generation.attention import KeyValueCache
+from workers.generation.errors import let_go
 from workers.generation.memory import is_out_of_memory
 from workers.generation.protocol import (
     GenerationFailedError,
@@ -116,7 +117,8 @@ def begin(
 
 
 def translate(exc: Exception) -> PerroquetError:
-    """An error of torch or the model as the request's own."""
+    """An error of torch or the model as the request's own, which holds nothing of the engine."""
+    let_go(exc)
     if isinstance(exc, PerroquetError):
         return exc
     if is_out_of_memory(exc):

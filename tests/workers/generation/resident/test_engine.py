@@ -1,6 +1,7 @@
 """The engine over a device that keeps everything, as the CPU can run it: without graphs."""
 
 import random
+import weakref
 
 import pytest
 import torch
@@ -109,6 +110,26 @@ def test_a_poison_request_ends_alone(loaded, reference, engine, monkeypatch):
         text_of(ask(engine, (5,)))
     expected = [reference_text(loaded, reference, prompt) for prompt in asked]
     assert [text_of(stream) for stream in streams] == expected
+
+
+def test_an_error_that_is_kept_keeps_no_cache(loaded, engine, monkeypatch):
+    caches = []
+
+    def explode(spans):
+        caches.extend(weakref.ref(span.cache) for span in spans)
+        raise RuntimeError("boom") from ValueError("a cause")
+
+    monkeypatch.setattr(engine._runner, "launch", explode)
+    errors = []
+    streams = [ask(engine, prompt) for prompt in prompts(loaded, 3, seed=10)]
+    for stream in streams:
+        with pytest.raises(GenerationFailedError) as caught:
+            text_of(stream)
+        errors.append(caught.value)
+    engine.close()
+    assert isinstance(errors[0].__cause__.__cause__, ValueError)
+    assert caches
+    assert not any(cache() for cache in caches)
 
 
 def test_a_full_device_runs_fewer_at_a_time_and_loses_nobody(

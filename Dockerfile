@@ -30,7 +30,13 @@ COPY constraints.txt /tmp/constraints.txt
 RUN pip install --no-cache-dir "$(grep '^torch==' /tmp/constraints.txt)" \
     --index-url https://download.pytorch.org/whl/cpu
 
+# Triton, which compiles kernels for the GPU while the workers run, needs a compiler for C. Its
+# version is what the pinned image's release of Debian has.
 FROM ${PYTHON_IMAGE} AS base-cuda
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 COPY constraints.txt /tmp/constraints.txt
 RUN pip install --no-cache-dir "$(grep '^torch==' /tmp/constraints.txt)" \
     --index-url https://download.pytorch.org/whl/cu130

@@ -277,6 +277,12 @@ def test_the_stages_of_the_dockerfile_are_those_that_are_named():
     assert re.search(r"^torch==", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
 
 
+def test_the_image_for_cuda_has_the_compiler_that_triton_needs():
+    stage = DOCKERFILE.split(" AS base-cuda\n")[1].split("\nFROM ")[0]
+    (installed,) = re.findall(r"apt-get install -y --no-install-recommends (.+) \\$", stage, re.M)
+    assert {"gcc", "libc6-dev"} <= set(installed.split())
+
+
 def test_the_image_s_last_user_is_nobody_special_and_owns_its_folders():
     assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
     assert all(s["user"] == "10001:10001" for s in OURS.values())

@@ -7,11 +7,13 @@ begin at an even address).
 """
 
 import functools
-import importlib.util
 from collections.abc import Callable
 
+import structlog
 import torch
 from torch import Tensor
+
+log = structlog.get_logger(__name__)
 
 _ALIGNMENT = 64
 Fused = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -51,11 +53,10 @@ def gradient_of_logits(
         A float32 scalar, and the derivative in the dtype of ``logits``, 0 in the padding.
     """
     # Heads with a bias are rare, and theirs is better added in float32.
-    fused = _fused() if logits.device.type == "cuda" and bias is None else None
-    if fused is not None:
-        for tensor in (logits, targets):
-            torch._dynamo.maybe_mark_dynamic(tensor, 0)
-        return fused(logits, targets, vocabulary)
+    if logits.device.type == "cuda" and bias is None:
+        found = _fused().attempt(logits, targets, vocabulary)
+        if found is not None:
+            return found
     lowered, logits = logits.dtype, logits.float()
     if bias is not None:
         logits[:, :vocabulary] += bias
@@ -88,9 +89,41 @@ def fused_gradient(logits: Tensor, targets: Tensor, vocabulary: int) -> tuple[Te
     return loss, derivative.to(logits.dtype)
 
 
+class FusedGradient:
+    """:func:`fused_gradient` compiled, as long as that goes well.
+
+    A GPU's compiler needs one for C too, which many an image does without.
+    """
+
+    def __init__(self, compiled: Fused) -> None:
+        self._compiled = compiled
+        self._is_broken = False
+
+    def attempt(
+        self, logits: Tensor, targets: Tensor, vocabulary: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """The result; None where it cannot be compiled. What is given stays as it is.
+
+        Raises:
+            torch.OutOfMemoryError, torch.AcceleratorError: these say nothing of the compiler.
+        """
+        if self._is_broken:
+            return None
+        for tensor in (logits, targets):
+            torch._dynamo.maybe_mark_dynamic(tensor, 0)
+        try:
+            # Elsewhere a failure is passed over, and the function then runs as it is written.
+            with torch._dynamo.config.patch(suppress_errors=False):
+                return self._compiled(logits, targets, vocabulary)
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
+            raise
+        except Exception as exc:  # noqa: BLE001 (each compiler raises its own; none is needed)
+            self._is_broken = True
+            reason = str(exc).strip().partition("\n")[0]
+            log.warning("loss_not_compiled", error=type(exc).__name__, reason=reason)
+            return None
+
+
 @functools.cache
-def _fused() -> Fused | None:
-    """The compiled kernel; None where there is no compiler for GPUs."""
-    if importlib.util.find_spec("triton") is None:
-        return None
-    return torch.compile(fused_gradient)
+def _fused() -> FusedGradient:
+    return FusedGradient(torch.compile(fused_gradient))

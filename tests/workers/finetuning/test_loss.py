@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from workers.finetuning.logits import fused_gradient
+from workers.finetuning.logits import FusedGradient, fused_gradient
 from workers.finetuning.loss import chunked_cross_entropy
 
 POSITIONS, WIDTH, VOCABULARY = 37, 16, 101
@@ -128,3 +128,50 @@ def test_the_fused_kernel_computes_the_same_over_padded_columns():
     torch.testing.assert_close(found, loss)
     torch.testing.assert_close(derivative[:, :50], expected.grad)
     assert bool((derivative[:, 50:] == 0).all())
+
+
+def attempt(fused):
+    return fused.attempt(torch.randn(3, 8), torch.tensor([1, 2, 3]), 8)
+
+
+def test_without_a_compiler_the_loss_makes_do_without_its_kernel():
+    """A CUDA image that had none for C let every fine-tune fail at its first step."""
+    tries = []
+
+    def compiled(*_):
+        tries.append(torch._dynamo.config.suppress_errors)
+        raise RuntimeError("Failed to find C compiler.")
+
+    fused = FusedGradient(compiled)
+    with torch._dynamo.config.patch(suppress_errors=True):
+        assert attempt(fused) is None
+        assert attempt(fused) is None
+    assert tries == [False], "tried once, and so that a failure shows"
+
+
+def test_a_full_device_says_nothing_of_the_compiler():
+    full = [True]
+
+    def compiled(*inputs):
+        if full.pop():
+            raise torch.OutOfMemoryError
+        return fused_gradient(*inputs)
+
+    fused = FusedGradient(compiled)
+    with pytest.raises(torch.OutOfMemoryError):
+        attempt(fused)
+    full.append(False)
+    assert attempt(fused) is not None
+
+
+def test_a_compiled_kernel_leaves_what_it_is_given_as_it_is():
+    torch.manual_seed(2)
+    logits, targets = torch.randn(9, 64), torch.randint(0, 50, (9,))
+    before = logits.clone()
+    found = FusedGradient(torch.compile(fused_gradient, backend="eager")).attempt(
+        logits, targets, 50
+    )
+    torch._dynamo.reset()
+    assert found is not None
+    assert torch.equal(logits, before)
+    torch.testing.assert_close(found, fused_gradient(logits, targets, 50))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from core.errors import PerroquetError
+from workers.finetuning.cards import keep_to_one_card
 from workers.finetuning.events import EventWriter
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.wishes import HelperDoneError, InterruptedRunError, Wish, Wishes
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(run_dir: Path, emit: EventWriter, wishes: Wishes) -> int:
     try:
         with _lock(run_dir) if _is_first() else contextlib.nullcontext():
-            spec = RunSpec.read(run_dir)
+            spec = keep_to_one_card(RunSpec.read(run_dir), os.environ)
             # Torch takes seconds to import; signals and bad options need not wait for it.
             from workers.finetuning.training import fine_tune
 

@@ -16,9 +16,15 @@ class DivergedError(PerroquetError):
 
 
 class OutOfMemoryError(PerroquetError):
-    """Even one row with gradient checkpointing is more than the device holds."""
+    """Even one row, with gradient checkpointing, is more than the device holds."""
 
     code = "training-out-of-memory"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The device has too little memory even for one row; choose a smaller block size, "
+            "LoRA, or a smaller base."
+        )
 
 
 class NothingToLearnError(InvalidInputError):

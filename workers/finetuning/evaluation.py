@@ -4,10 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import structlog
 import torch
 from torch import nn
 
+from workers.finetuning.errors import OutOfMemoryError
 from workers.finetuning.packing import PackedRows
+from workers.generation.memory import is_out_of_memory
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +58,59 @@ def measure_likelihood(
     rows_at_a_time: int,
     autocast: torch.dtype | None = None,
 ) -> Likelihood:
-    """Loss over packed rows. The model must return summed losses, see
-    :func:`workers.finetuning.heads.attach_summed_loss`."""
+    """Loss over packed rows, fewer at a time where memory runs out.
+
+    The model must return summed losses, see
+    :func:`workers.finetuning.heads.attach_summed_loss`.
+
+    Raises:
+        OutOfMemoryError: a single row does not fit.
+    """
     was_training = model.training
     model.eval()
-    total, tokens = 0.0, 0
-    for start in range(0, len(rows), rows_at_a_time):
-        part = slice(start, start + rows_at_a_time)
-        batch = {
-            name: torch.from_numpy(getattr(rows, name)[part]).to(device, torch.long)
-            for name in ("input_ids", "position_ids", "labels")
-        }
-        numbers = range(start, min(start + rows_at_a_time, len(rows)))
-        documents = [rows.lengths(number) for number in numbers]
+    try:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            total += float(model(**batch, documents=documents).loss)
-        tokens += int((batch["labels"][:, 1:] != -100).sum())
-    model.train(was_training)
+            return _measure(model, rows, device, rows_at_a_time)
+    finally:
+        model.train(was_training)
+
+
+def _measure(
+    model: nn.Module, rows: PackedRows, device: torch.device, rows_at_a_time: int
+) -> Likelihood:
+    total, tokens, start = 0.0, 0, 0
+    while start < len(rows):
+        numbers = range(start, min(start + rows_at_a_time, len(rows)))
+        try:
+            loss, learnt = _summed_loss(model, rows, numbers, device)
+        except (RuntimeError, MemoryError) as exc:
+            if not is_out_of_memory(exc):
+                raise
+            if len(numbers) == 1:
+                raise OutOfMemoryError from exc
+            rows_at_a_time = len(numbers) // 2
+            log.warning("measured_in_parts", rows=rows_at_a_time)
+        else:
+            total, tokens, start = total + loss, tokens + learnt, numbers.stop
+            continue
+        # Only here is what the failed attempt held given back.
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
     return Likelihood(total / tokens if tokens else math.nan, tokens)
+
+
+def _summed_loss(
+    model: nn.Module, rows: PackedRows, numbers: range, device: torch.device
+) -> tuple[float, int]:
+    """Of some rows, and how many tokens it is the sum over."""
+    part = slice(numbers.start, numbers.stop)
+    batch = {
+        name: torch.from_numpy(getattr(rows, name)[part]).to(device, torch.long)
+        for name in ("input_ids", "position_ids", "labels")
+    }
+    documents = [rows.lengths(number) for number in numbers]
+    loss = float(model(**batch, documents=documents).loss)
+    return loss, int((batch["labels"][:, 1:] != -100).sum())
 
 
 def measure_variety(texts: Sequence[str]) -> Variety:

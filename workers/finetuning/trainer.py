@@ -33,6 +33,7 @@ from workers.finetuning.checkpoints import (
 from workers.finetuning.errors import OutOfMemoryError
 from workers.finetuning.evaluation import Likelihood
 from workers.finetuning.packing import PackedRows
+from workers.generation.memory import is_out_of_memory
 
 log = structlog.get_logger(__name__)
 
@@ -185,10 +186,7 @@ class PackedTrainer(Trainer):
             self._enable_checkpointing()
             self._enable_checkpointing = None
         else:
-            raise OutOfMemoryError(
-                "The device has too little memory even for one row; choose a smaller block size, "
-                "LoRA, or a smaller base."
-            ) from exc
+            raise OutOfMemoryError from exc
         log.warning("micro_batch_shrunk", parts=self._parts)
         self._on_shrink(self._parts, self._enable_checkpointing is None)
 
@@ -265,11 +263,3 @@ class PackedTrainer(Trainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
             load_random_state(Path(checkpoint))
-
-
-def is_out_of_memory(exc: BaseException) -> bool:
-    """Whether a device or the host had no memory left."""
-    if isinstance(exc, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(exc)
-    return "can't allocate memory" in text or "HIP out of memory" in text

@@ -1,12 +1,15 @@
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from workers.finetuning.base_tokenizer import load_tokenizer
 from workers.finetuning.corpus.documents import PlainText
-from workers.finetuning.encoding import ExampleEncoder
+from workers.finetuning.encoding import Encoded, ExampleEncoder
+from workers.finetuning.errors import OutOfMemoryError
 from workers.finetuning.evaluation import Likelihood, measure_likelihood, measure_variety
 from workers.finetuning.heads import attach_summed_loss
 from workers.finetuning.packing import pack
@@ -41,6 +44,41 @@ def test_measuring_leaves_the_mode_as_it_was(tiny_gpt2_folder):
     found = measure_likelihood(model, rows, device=torch.device("cpu"), rows_at_a_time=2)
     assert model.training
     assert math.isnan(found.loss)
+
+
+class SmallDevice(torch.nn.Module):
+    """Sums what it is given, and holds only so many rows."""
+
+    def __init__(self, holds):
+        super().__init__()
+        self.holds, self.seen = holds, []
+
+    def forward(self, labels, documents, **_):
+        self.seen.append(len(documents))
+        if len(documents) > self.holds:
+            raise torch.OutOfMemoryError
+        return SimpleNamespace(loss=labels.sum())
+
+
+def some_rows(count):
+    ids = np.arange(8, dtype=np.int32)
+    return pack([Encoded(ids + number, ids + number) for number in range(count)], 8, 0)
+
+
+def test_measuring_goes_on_with_fewer_rows_where_memory_runs_out():
+    rows, device = some_rows(7), torch.device("cpu")
+    expected = measure_likelihood(SmallDevice(7), rows, device=device, rows_at_a_time=7)
+    model = SmallDevice(3).train()
+    assert measure_likelihood(model, rows, device=device, rows_at_a_time=6) == expected
+    assert model.seen == [6, 3, 3, 1]
+    assert model.training
+
+
+def test_where_not_one_row_fits_it_is_said():
+    model = SmallDevice(0)
+    with pytest.raises(OutOfMemoryError):
+        measure_likelihood(model, some_rows(3), device=torch.device("cpu"), rows_at_a_time=2)
+    assert model.training
 
 
 def test_a_perplexity_beyond_floats_is_infinite():

@@ -50,19 +50,20 @@ def gradient_of_logits(
         is_wanted: whether the derivative is; None is returned where it is not.
 
     Returns:
-        A float32 scalar, and the derivative in the dtype of ``logits``, 0 in the padding.
+        A float32 scalar, and the derivative, 0 in the padding: in float32, where a GPU fuses the
+        steps in the dtype of ``logits``.
     """
     # Heads with a bias are rare, and theirs is better added in float32.
-    if logits.device.type == "cuda" and bias is None:
+    # It makes the derivative in any case, for which measuring has no use.
+    if logits.device.type == "cuda" and bias is None and is_wanted:
         found = _fused().attempt(logits, targets, vocabulary)
         if found is not None:
             return found
-    lowered, logits = logits.dtype, logits.float()
+    logits = logits.float()
     if bias is not None:
         logits[:, :vocabulary] += bias
     logits[:, vocabulary:] = -torch.inf
-    loss, derivative = _in_place(logits, targets.unsqueeze(1), is_wanted=is_wanted)
-    return loss, None if derivative is None else derivative.to(lowered)
+    return _in_place(logits, targets.unsqueeze(1), is_wanted=is_wanted)
 
 
 def _in_place(logits: Tensor, targets: Tensor, *, is_wanted: bool) -> tuple[Tensor, Tensor | None]:

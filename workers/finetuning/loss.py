@@ -55,6 +55,9 @@ def chunked_cross_entropy(
         hidden = hidden.to(torch.get_autocast_dtype(device))
     chosen = (labels != IGNORED).nonzero().squeeze(1)
     hidden, labels = _Rows.apply(hidden, chosen), labels[chosen]  # type: ignore[no-untyped-call]
+    if not torch.is_grad_enabled():
+        # A function is told that weights need a gradient even where none is kept.
+        weight, bias = weight.detach(), None if bias is None else bias.detach()
     size = _even_size(len(labels), chunk_size or _most_rows(hidden.device, weight.shape[0]))
     loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, bias, labels, size)  # type: ignore[no-untyped-call]
     return loss
@@ -162,6 +165,7 @@ def _chunk(
         return loss
     if grads.bias is not None:
         grads.bias.add_(by_logits[:, :vocabulary].sum(dim=0, dtype=torch.float32))
+    by_logits = by_logits.to(inputs.dtype)
     if grads.hidden is not None:
         torch.mm(by_logits, weight, out=grads.hidden[part])
     if grads.weight is not None:

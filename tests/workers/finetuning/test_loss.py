@@ -70,6 +70,36 @@ def test_a_frozen_head_gets_no_gradient_and_none_is_computed():
     assert bool((hidden.grad[::5] == 0).all())
 
 
+def test_measuring_computes_no_gradient():
+    """The product for the weights' gradient costs as much as the one for the logits."""
+    products = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            result = func(*args, **(kwargs or {}))
+            if func._schema.name.startswith(("aten::mm", "aten::addmm")):
+                products.append(tuple(result.shape))
+            return result
+
+    hidden, weight, bias, labels = inputs()
+    expected = chunked_cross_entropy(hidden, weight, labels, bias)
+    with torch.no_grad(), Watch():
+        found = chunked_cross_entropy(hidden, weight, labels, bias)
+    assert torch.equal(found, expected)
+    assert products == [(int((labels != -100).sum()), VOCABULARY)]
+
+
+def test_the_gradient_of_a_bias_is_summed_in_single_precision():
+    hidden, weight, bias, labels = (one.detach() for one in inputs(torch.bfloat16))
+    bias = bias.float().requires_grad_()
+    exact = (hidden @ weight.T).float() + bias
+    expected = torch.autograd.grad(functional.cross_entropy(exact, labels, reduction="sum"), bias)[
+        0
+    ]
+    found = torch.autograd.grad(chunked_cross_entropy(hidden, weight, labels, bias, 8), bias)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_no_tensor_as_large_as_the_logits_is_made():
     """The largest allocation of a step stays at the size of one chunk."""
     sizes: list[int] = []

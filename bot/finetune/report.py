@@ -37,17 +37,20 @@ def draw_report(
     # Each mask is a word in brackets.
     masked = {kind: report["masked"].get(f"[{kind}]", 0) for kind in ("email", "phone", "secret")}
     search = view.payload.get(SEARCH)
+    trials = search["trials"] if search else 1
     run = say(
         "report-run-search" if search else "report-run-value",
         base=view.payload["base_name"],
         method=say(f"method-{options.get('method', 'lora')}"),
         epochs=decimal(epochs, 0 if epochs == int(epochs) else 1),
-        trials=search["trials"] if search else 1,
+        trials=trials,
     )
     time = say("report-time-unknown")
     if speed:
-        key = "report-time-rough" if is_rough else "report-time-about"
-        time = say(key, time=duration(plan["tokens"] * epochs / speed))
+        # Those that fall behind end early, so a search takes less; how much depends on them.
+        bound = "-search" if search else ""
+        key = f"report-time-rough{bound}" if is_rough else f"report-time-about{bound}"
+        time = say(key, time=duration(plan["tokens"] * epochs * trials / speed))
     rows = (
         (
             "report-documents",

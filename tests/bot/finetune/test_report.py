@@ -1,0 +1,38 @@
+import pytest
+
+from bot.catalogue import Catalogue
+from bot.finetune.report import draw_report
+from core.corpora.boards import BoardView
+from core.corpora.searches import SEARCH, SearchSpec
+from core.jobs.states import JobState
+
+REPORT = {
+    "files": ["a.txt"], "warnings": [], "documents": 9, "examples": 9, "turns": 0, "tokens": 1000,
+    "trained_tokens": 900, "languages": {}, "exact_duplicates": 0, "near_duplicates": 0,
+    "empty": 0, "over_long": 0, "masked": {},
+    "splits": {name: {"documents": 3} for name in ("train", "validation", "test")},
+}  # fmt: skip
+
+
+def effort(locale, *, is_rough, **more):
+    payload = {
+        "model": "coco", "base_name": "base", "options": {"epochs": 3.0},
+        "plan": {"tokens": 1000, "steps": 60}, **more,
+    }  # fmt: skip
+    view = BoardView(
+        "j", JobState.VALIDATING, 1, 2, 3, None, locale, payload, {}, None, None,
+        has_run=False, report=REPORT,
+    )  # fmt: skip
+    embed = draw_report(Catalogue.load(), view, 10.0, is_rough=is_rough)
+    return next(field.value for field in embed.fields if "60" in str(field.value))
+
+
+@pytest.mark.parametrize("is_rough", [True, False])
+@pytest.mark.parametrize(("locale", "bound"), [("en", "at most"), ("fr", "au plus")])
+def test_a_search_takes_at_most_as_long_as_all_of_its_trials(locale, bound, is_rough):
+    alone = effort(locale, is_rough=is_rough)
+    assert "5 min 0 s" in alone
+    assert bound not in alone
+    search = effort(locale, is_rough=is_rough, **{SEARCH: SearchSpec.make(trials=4).to_json()})
+    assert "20 min 0 s" in search
+    assert bound in search

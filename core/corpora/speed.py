@@ -57,12 +57,14 @@ def rough_speed(session: Session, plan: dict[str, Any], method: str) -> float | 
         method: ``lora`` or ``full``.
 
     Returns:
-        None where no living worker says what it computes on, or the base is not known so well.
+        None where nobody who trains says what they compute on, or the base is not known so well.
     """
     parameters = plan.get("parameters")
-    devices = {str(worker.info["device"]) for worker in alive(session) if "device" in worker.info}
-    # An engine elsewhere is called by its address, which trains nothing.
-    devices = {device for device in devices if "://" not in device}
+    devices = {
+        str(worker.info["device"])
+        for worker in alive(session)
+        if worker.kind == JobKind.FINETUNE and "device" in worker.info
+    }
     if not parameters or not devices:
         return None
     flops = _CPU_FLOPS if devices == {"cpu"} else _GPU_FLOPS

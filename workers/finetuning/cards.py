@@ -1,17 +1,19 @@
-"""A run on a card that is not the first sees that card alone.
+"""What is known of the cards of a host without torch.
 
-Trainer always computes on the first one that it sees. Imports no torch: its libraries read the
-environment when they begin.
+It takes seconds and memory to import, which the worker beside the trainer is spared; and its
+libraries read the environment when they begin.
 """
 
+import importlib.metadata
 import re
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from workers.finetuning.spec import RunSpec
 
 _AMD_DRIVER = Path("/dev/kfd")
+_DRIVERS = (_AMD_DRIVER, Path("/dev/nvidiactl"))
 
 
 def keep_to_one_card(
@@ -19,7 +21,8 @@ def keep_to_one_card(
 ) -> RunSpec:
     """Hide all cards but the one that a spec names with its number.
 
-    Several processes take a card each, whatever the spec names, and need to see all of them.
+    Trainer always computes on the first one that it sees. Several processes take a card each,
+    whatever the spec names, and need to see all of them.
 
     Args:
         spec: may say ``cuda:1``.
@@ -48,3 +51,22 @@ def keep_to_one_card(
 def _entry(listed: str, number: int) -> str:
     entries = [entry.strip() for entry in listed.split(",")]
     return entries[number] if number < len(entries) else ""
+
+
+def likely_device(
+    wish: str, *, drivers: Sequence[Path] = _DRIVERS, build: str | None = None
+) -> str:
+    """Where runs will compute, ``cpu`` or ``cuda`` with its number if that was wished.
+
+    Args:
+        wish: of the settings.
+        drivers: files that are there where a driver for GPUs is.
+        build: torch's version; None asks for the installed one.
+    """
+    if wish == "rocm":
+        return "cuda"
+    if wish != "auto":
+        return wish
+    build = importlib.metadata.version("torch") if build is None else build
+    has_gpu = not build.endswith("+cpu") and any(driver.exists() for driver in drivers)
+    return "cuda" if has_gpu else "cpu"

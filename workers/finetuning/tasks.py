@@ -8,6 +8,7 @@ from core.transport.courier import make_celery
 from models_store.store import ModelStore
 from workers.celery_worker import consume
 from workers.chores import Chore, start_later
+from workers.finetuning.cards import likely_device
 from workers.finetuning.running import Finetuner
 from workers.folders import RUNS, SWEEP_INTERVAL_SECONDS, sweep_folders
 from workers.process import build_process
@@ -46,6 +47,7 @@ def run_finetuning_worker(settings: Settings) -> None:
         runner.drain()
         process.drain(at_once=True)
 
+    process.keeper.info["device"] = likely_device(settings.finetuning.device)
     courier = make_celery(settings)
     # A hint that waits here while a run lasts hours would be kept from a host that is free.
     courier.conf.worker_disable_prefetch = True

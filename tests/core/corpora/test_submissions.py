@@ -138,11 +138,11 @@ def test_the_speed_of_one_guild_says_nothing_to_another(any_engine, base, submit
 def test_before_the_first_run_the_device_says_how_fast_it_may_be(any_engine):
     plan = {"parameters": 100_000_000}
     assert run(any_engine, rough_speed, plan, "lora") is None, "nobody works"
-    run(any_engine, announce, "far", "generate", {"device": "http://engine:8000/v1"})
-    assert run(any_engine, rough_speed, plan, "lora") is None, "what answers elsewhere trains not"
-    run(any_engine, announce, "near", "generate", {"device": "cpu"})
+    run(any_engine, announce, "answering", "generate", {"device": "Some GPU (cuda:0)"})
+    assert run(any_engine, rough_speed, plan, "lora") is None, "what answers trains not"
+    run(any_engine, announce, "slow", "finetune", {"device": "cpu"})
     slow = run(any_engine, rough_speed, plan, "full")
     assert run(any_engine, rough_speed, plan, "lora") == pytest.approx(slow * 1.5)
-    run(any_engine, announce, "fast", "generate", {"device": "Some GPU (cuda:0)"})
+    run(any_engine, announce, "fast", "finetune", {"device": "cuda"})
     assert run(any_engine, rough_speed, plan, "full") > 100 * slow
     assert run(any_engine, rough_speed, {}, "full") is None

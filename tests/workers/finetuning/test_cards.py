@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from workers.finetuning.cards import keep_to_one_card
+from workers.finetuning.cards import keep_to_one_card, likely_device
 from workers.finetuning.spec import RunSpec
 
 HIP, CUDA = "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"
@@ -50,5 +50,25 @@ def test_otherwise_all_stays_as_it_is(device, processes, environment):
 
 def test_it_is_done_before_torch_looks():
     """Its libraries read the environment when they begin."""
-    code = "import sys, workers.finetuning.run; sys.exit('torch' in sys.modules)"
+    modules = "workers.finetuning.run, workers.finetuning.tasks"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("wish", "build", "has_driver", "expected"),
+    [
+        ("auto", "2.13.0+cu130", True, "cuda"),
+        ("auto", "2.13.0+cu130", False, "cpu"),
+        ("auto", "2.13.0+cpu", True, "cpu"),
+        ("cuda:1", "2.13.0", True, "cuda:1"),
+        ("rocm", "2.10.0+rocm7.2", True, "cuda"),
+        ("cpu", "2.13.0+cu130", True, "cpu"),
+    ],
+)
+def test_where_runs_will_compute_is_told_without_torch(tmp_path, wish, build, has_driver, expected):
+    driver = tmp_path / "driver"
+    if has_driver:
+        driver.touch()
+    found = likely_device(wish, drivers=[tmp_path / "other", driver], build=build)
+    assert found == expected

@@ -1,3 +1,7 @@
+import threading
+import time
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -38,25 +42,129 @@ def test_a_step_runs_as_it_is_where_no_graph_can_be_made():
     assert (len(runs), programs.captured) == (3, 0)
 
 
-def test_a_capture_that_fails_turns_graphs_off_and_the_step_runs(monkeypatch):
-    class Refusing:
-        def __init__(self, *_, **__):
-            pass
+class Graphs:
+    """PyTorch's captures, as a device would make them: what runs, and who fails."""
 
-        def __enter__(self):
-            raise RuntimeError("operation not permitted when stream is capturing")
+    def __init__(self, monkeypatch):
+        self.stream = "engine's"
+        self.captures = self.replays = 0
+        self.error = None
+        self.most_at_once = self.at_once = 0
+        for name, value in {
+            "CUDAGraph": lambda: self,
+            "graph": self.graph,
+            "graph_pool_handle": object,
+            "Stream": object,
+            "current_stream": lambda: self.stream,
+            "set_stream": lambda stream: setattr(self, "stream", stream),
+            "synchronize": lambda: None,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
 
-        def __exit__(self, *_):
-            return False
+    def graph(self, _graph, *, pool, stream, capture_error_mode):
+        assert (pool, capture_error_mode) != (None, "global")
+        return self.capturing(stream)
 
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
-    monkeypatch.setattr(torch.cuda, "graph", Refusing)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
+    @contextmanager
+    def capturing(self, stream):
+        self.stream = stream
+        if self.error is not None:
+            raise self.error
+        self.captures += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        time.sleep(0.01)
+        yield
+        self.at_once -= 1
+        self.stream = "engine's"
+
+    def replay(self):
+        self.replays += 1
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    return Graphs(monkeypatch)
+
+
+def key_of(tokens, *, is_decode=True, adapters=None):
+    return StepKey(tokens, tokens, is_decode, Choice.GREEDY, 1, 64, adapters)
+
+
+def run(programs, key):
+    return int(programs.run(key, lambda: torch.tensor([7]), is_static=True))
+
+
+def test_a_capture_that_fails_gives_its_size_up_and_several_turn_graphs_off(graphs):
     programs = Programs(is_capturing=True)
-    key = StepKey(4, 4, is_decode=True, choice=Choice.GREEDY, max_rows=1, max_used=64)
-    outputs = [programs.run(key, lambda: torch.tensor([7]), is_static=True) for _ in range(4)]
-    assert [int(output) for output in outputs] == [7] * 4
-    assert programs.captured == 0
+    assert [run(programs, key_of(1)) for _ in range(3)] == [7] * 3
+    assert programs.captured == 1
+    graphs.error = RuntimeError("operation not permitted when stream is capturing")
+    assert [run(programs, key_of(2)) for _ in range(4)] == [7] * 4
+    assert graphs.stream == "engine's"
+    graphs.error = None
+    assert [run(programs, key_of(2)) for _ in range(4)] == [7] * 4
+    run(programs, key_of(3))
+    run(programs, key_of(3))
+    assert programs.captured == graphs.captures == 2
+    graphs.error = RuntimeError("operation not permitted when stream is capturing")
+    for tokens in (4, 5, 6):
+        assert [run(programs, key_of(tokens)) for _ in range(2)] == [7] * 2
+    graphs.error = None
+    assert [run(programs, key_of(7)) for _ in range(4)] == [7] * 4
+    # What none will ever run again holds no memory.
+    assert (programs.captured, graphs.captures) == (0, 2)
+
+
+def test_a_device_that_is_broken_is_not_taken_for_a_capture_that_fails(graphs, monkeypatch):
+    def broken():
+        raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    programs = Programs(is_capturing=True)
+    run(programs, key_of(1))
+    graphs.error = torch.AcceleratorError("an illegal memory access was encountered")
+    monkeypatch.setattr(torch.cuda, "synchronize", broken)
+    with pytest.raises(torch.AcceleratorError):
+        run(programs, key_of(1))
+    assert graphs.stream == "engine's"
+
+
+def test_two_engines_never_capture_at_once(graphs):
+    def work():
+        programs = Programs(is_capturing=True)
+        for tokens in range(1, 6):
+            run(programs, key_of(tokens))
+            run(programs, key_of(tokens))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (graphs.captures, graphs.most_at_once) == (15, 1)
+
+
+def test_steps_with_prompts_are_captured_only_once_they_come_often(graphs):
+    programs = Programs(is_capturing=True)
+    for _ in range(3):
+        run(programs, key_of(32, is_decode=False))
+    assert graphs.captures == 0
+    run(programs, key_of(32, is_decode=False))
+    assert (graphs.captures, graphs.replays) == (1, 1)
+    # However many sizes come once, those with graphs keep them.
+    for tokens in range(1000, 1300):
+        run(programs, key_of(tokens, is_decode=False))
+    assert programs.captured == 1
+
+
+def test_graphs_of_adapters_that_moved_are_dropped(graphs):
+    programs = Programs(is_capturing=True)
+    for key in (key_of(1), key_of(1, adapters=(1, 0)), key_of(2, adapters=(1, 0))):
+        run(programs, key)
+        run(programs, key)
+    assert programs.captured == 3
+    run(programs, key_of(1, adapters=(2, 0)))
+    assert programs.captured == 1
 
 
 @pytest.mark.parametrize("heads", [3, 6])

@@ -13,7 +13,7 @@ from core.errors import PerroquetError
 from workers.generation.adapter_bank import AdapterBank
 from workers.generation.answer import Answer, begin, translate
 from workers.generation.checking import check_request
-from workers.generation.device import DeviceRunner, Flight, Runner
+from workers.generation.device import Flight
 from workers.generation.loading import LoadedModel
 from workers.generation.memory import is_out_of_memory
 from workers.generation.prefixes import PrefixShelf
@@ -26,7 +26,7 @@ from workers.generation.protocol import (
     GenerationRequest,
     GenerationStream,
 )
-from workers.generation.resident.runner import make_runner
+from workers.generation.runners import choose_runner, working_on
 from workers.generation.scheduler import Scheduler
 from workers.generation.seating import Seating, spans_of
 from workers.generation.sequences import Sequence, Work
@@ -45,6 +45,11 @@ _CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 256, 8192
 
 def _ignore(_exc: Exception) -> None:
     """Nobody is there to start the process anew."""
+
+
+def _nothing_is_left() -> bool:
+    """Answers who asks for room of an engine that has ended."""
+    return False
 
 
 class ContinuousBatchingEngine:
@@ -84,20 +89,24 @@ class ContinuousBatchingEngine:
         self._bank = AdapterBank(loaded.model, loaded.device, max_batch_size)
         self._reused_tokens = 0
         is_gpu = loaded.device.type == "cuda"
-        resident = None
-        if is_gpu if is_resident is None else is_resident:
-            resident = make_runner(
-                loaded,
-                self._bank,
-                max_batch_size=max_batch_size,
-                max_tokens=cache_max_tokens,
-                memory_share=cache_memory_share,
-            )
-        self._runner: Runner = resident or DeviceRunner(loaded, self._bank)
+        self._runner = choose_runner(
+            loaded,
+            self._bank,
+            is_resident=is_gpu if is_resident is None else is_resident,
+            max_batch_size=max_batch_size,
+            max_tokens=cache_max_tokens,
+            memory_share=cache_memory_share,
+            on_device_lost=on_device_lost,
+        )
+        capacity = self._runner.capacity_tokens or cache_max_tokens
+        self.context_window = loaded.context_window
+        """Tokens that it can see: the model's, unless the device has no room for as many."""
+        if capacity < cache_max_tokens:
+            self.context_window = min(loaded.context_window, capacity)
         self._seating = Seating(self._runner, self._bank, self._prefixes, max_batch_size)
         self._scheduler = Scheduler(
             max_batch_size,
-            self._runner.capacity_tokens or cache_max_tokens,
+            capacity,
             step_max_tokens or (_GPU_STEP_TOKENS if is_gpu else _CPU_STEP_TOKENS),
             _BLOCK_TOKENS,
         )
@@ -161,7 +170,7 @@ class ContinuousBatchingEngine:
         self._refuse_if_closed()
         return check_request(
             request,
-            context_window=self._loaded.context_window,
+            context_window=self.context_window,
             vocabulary=self._vocabulary,
             fits=self._scheduler.fits,
         )
@@ -197,7 +206,8 @@ class ContinuousBatchingEngine:
 
     def _run(self) -> None:
         try:
-            self._loop()
+            with working_on(self._loaded.device):
+                self._loop()
         except torch.AcceleratorError as exc:
             self._on_device_lost(exc)
         finally:
@@ -207,6 +217,10 @@ class ContinuousBatchingEngine:
             self._do_commands()
             for number in list(self._answers):
                 self._fail(number, self._refusal())
+            # What is kept and who keeps it know one another, and streams know the engine.
+            self._flight = None
+            self._prefixes.shrink(0)
+            self._runner.yields(_nothing_is_left)
 
     def _loop(self) -> None:
         while not self._is_closed:

@@ -9,6 +9,7 @@ from workers.generation.adapter_shelf import AdapterShelf
 from workers.generation.adapters import LoraAdapter, linear_shapes, read_adapter
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import LoadedModel, load_model
+from workers.generation.memory import collect_garbage
 from workers.generation.messages import Turn
 from workers.generation.protocol import GenerationRequest, GenerationStream
 from workers.generation.serving import Ask
@@ -35,8 +36,6 @@ class LocalResponder:
         self._fetch = fetch
         self._shapes = linear_shapes(loaded.model)
         self._adapters = AdapterShelf(self._read, generation.adapters_max_bytes)
-        # A conversation must fit into the cache too, not only into the model's window.
-        self._context_window = min(loaded.context_window, generation.cache_max_tokens)
         self._engine = ContinuousBatchingEngine(
             loaded,
             max_batch_size=generation.max_batch_size,
@@ -44,6 +43,8 @@ class LocalResponder:
             cache_memory_share=generation.cache_memory_share,
             on_device_lost=on_device_lost,
         )
+        # A conversation must fit into the cache too, not only into the model's window.
+        self._context_window = min(self._engine.context_window, generation.cache_max_tokens)
 
     def ask(self, ask: Ask) -> GenerationStream:
         """Fit the conversation into the model's window and begin to answer it."""
@@ -110,6 +111,7 @@ def load_responder(
     Raises:
         ModelUnreadableError: the folder holds no causal language model that can be read.
     """
+    collect_garbage()
     loaded = load_model(
         folder,
         device=generation.device,

@@ -4,6 +4,7 @@ The next step is launched before the last one's tokens are known to the host, wh
 step late; so the device never waits for Python. Steps come in few sizes, each a captured graph.
 """
 
+import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -14,7 +15,9 @@ import torch
 from workers.generation.adapter_bank import AdapterBank
 from workers.generation.attention import KeyValueCache
 from workers.generation.device import Flight, Span
+from workers.generation.errors import reason_of
 from workers.generation.loading import LoadedModel
+from workers.generation.memory import collect_garbage, is_out_of_memory
 from workers.generation.resident.adapters import MAX_CODED_ROWS, Coded, choose_halves
 from workers.generation.resident.arena import Arena, ArenaCache, LayerShape
 from workers.generation.resident.choosing import ANSWERED, PENALISED, Choice, choose
@@ -30,6 +33,8 @@ log = structlog.get_logger(__name__)
 _MIN_TOKENS, _MIN_ROWS = 32, 8
 # Where attention fills up to the longest sequence, it does so to multiples of this.
 _LENGTH_STEP = 128
+# A smaller cache is of less use than a runner that needs none.
+_LEAST_TOKENS = 2048
 # Steps whose tokens are on their way to the host, and one to write to.
 _RESULTS = 3
 
@@ -299,25 +304,43 @@ def make_runner(
         memory_share: of the device's memory that is free now, which the cache may take.
 
     Returns:
-        None where the model's layers are of different shapes, or not even one answer fits.
+        None, and a line in the log, where the model's layers are of different shapes, or a cache
+        of a useful size does not fit.
     """
     measured = measure(loaded.model, loaded.device)
     if measured is None:
+        _fall_back("layers of different shapes")
         return None
     shape, heads = measured
-    capacity = max_tokens
-    if loaded.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(loaded.device)
-        fitting = int(free * memory_share) // shape.bytes_per_token(loaded.dtype)
-        capacity = min(capacity, fitting)
-    if capacity < min(loaded.context_window, max_tokens):
+    capacity = min(max_tokens, _fitting_tokens(loaded, shape, memory_share))
+    if capacity < min(_LEAST_TOKENS, loaded.context_window, max_tokens):
+        _fall_back(f"there is memory for {capacity} tokens only")
         return None
     fit(loaded.model)
-    return ResidentRunner(
-        loaded,
-        bank,
-        shape=shape,
-        heads=heads,
-        max_batch_size=max_batch_size,
-        capacity_tokens=capacity,
-    )
+    try:
+        return ResidentRunner(
+            loaded,
+            bank,
+            shape=shape,
+            heads=heads,
+            max_batch_size=max_batch_size,
+            capacity_tokens=capacity,
+        )
+    except RuntimeError as exc:
+        if not is_out_of_memory(exc):
+            raise
+        _fall_back(reason_of(exc))
+        return None
+
+
+def _fitting_tokens(loaded: LoadedModel, shape: LayerShape, memory_share: float) -> int:
+    """How many tokens a part of the device's free memory holds."""
+    if loaded.device.type != "cuda":
+        return sys.maxsize
+    collect_garbage()
+    free, _ = torch.cuda.mem_get_info(loaded.device)
+    return int(free * memory_share) // shape.bytes_per_token(loaded.dtype)
+
+
+def _fall_back(reason: str) -> None:
+    log.warning("resident_cache_refused", reason=reason)

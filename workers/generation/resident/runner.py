@@ -92,6 +92,14 @@ class ResidentRunner:
     @torch.inference_mode()
     def launch(self, spans: Sequence[Span]) -> Flight:
         """See :class:`workers.generation.device.Runner`."""
+        try:
+            return self._launch(spans)
+        except BaseException:
+            # The device may have chosen already, and would take its choice for the token before.
+            self._seats.forget(spans)
+            raise
+
+    def _launch(self, spans: Sequence[Span]) -> Flight:
         self._seats.welcome(spans)
         has_adapters = bool(self._bank.in_use) and any(span.adapter for span in spans)
         is_decode = self._seats.is_decoding(spans)

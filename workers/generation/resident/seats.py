@@ -62,6 +62,13 @@ class Seats:
         for _, token_ids, position, is_sampling, _, _, seat, _ in spans:
             positions[seat] = position + (len(token_ids) or 1) if is_sampling else -1
 
+    def forget(self, spans: Sequence[Span]) -> None:
+        """A step failed, and what it has written of these is not known: they are taken in anew,
+        with what the host knows."""
+        for span in spans:
+            self._positions[span.seat] = -1
+            self._holders[span.seat] = None
+
     def choice(self, spans: Sequence[Span]) -> Choice:
         """What the neediest of these needs."""
         if not self._needy:

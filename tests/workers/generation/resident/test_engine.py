@@ -1,5 +1,6 @@
 """The engine over a device that keeps everything, as the CPU can run it: without graphs."""
 
+import itertools
 import random
 import weakref
 
@@ -130,6 +131,28 @@ def test_an_error_that_is_kept_keeps_no_cache(loaded, engine, monkeypatch):
     assert isinstance(errors[0].__cause__.__cause__, ValueError)
     assert caches
     assert not any(cache() for cache in caches)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("boom"), torch.OutOfMemoryError("full")])
+def test_a_step_that_fails_once_the_device_has_chosen_is_computed_again(
+    loaded, engine, monkeypatch, error
+):
+    """What it has written must not count as what came before."""
+    wishes = {"temperature": 0.0, "repetition_penalty": 1.4, "presence_penalty": 0.5}
+    asked = prompts(loaded, 3, seed=41)
+    expected = [text_of(ask(engine, prompt, **wishes)) for prompt in asked]
+    choose, steps = engine._runner._choose, itertools.count()
+
+    def failing(*args):
+        tokens = choose(*args)
+        if next(steps) in {2, 8}:
+            raise error
+        return tokens
+
+    monkeypatch.setattr(engine._runner, "_choose", failing)
+    streams = [ask(engine, prompt, **wishes) for prompt in asked]
+    assert [text_of(stream) for stream in streams] == expected
+    assert next(steps) > 8
 
 
 def test_a_full_device_runs_fewer_at_a_time_and_loses_nobody(

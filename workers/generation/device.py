@@ -71,6 +71,10 @@ class Runner(Protocol):
         to let go of."""
         ...
 
+    def spare(self) -> None:
+        """Give back the memory of what can be made anew, in the order of the device's work."""
+        ...
+
     def launch(self, spans: Sequence[Span]) -> Flight:
         """Compute the spans in one forward pass, and choose. Spans lie as the adapters' bank
         orders them. Nothing but the caches has changed where this raises."""
@@ -105,6 +109,9 @@ class DeviceRunner:
 
     def yields(self, yield_room: Callable[[], bool]) -> None:
         """See :class:`Runner`; here each cache takes memory of its own."""
+
+    def spare(self) -> None:
+        """See :class:`Runner`; nothing is kept from step to step."""
 
     def launch(self, spans: Sequence[Span]) -> Flight:
         """See :class:`Runner`."""

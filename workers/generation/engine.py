@@ -303,7 +303,8 @@ class ContinuousBatchingEngine:
         except Exception as exc:  # noqa: BLE001 - the culprit is found, and gets the error
             # What is under way says who has ended meanwhile.
             self._settle()
-            if is_out_of_memory(exc) and self._seating.make_do_with_less(self._scheduler):
+            tokens = sum(piece[2] for piece in work)
+            if is_out_of_memory(exc) and self._seating.make_do_with_less(self._scheduler, tokens):
                 return None
             if len(work) == 1:
                 self._fail(work[0].sequence_id, translate(exc))

@@ -44,6 +44,7 @@ class Scheduler:
         self._cache_max_tokens = cache_max_tokens
         self._capacity_tokens = cache_max_tokens
         self._step_max_tokens = max(step_max_tokens, max_batch_size)
+        self._step_tokens = self._step_max_tokens
         self._block_tokens = block_tokens
         self._waiting = WaitingRoom()
         self._preempted: dict[int, Sequence] = {}
@@ -150,7 +151,7 @@ class Scheduler:
                 )
             elif missing:
                 filling.append(sequence)
-        return work + self._fill(filling, self._step_max_tokens - len(work))
+        return work + self._fill(filling, self._step_tokens - len(work))
 
     def computed(self, work: Iterable[Work]) -> None:
         """Note that pieces of work are done; the caller says itself who has a token more."""
@@ -174,8 +175,20 @@ class Scheduler:
         """The device had no room for what runs: give out an eighth less than that from now on."""
         self._capacity_tokens = max(1, self.reserved_tokens * 7 // 8)
 
+    def shorten_steps(self, tokens: int) -> bool:
+        """The device had no room for a step of so many tokens: compute half as many from now on.
+        False where each of a full batch would not get one."""
+        shorter = max(self._max_batch_size, tokens // 2)
+        if shorter >= tokens:
+            return False
+        self._step_tokens = min(self._step_tokens, shorter)
+        return True
+
     def recover(self) -> None:
-        """A step went well: dare to give out a little more again, up to what was configured."""
+        """A step went well: dare a little more again, up to what was configured."""
+        if self._step_tokens < self._step_max_tokens:
+            more = max(1, self._step_max_tokens // 64)
+            self._step_tokens = min(self._step_max_tokens, self._step_tokens + more)
         if self._capacity_tokens < self._cache_max_tokens:
             more = max(1, self._cache_max_tokens // 1024)
             self._capacity_tokens = min(self._cache_max_tokens, self._capacity_tokens + more)

@@ -102,10 +102,12 @@ class Seating:
         """
         self._prefixes.shrink(tokens * _KEPT_EIGHTHS // 8 if self._runner.is_ahead else tokens)
 
-    def make_do_with_less(self, scheduler: Scheduler) -> bool:
-        """Let go of what is only kept, then of the youngest answers' room; False where nothing is
-        left to let go of. What was to be computed is planned anew."""
-        if not self._prefixes.held_tokens:
+    def make_do_with_less(self, scheduler: Scheduler, tokens: int) -> bool:
+        """Let go of what is only kept and compute less at a time than these ``tokens``, then let go
+        of the youngest answers' room; False where nothing is left to let go of. What was to be
+        computed is planned anew."""
+        is_shorter = scheduler.shorten_steps(tokens)
+        if not (is_shorter or self._prefixes.held_tokens):
             if scheduler.running < 2:
                 return False
             scheduler.shrink()
@@ -118,8 +120,9 @@ class Seating:
         return True
 
     def drop_kept(self) -> None:
-        """Give back what is only kept of those who ended."""
+        """Give back what is only kept: of those who ended, and what the runner can make anew."""
         self._prefixes.shrink(0)
+        self._runner.spare()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 

@@ -89,6 +89,12 @@ class ResidentRunner:
         """See :class:`workers.generation.device.Runner`."""
         self._arena.yield_room = yield_room
 
+    def spare(self) -> None:
+        """See :class:`workers.generation.device.Runner`."""
+        # Graphs read the inputs where they are.
+        self._programs.forget()
+        self._inputs.clear()
+
     @torch.inference_mode()
     def launch(self, spans: Sequence[Span]) -> Flight:
         """See :class:`workers.generation.device.Runner`."""

@@ -173,6 +173,25 @@ def test_a_full_device_runs_fewer_at_a_time_and_loses_nobody(
     assert engine.stats().preemptions > 0
 
 
+def test_a_device_without_memory_for_a_long_step_takes_shorter_ones(loaded, reference, monkeypatch):
+    engine = make_engine(loaded, step_max_tokens=64)
+    run, forgotten = engine._runner._launch, []
+
+    def full(spans):
+        if sum(span.length for span in spans) > 12:
+            raise torch.OutOfMemoryError("full")
+        return run(spans)
+
+    monkeypatch.setattr(engine._runner, "_launch", full)
+    monkeypatch.setattr(engine._runner._programs, "forget", lambda: forgotten.append(1))
+    prompt = max(prompts(loaded, 8, seed=13), key=len)
+    assert len(prompt) > 12
+    # Alone, so that no other's room could be taken.
+    assert text_of(ask(engine, prompt)) == reference_text(loaded, reference, prompt)
+    assert forgotten
+    engine.close()
+
+
 def test_logits_that_are_no_numbers_fail_their_request_only(folder, reference):
     loaded = load_model(folder, device="cpu", torch_threads=1)
     with torch.inference_mode():

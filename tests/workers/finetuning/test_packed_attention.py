@@ -5,6 +5,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, MistralConfig, MistralForCausalLM
 
+from workers.finetuning import packed_kernels
 from workers.finetuning.bases import enable_gradient_checkpointing
 from workers.finetuning.encoding import Encoded
 from workers.finetuning.heads import attach_summed_loss
@@ -138,6 +139,27 @@ def test_a_model_whose_layers_see_a_window_keeps_its_mask():
     model = MistralForCausalLM(config)
     assert not use_packed_attention(model, None)
     assert model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("broken", ["_forward_on_cpu", "_backward_on_cpu"])
+@pytest.mark.parametrize("base", ["tiny_gpt2_folder", "tiny_llama_folder"])
+def test_a_kernel_that_fails_behind_its_first_block_is_not_used(broken, base, request, monkeypatch):
+    """Forward and backward are tried, on documents that are longer than a block."""
+    whole = getattr(packed_kernels, broken)
+
+    def half(*inputs):
+        first, *others = whole(*inputs)
+        return torch.cat((first[:32], torch.zeros_like(first[32:]))), *others
+
+    model = AutoModelForCausalLM.from_pretrained(request.getfixturevalue(base)).train()
+    before = model.config._attn_implementation
+    with monkeypatch.context() as patch:
+        patch.setattr(packed_kernels, broken, half)
+        assert not use_packed_attention(model, None)
+    assert model.config._attn_implementation == before
+    assert use_packed_attention(model, None)
+    assert model.training
+    assert all(one.grad is None for one in model.parameters())
 
 
 def test_answers_are_generated_as_before(tiny_llama_folder):

@@ -1,7 +1,7 @@
 """Causal language models taught to give their summed loss without making all logits."""
 
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -53,7 +53,15 @@ def attach_summed_loss(model: PreTrainedModel, autocast: torch.dtype | None = No
     is_packed = use_packed_attention(model, autocast)
     if not is_packed:
         log.info("attention_masked", model=type(model).__name__)
-    original = model.forward
+    forward = _summed_forward(model.forward, is_plain=is_plain, is_packed=is_packed)
+    model.forward = types.MethodType(forward, model)
+    return is_plain
+
+
+def _summed_forward(
+    original: Callable[..., Any], *, is_plain: bool, is_packed: bool
+) -> Callable[..., Any]:
+    """The ``forward`` that a model gets in place of its own."""
 
     def forward(
         self: PreTrainedModel,
@@ -77,8 +85,7 @@ def attach_summed_loss(model: PreTrainedModel, autocast: torch.dtype | None = No
                 return CausalLMOutput(loss=_chunked_loss(self, inputs, labels))
             return CausalLMOutput(loss=_whole_loss(original(**inputs).logits, labels))
 
-    model.forward = types.MethodType(forward, model)
-    return is_plain
+    return forward
 
 
 def _chunked_loss(model: PreTrainedModel, inputs: dict[str, Any], labels: Tensor) -> Tensor:

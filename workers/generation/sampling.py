@@ -209,12 +209,26 @@ def _most_likely(
     for width in _TIERS:
         if width >= vocabulary:
             break
-        values, ids = scaled.topk(width, dim=-1)
+        values, ids = likeliest(scaled, width)
         mass = (values - log_total).exp().sum(dim=-1).tolist()
         if all(
             0 < s.sampling.top_k <= width or m >= s.sampling.top_p
             for m, s in zip(mass, states, strict=True)
         ):
             return values, ids
-    values, ids = scaled.sort(dim=-1, descending=True)
-    return values, ids
+    return likeliest(scaled, vocabulary)
+
+
+def likeliest(scaled: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The largest of each row and their ids, ``[rows, width]``, the largest first.
+
+    Of equal ones the lower id comes first, however many are asked for: what is drawn must not
+    depend on what others of the batch need, and logits in half precision are often equal.
+    """
+    if width >= scaled.shape[-1]:
+        values, ids = scaled.sort(dim=-1, descending=True, stable=True)
+        return values, ids
+    values, ids = scaled.topk(width, dim=-1, sorted=False)
+    ids, order = ids.sort(dim=-1)
+    values, order = values.gather(1, order).sort(dim=-1, descending=True, stable=True)
+    return values, ids.gather(1, order)

@@ -9,7 +9,7 @@ from enum import IntEnum
 import torch
 
 from workers.generation.protocol import Sampling
-from workers.generation.sampling import Bounds, pick
+from workers.generation.sampling import Bounds, likeliest, pick
 
 # As many of the likeliest tokens as a small ``top_k`` may ask for.
 SMALL_TOP_K = 256
@@ -89,10 +89,8 @@ def choose(
     is_warm = temperature > 0
     scaled = (logits - best[:, None]) / torch.where(is_warm, temperature, 1.0)[:, None]
     log_total = scaled.logsumexp(dim=-1, keepdim=True)
-    if choice is Choice.SMALL and scaled.shape[-1] > SMALL_TOP_K:
-        values, ids = scaled.topk(SMALL_TOP_K, dim=-1)
-    else:
-        values, ids = scaled.sort(dim=-1, descending=True)
+    width = SMALL_TOP_K if choice is Choice.SMALL else scaled.shape[-1]
+    values, ids = likeliest(scaled, width)
     drawn = pick(values - log_total, ids, Bounds(top_k, top_p, min_p, dice))
     return torch.where(is_warm, drawn, greedy), best
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from workers.generation.attention import ATTENTION_NAME
 from workers.generation.protocol import Sampling
 from workers.generation.resident.arena import LayerShape
-from workers.generation.resident.choosing import Choice, choice_of
+from workers.generation.resident.choosing import COLUMNS, Choice, choice_of, choose
 from workers.generation.resident.fitting import PaddedHead, fit, measure
 from workers.generation.resident.inputs import StepInputs
 from workers.generation.resident.paths import make_places, plain_decode, plain_mixed
@@ -244,6 +244,32 @@ def test_inputs_arrive_as_they_were_written_also_while_the_next_are_written():
 )
 def test_the_cheapest_exact_choice_is_taken(sampling, choice):
     assert choice_of(Sampling(**sampling)) is choice
+
+
+def test_equal_logits_are_chosen_alike_whatever_the_neighbours_need():
+    dice = torch.Generator().manual_seed(3)
+    rows, vocabulary = 64, 2000
+    logits = torch.randint(0, 4, (rows, vocabulary), generator=dice).float()
+    # So few are the largest that the border of those that are taken is none of theirs.
+    logits[:, ::20] = 5.0
+    parameters = torch.zeros(rows, len(COLUMNS))
+    for name, value in {
+        "temperature": 1.0,
+        "top_k": 40,
+        "top_p": 1,
+        "repetition_penalty": 1,
+    }.items():
+        parameters[:, COLUMNS.index(name)] = value
+    parameters[:, COLUMNS.index("dice")] = torch.rand(rows, generator=dice)
+    seen = torch.zeros(rows, vocabulary, dtype=torch.uint8)
+    is_end = torch.zeros(vocabulary, dtype=torch.bool)
+    small, whole = (
+        choose(choice, logits, parameters, seen, is_end)[0].tolist()
+        for choice in (Choice.SMALL, Choice.WHOLE)
+    )
+    assert small == whole
+    # The forty of lowest id.
+    assert set(small) <= set(range(0, 800, 20))
 
 
 def test_a_token_of_the_cache_has_its_bytes():

@@ -231,8 +231,11 @@ class ArenaCache(KeyValueCache):
         has_plenty = self._arena.has_plenty(self._most_tokens)
         taken = max(tokens, self._most_tokens if has_plenty else 0)
         start = self._arena.take(taken)
-        while start is None and self._arena.yield_room():
+        if start is None and taken > tokens:
+            # What is not needed yet is worth nobody's place.
             taken = tokens
+            start = self._arena.take(taken)
+        while start is None and self._arena.yield_room():
             start = self._arena.take(taken)
         if start is None:
             self._arena.compact(last=self)

@@ -182,3 +182,22 @@ def test_who_lets_go_of_a_segment_elsewhere_only_leaves_word(monkeypatch):
     other.reserve(100)
     assert touched == [threading.current_thread()]
     assert is_intact(other, arena, 2, 60)
+
+
+def test_room_that_is_not_needed_yet_costs_nobody_a_place():
+    """Plenty is free, and no stretch of it is as long as the answer may become."""
+    arena = Arena(LayerShape(1, 1, 4), 1000, torch.device("cpu"), torch.float32)
+    caches = [arena.new_cache(300) for _ in range(100)]
+    for cache in caches:
+        cache.reserve(10)
+        cache.trim(10)
+    # Whatever plenty gave first went back; now every other stretch is free.
+    held = caches[::2]
+    places = [cache.start for cache in held]
+    cache = None
+    del caches
+    arena.yield_room = lambda: pytest.fail("room was asked for")
+    one = arena.new_cache(60)
+    one.reserve(10)
+    assert one.room_tokens == 10
+    assert [cache.start for cache in held] == places

@@ -39,7 +39,8 @@ def _plain_down(
 ) -> None:
     """One product for all slots together, of which each row's own is kept."""
     products = torch.einsum("ti,sir->tsr", x, weights)
-    inner.copy_((products * _is_own(codes, first_code, len(weights))).sum(dim=1))
+    # What is no number of another's adapter must not be multiplied by nought.
+    inner.copy_(torch.where(_is_own(codes, first_code, len(weights)), products, 0).sum(dim=1))
 
 
 def _plain_up(
@@ -49,8 +50,9 @@ def _plain_up(
     codes: torch.Tensor,
     first_code: int,
 ) -> None:
-    own = inner[:, None] * _is_own(codes, first_code, len(weights))
-    output.addmm_(own.reshape(len(inner), -1), weights.reshape(-1, weights.shape[2]))
+    is_own = _is_own(codes, first_code, len(weights))
+    products = torch.einsum("tr,sro->tso", inner, weights)
+    output.add_(torch.where(is_own, products, 0).sum(dim=1))
 
 
 PLAIN_HALVES = Halves(_plain_down, _plain_up)

@@ -239,8 +239,9 @@ def choose_paths(shape: LayerShape, heads: int, device: torch.device, dtype: tor
     triton = _triton_path()
     if triton is not None and is_right(triton, (1, 1, 1)):
         return Paths(triton, mixed, is_mixed_static=has_flash, needs_length=False)
-    decode = flash if has_flash else plain_decode
-    return Paths(decode, mixed, is_mixed_static=has_flash, needs_length=not has_flash)
+    is_flash = has_flash and is_right(flash, (1, 1, 1))
+    decode = flash if is_flash else plain_decode
+    return Paths(decode, mixed, is_mixed_static=has_flash, needs_length=not is_flash)
 
 
 def _triton_path() -> Path | None:

@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from workers.generation.attention import ATTENTION_NAME
 from workers.generation.protocol import Sampling
+from workers.generation.resident import paths
+from workers.generation.resident.adapters import PLAIN_HALVES
 from workers.generation.resident.arena import LayerShape
 from workers.generation.resident.choosing import COLUMNS, Choice, choice_of, choose
 from workers.generation.resident.fitting import PaddedHead, fit, measure
@@ -270,6 +272,46 @@ def test_equal_logits_are_chosen_alike_whatever_the_neighbours_need():
     assert small == whole
     # The forty of lowest id.
     assert set(small) <= set(range(0, 800, 20))
+
+
+def test_an_adapter_that_is_no_number_harms_no_row_of_another():
+    down, up = torch.randn(3, 6, 2), torch.randn(3, 2, 5)
+    x, before = torch.randn(4, 6), torch.randn(4, 5)
+    codes = torch.tensor([7, -1, 8, 6])
+    outcomes = []
+    for is_broken in (False, True):
+        if is_broken:
+            down[2], up[2] = float("nan"), float("nan")
+        inner, output = torch.zeros(4, 2), before.clone()
+        PLAIN_HALVES.down(x, inner, down, codes, 6)
+        PLAIN_HALVES.up(inner, output, up, codes, 6)
+        outcomes.append(output)
+    expected = before.clone()
+    for row, slot in ((0, 1), (2, 2), (3, 0)):
+        if slot != 2:
+            expected[row] += x[row] @ down[slot] @ up[slot]
+    others = [0, 1, 3]
+    torch.testing.assert_close(outcomes[0][others], expected[others])
+    torch.testing.assert_close(outcomes[1][others], expected[others])
+    assert outcomes[1][2].isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("right", "decode", "needs_length"),
+    [
+        ({(1, 5, 3), (1, 1, 1)}, "flash", False),
+        ({(1, 5, 3)}, "plain_decode", True),
+        (set(), "plain_decode", True),
+    ],
+)
+def test_each_kind_of_step_takes_a_path_that_was_tried_for_it(
+    monkeypatch, right, decode, needs_length
+):
+    monkeypatch.setattr(paths, "_triton_path", lambda: None)
+    monkeypatch.setattr(paths, "_is_right", lambda *args: args[-1] in right)
+    chosen = paths.choose_paths(LayerShape(1, 1, 4), 1, torch.device("cuda"), torch.float16)
+    assert (chosen.decode.__name__, chosen.needs_length) == (decode, needs_length)
+    assert chosen.is_mixed_static == bool(right)
 
 
 def test_a_token_of_the_cache_has_its_bytes():

@@ -26,7 +26,7 @@ from workers.generation.protocol import (
     GenerationRequest,
     GenerationStream,
 )
-from workers.generation.runners import choose_runner, working_on
+from workers.generation.runners import choose_runner, ignore, nothing_is_left, working_on
 from workers.generation.scheduler import Scheduler
 from workers.generation.seating import Seating, spans_of
 from workers.generation.sequences import Sequence, Work
@@ -41,15 +41,6 @@ _ROWS_PER_TOKEN, _TEXT_EVERY = 32, 8
 _EXPIRING_SECONDS = 0.02
 # A step of a processor must be short enough for answers to flow; one of a GPU is, however long.
 _CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 256, 8192
-
-
-def _ignore(_exc: Exception) -> None:
-    """Nobody is there to start the process anew."""
-
-
-def _nothing_is_left() -> bool:
-    """Answers who asks for room of an engine that has ended."""
-    return False
 
 
 class ContinuousBatchingEngine:
@@ -70,7 +61,7 @@ class ContinuousBatchingEngine:
         step_max_tokens: int | None = None,
         cache_memory_share: float = 0.5,
         is_resident: bool | None = None,
-        on_device_lost: Callable[[Exception], None] = _ignore,
+        on_device_lost: Callable[[Exception], None] = ignore,
     ) -> None:
         """Args:
         loaded: the model.
@@ -220,7 +211,7 @@ class ContinuousBatchingEngine:
             # What is kept and who keeps it know one another, and streams know the engine.
             self._flight = None
             self._prefixes.shrink(0)
-            self._runner.yields(_nothing_is_left)
+            self._runner.yields(nothing_is_left)
 
     def _loop(self) -> None:
         while not self._is_closed:

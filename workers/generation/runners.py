@@ -11,6 +11,15 @@ from workers.generation.loading import LoadedModel
 from workers.generation.resident.runner import make_runner
 
 
+def ignore(_exc: Exception) -> None:
+    """Nobody is there to start the process anew."""
+
+
+def nothing_is_left() -> bool:
+    """Answers a runner that asks for room for an engine that has ended."""
+    return False
+
+
 def working_on(device: torch.device) -> AbstractContextManager[object]:
     """A context in which this thread's events, streams, graphs and kernels are those of a device;
     PyTorch would otherwise take the first GPU's."""

@@ -112,14 +112,16 @@ async def test_delete_asks_and_then_deletes_own_versions_only(wire):
         question = await models(wire, "delete", model="coco 2")
         assert labels(question) == ["Delete for good", "Keep it"]
         await press(wire, cast.CAMILLE, question, "Keep it")
-        assert "Nothing" in question["content"]
+        await eventually(lambda: "Nothing" in question["content"])
         question = await models(wire, "delete", model="coco 2")
         await press(wire, cast.CAMILLE, question, "Delete for good")
         await eventually(lambda: "coco, version 2, is deleted" in question["content"])
         assert resolve(wire, cast.RANDOM) == versions["default"]
         question = await models(wire, "delete", model=versions["default"])
         await press(wire, cast.CAMILLE, question, "Delete for good")
-        assert "no such" in question["content"] or "no longer exists" in question["content"]
+        await eventually(
+            lambda: any(text in question["content"] for text in ("no such", "no longer exists"))
+        )
     with Session(wire.engine) as session:
         retired = {v.id for v in session.query(Version) if v.retired_at is not None}
     assert retired == {versions["two"]}

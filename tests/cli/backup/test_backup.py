@@ -38,6 +38,8 @@ class Installation:
             "PERROQUET_DATA_DIR": str(folder),
             "PERROQUET_GENERATION__MODEL": "tiny",
             "PERROQUET_GENERATION__MAX_NEW_TOKENS": "4",
+            # Dice may let a model of random weights end before its first word.
+            "PERROQUET_GENERATION__TEMPERATURE": "0",
             "PERROQUET_GENERATION__DEVICE": "cpu",
         }
         self.settings = load_settings(self.variables, folder / "none")

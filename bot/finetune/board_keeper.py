@@ -4,6 +4,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -230,10 +231,10 @@ class BoardKeeper:
                 await self.keep_once()
             except (SQLAlchemyError, ServiceUnavailableError) as exc:
                 log.warning("boards_not_kept", error=type(exc).__name__)
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._poll_seconds)
-            except TimeoutError:
-                continue
+            # In Python 3.11 wait_for swallows a cancellation that comes together with the event.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._wake.wait()
 
 
 def _facts(session: Session, view: BoardView) -> BoardFacts:

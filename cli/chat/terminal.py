@@ -115,7 +115,8 @@ class Terminal:
     async def _next_entry(self) -> StreamEntry | None:
         """The next piece, or None where none comes for a while."""
         try:
-            return await asyncio.wait_for(self._entries.get(), _POLL_SECONDS)
+            async with asyncio.timeout(_POLL_SECONDS):
+                return await self._entries.get()
         except TimeoutError:
             return None
 

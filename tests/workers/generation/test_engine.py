@@ -7,6 +7,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from core.errors import InvalidInputError
+from tests.workers.generation.asking import (
+    ask,
+    cancels_one_answer_and_no_other,
+    prompts,
+    reference_text,
+    text_of,
+)
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import load_model
 from workers.generation.protocol import (
@@ -18,8 +25,6 @@ from workers.generation.protocol import (
     Standing,
 )
 from workers.generation.scheduler import Scheduler
-
-GREEDY = {"temperature": 0.0, "repetition_penalty": 1.0}
 
 
 @pytest.fixture(scope="module", params=["tiny_gpt2_folder", "tiny_llama_folder"])
@@ -40,35 +45,6 @@ def engine(loaded):
     )
     yield engine
     engine.close()
-
-
-def prompts(loaded, count: int, seed: int = 0) -> list[tuple[int, ...]]:
-    dice = random.Random(seed)  # noqa: S311
-    ids = range(2, len(loaded.tokenizer))
-    return [tuple(dice.choices(ids, k=dice.randint(1, 60))) for _ in range(count)]
-
-
-def ask(engine, prompt, **sampling):
-    values = {"max_new_tokens": 12, **GREEDY, **sampling}
-    return engine.submit(GenerationRequest("r", prompt, Sampling(**values)))
-
-
-def text_of(stream) -> str:
-    return "".join(chunk.text for chunk in stream)
-
-
-def reference_text(loaded, reference, prompt, max_new_tokens=12) -> str:
-    with torch.inference_mode():
-        output = reference.generate(
-            torch.tensor([prompt]),
-            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=loaded.tokenizer.pad_token_id,
-            eos_token_id=sorted(loaded.end_ids),
-        )
-    text = loaded.tokenizer.decode(output[0, len(prompt) :], skip_special_tokens=True)
-    return text.rstrip("�")
 
 
 def test_a_request_alone_gets_what_transformers_generates(loaded, reference, engine):
@@ -165,14 +141,7 @@ def test_a_stop_string_ends_the_answer_before_it(loaded, engine):
 
 
 def test_cancelling_ends_one_answer_and_no_other(loaded, engine):
-    long, other = prompts(loaded, 2, seed=5)
-    stream = ask(engine, long, max_new_tokens=150, temperature=2.0, seed=1)
-    beside = ask(engine, other)
-    next(iter(stream))
-    stream.cancel()
-    assert list(stream)[-1].finish in {FinishReason.CANCELLED, FinishReason.STOP}
-    assert list(beside)[-1].finish is not FinishReason.CANCELLED
-    assert engine.stats().running == 0
+    cancels_one_answer_and_no_other(loaded, engine)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import time
 import pytest
 from transformers import AutoModelForCausalLM
 
-from tests.workers.generation.test_engine import reference_text
+from tests.workers.generation.asking import reference_text
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.linears import WeightKind, supported_kinds
 from workers.generation.loading import load_model

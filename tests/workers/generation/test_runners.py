@@ -9,7 +9,7 @@ import torch
 from structlog.testing import capture_logs
 
 from core.errors import InvalidInputError
-from tests.workers.generation.test_engine import ask, prompts, text_of
+from tests.workers.generation.asking import ask, prompts, text_of
 from workers.generation import engine as engines
 from workers.generation import runners
 from workers.generation.device import DeviceRunner

@@ -8,7 +8,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from tests.workers.generation.test_engine import ask, prompts, reference_text, text_of
+from tests.workers.generation.asking import (
+    ask,
+    cancels_one_answer_and_no_other,
+    prompts,
+    reference_text,
+    text_of,
+)
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import load_model
 from workers.generation.protocol import FinishReason, GenerationFailedError
@@ -212,14 +218,7 @@ def test_logits_that_are_no_numbers_fail_their_request_only(folder, reference):
 
 
 def test_cancelling_ends_one_answer_and_no_other(loaded, engine):
-    long, other = prompts(loaded, 2, seed=5)
-    stream = ask(engine, long, max_new_tokens=150, temperature=2.0, seed=1)
-    beside = ask(engine, other)
-    next(iter(stream))
-    stream.cancel()
-    assert list(stream)[-1].finish in {FinishReason.CANCELLED, FinishReason.STOP}
-    assert list(beside)[-1].finish is not FinishReason.CANCELLED
-    assert engine.stats().running == 0
+    cancels_one_answer_and_no_other(loaded, engine)
 
 
 def test_a_seat_taken_again_remembers_nothing(loaded, engine):

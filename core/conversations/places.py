@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
+from core.conversations.replies import give_up_on_guild
 from core.db.clock import epoch_now
 from core.db.statements import count_changed, insert_missing, run
 from core.db.tables import Channel, Conversation, Guild, Job
@@ -70,6 +71,7 @@ def leave_guild(session: Session, guild_id: int) -> list[str]:
     ).all()
     for job_id in open_jobs:
         request_cancel(session, job_id)
+    give_up_on_guild(session, guild_id)
     return list(open_jobs)
 
 

@@ -42,7 +42,7 @@ _OWED_AMONG = select(Reply.job_id).where(
 _QUESTION = select(Message.id).where(Message.discord_id == bindparam("question"))
 _RECORD_PARTS = (
     update(Reply)
-    .where(Reply.job_id == bindparam("reply"))
+    .where(Reply.job_id == bindparam("reply"), Reply.delivered_at.is_(None))
     .values(part_ids=bindparam("parts", type_=Reply.part_ids.type))
 )
 _MARK_DELIVERED = (
@@ -53,6 +53,12 @@ _MARK_DELIVERED = (
         undeliverable=bindparam("reason"),
         part_ids=bindparam("parts", type_=Reply.part_ids.type),
     )
+)
+
+_GIVE_UP_ON_GUILD = (
+    update(Reply)
+    .where(Reply.guild_id == bindparam("guild"), Reply.delivered_at.is_(None))
+    .values(delivered_at=epoch_now(), undeliverable="left")
 )
 
 # The ways in which an answer ends that are not the model's own choice.
@@ -119,7 +125,10 @@ def owed_among(session: Session, job_ids: Collection[str]) -> set[str]:
 
 
 def record_parts(session: Session, job_id: str, part_ids: list[int]) -> None:
-    """Note which Discord messages show the answer, in order."""
+    """Note which Discord messages show the answer so far, in order.
+
+    Of a reply that is delivered already nothing changes: its parts are the ones that stay.
+    """
     run(session, _RECORD_PARTS, reply=job_id, parts=part_ids)
 
 
@@ -135,6 +144,11 @@ def mark_delivered(
         session, _MARK_DELIVERED, reply=job_id, parts=part_ids, reason=undeliverable
     )
     return changed > 0
+
+
+def give_up_on_guild(session: Session, guild_id: int) -> None:
+    """Note that no reply will be shown any more in a guild that the bot has left."""
+    run(session, _GIVE_UP_ON_GUILD, guild=guild_id)
 
 
 def _owed(row: Any) -> OwedReply:

@@ -172,6 +172,15 @@ def test_an_answer_is_owed_until_it_is_delivered(any_engine):
     assert run(any_engine, find_reply, job_id).is_delivered
 
 
+def test_what_is_recorded_late_changes_nothing_of_a_delivered_answer(any_engine):
+    publish(any_engine)
+    job_id = hear(any_engine)
+    answer(any_engine, job_id)
+    run(any_engine, mark_delivered, job_id, [8])
+    run(any_engine, record_parts, job_id, [7])
+    assert run(any_engine, find_reply, job_id).part_ids == (8,)
+
+
 def test_a_channel_s_choice_goes_before_its_guild_s_and_a_retired_one_is_passed_over(any_engine):
     default = publish(any_engine)
     job_id = hear(any_engine)
@@ -339,5 +348,6 @@ def test_leaving_a_guild_cancels_what_was_to_do_there_and_coming_back_keeps_its_
     job_id = hear(any_engine)
     assert run(any_engine, leave_guild, 20) == [job_id]
     assert read_job(any_engine, job_id).state == "cancelled"
+    assert run(any_engine, owed_replies, ("bot-0",)) == [], "nobody is there to read it"
     run(any_engine, join_guild, 20, "Guild", "en")
     assert run(any_engine, guild_locales) == {20: "fr"}

@@ -47,6 +47,15 @@ class NotFoundError(PerroquetError):
     code = "not-found"
 
 
+class JobNotFoundError(NotFoundError):
+    """There is no job of this id, or it belongs to another guild; ``data["job"]`` is the id."""
+
+    code = "job-not-found"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"There is no job {job_id}.", job=job_id)
+
+
 class LeaseLostError(PerroquetError):
     """The worker no longer holds the job; what it made must be thrown away."""
 

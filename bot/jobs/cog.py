@@ -13,6 +13,7 @@ from bot.catalogue import Catalogue, locale_code
 from bot.jobs.course import add_course
 from bot.jobs.pages import JobPages
 from bot.jobs.permission import Doorkeeper, think
+from bot.jobs.servers import ServerNames
 from bot.jobs.steering import JobSteering
 from bot.jobs.suggesting import ALL, ANY, OPEN, RETRYABLE, Suggester
 from bot.jobs.watches import Watched, Watches
@@ -31,16 +32,17 @@ def make_jobs_cog(
     catalogue: Catalogue,
     desk: Desk,
     doorkeeper: Doorkeeper,
+    names: ServerNames,
     suggester: Suggester,
     steering: JobSteering,
     watches: Watches,
 ) -> commands.Cog:
     """The cog; a function, because discord.py reads descriptions when the class is made."""
-    names = {option: text(catalogue, f"option-jobs-{option}-name") for option in _OPTIONS}
+    labels = {option: text(catalogue, f"option-jobs-{option}-name") for option in _OPTIONS}
     hints = {option: text(catalogue, f"option-jobs-{option}") for option in _OPTIONS}
 
     def options(*used: str) -> tuple[dict[str, app_commands.locale_str], ...]:
-        return {name: names[name] for name in used}, {name: hints[name] for name in used}
+        return {name: labels[name] for name in used}, {name: hints[name] for name in used}
 
     list_names, list_hints = options("state", "kind", "member", "model", "since", "scope")
     job_names, job_hints = options("job", "scope")
@@ -84,9 +86,12 @@ def make_jobs_cog(
             await think(interaction)
             filters = make_filters(state, kind, member, model, since)
             locale = locale_code(str(interaction.locale))
-            pages = JobPages(catalogue, desk, doorkeeper, locale, filters, wants_all=scope == ALL)
+            pages = JobPages(
+                catalogue, desk, doorkeeper, names, locale, filters, wants_all=scope == ALL
+            )
             embed = await pages.draw(interaction)
-            await interaction.edit_original_response(embed=embed, view=pages)
+            view = pages if pages.are_several else None
+            await interaction.edit_original_response(embed=embed, view=view)
 
         @app_commands.command(
             name=text(catalogue, "command-jobs-show-name"),

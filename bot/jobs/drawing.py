@@ -1,5 +1,7 @@
 """Jobs as embeds: a page of a list, and one job in full."""
 
+from collections.abc import Iterator, Mapping
+
 import discord
 
 from bot.catalogue import Catalogue
@@ -24,6 +26,8 @@ _SIGNS = {
     JobState.CANCELLED: "🚫",
 }
 _TIMELINE_LENGTH = 12
+# Within so long a time of day names one moment, wherever its reader lives.
+_DATED_SECONDS = 12 * 3600.0
 _BAR_CELLS = 12
 _MODEL_CHARACTERS = 40
 _VALUE_CHARACTERS = 1000
@@ -31,12 +35,14 @@ _VALUE_CHARACTERS = 1000
 _SHOWN_FIGURES = ("attempt", "step", "steps", "loss", "crashes")
 
 
-def draw_page(catalogue: Catalogue, locale: str, page: Page, number: int) -> discord.Embed:
-    """A page of a list; ``number`` counts from 1."""
+def draw_page(
+    catalogue: Catalogue, locale: str, page: Page, number: int, servers: Mapping[int, str]
+) -> discord.Embed:
+    """A page of a list; ``number`` counts from 1. ``servers`` names those that are to be named."""
     # One model for all is said once, below.
     models = {job.model or "" for job in page.jobs}
     common = models.pop() if len(models) == 1 else ""
-    lines = [_line(catalogue, locale, job, with_model=not common) for job in page.jobs]
+    lines = [_line(catalogue, locale, job, servers, with_model=not common) for job in page.jobs]
     nothing = "jobs-none-here" if page.next_before else "jobs-none"
     embed = discord.Embed(
         title=catalogue.say(locale, "jobs-title"),
@@ -48,15 +54,17 @@ def draw_page(catalogue: Catalogue, locale: str, page: Page, number: int) -> dis
     return embed
 
 
-def draw_detail(catalogue: Catalogue, locale: str, detail: JobDetail) -> discord.Embed:
-    """One job with its timeline."""
+def draw_detail(
+    catalogue: Catalogue, locale: str, detail: JobDetail, servers: Mapping[int, str]
+) -> discord.Embed:
+    """One job with its timeline, and its server if ``servers`` names it."""
     job = detail.summary
     embed = discord.Embed(
         title=f"{_SIGNS[job.state]} {say_kind(catalogue, locale, job)} `{job.id}`",
         description="\n".join(_timeline(catalogue, locale, detail)),
         colour=_COLOURS.get(job.state, discord.Colour.blurple()),
     )
-    for key, value in _fields(catalogue, locale, detail):
+    for key, value in _fields(catalogue, locale, detail, servers):
         embed.add_field(name=catalogue.say(locale, key), value=value[:_VALUE_CHARACTERS])
     return embed
 
@@ -75,7 +83,14 @@ def say_kind(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
     return catalogue.say(locale, f"job-kind-{job.kind}")
 
 
-def _line(catalogue: Catalogue, locale: str, job: JobSummary, *, with_model: bool) -> str:
+def _line(
+    catalogue: Catalogue,
+    locale: str,
+    job: JobSummary,
+    servers: Mapping[int, str],
+    *,
+    with_model: bool,
+) -> str:
     """One row; what is done needs no more words than its sign."""
     is_done = job.state is JobState.SUCCEEDED
     parts = [
@@ -84,24 +99,24 @@ def _line(catalogue: Catalogue, locale: str, job: JobSummary, *, with_model: boo
         "" if is_done else say_state(catalogue, locale, job),
         clipped(job.model, _MODEL_CHARACTERS) if job.model and with_model else "",
         f"<@{job.requester_id}>" if job.requester_id else "",
+        servers.get(job.guild_id or 0, ""),
     ]
     return " · ".join(part for part in parts if part) + f" `{job.id}`"
 
 
-def _fields(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tuple[str, str]]:
+def _fields(
+    catalogue: Catalogue, locale: str, detail: JobDetail, servers: Mapping[int, str]
+) -> list[tuple[str, str]]:
     job = detail.summary
     fields = [("job-field-state", say_state(catalogue, locale, job))]
     if job.model:
         fields.append(("job-field-model", f"`{clipped(job.model, _MODEL_CHARACTERS)}`"))
     if job.requester_id:
         fields.append(("job-field-member", f"<@{job.requester_id}>"))
+    if server := servers.get(job.guild_id or 0):
+        fields.append(("job-field-server", server))
     if detail.place is not None:
-        place = catalogue.say(
-            locale, "job-place", position=detail.place.position, length=detail.place.length
-        )
-        fields.append(("job-field-place", place))
-        if detail.place.starts_in_seconds is not None:
-            fields.append(("job-field-start", _start(catalogue, locale, detail.place)))
+        fields += _waiting(catalogue, locale, detail.place)
     if job.started_at is not None and job.finished_at is not None:
         fields.append(("job-field-duration", duration(max(0.0, job.finished_at - job.started_at))))
     if job.progress:
@@ -158,11 +173,19 @@ def _answered(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[tupl
     return fields
 
 
-def _start(catalogue: Catalogue, locale: str, place: QueuePlace) -> str:
-    seconds = place.starts_in_seconds or 0.0
-    if seconds < 1:
-        return catalogue.say(locale, "job-start-now")
-    return catalogue.say(locale, "job-start-in", time=about(seconds))
+def _waiting(catalogue: Catalogue, locale: str, place: QueuePlace) -> list[tuple[str, str]]:
+    """Where a job stands in its queue, and when its turn is likely to come."""
+    standing = catalogue.say(locale, "job-place", position=place.position, length=place.length)
+    fields = [("job-field-place", standing)]
+    seconds = place.starts_in_seconds
+    if seconds is not None:
+        start = (
+            catalogue.say(locale, "job-start-now")
+            if seconds < 1
+            else catalogue.say(locale, "job-start-in", time=about(seconds))
+        )
+        fields.append(("job-field-start", start))
+    return fields
 
 
 def _progress(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
@@ -173,24 +196,38 @@ def _progress(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
     bar = "▰" * full + "▱" * (_BAR_CELLS - full)
     left = job.progress.get("seconds_left")
     rest = [_figures(catalogue, locale, {"loss": job.progress.get("loss")})]
-    if isinstance(left, int | float):
+    # Of a job that has ended, progress is the last that was heard of it.
+    if isinstance(left, int | float) and job.state is JobState.RUNNING:
         rest.append(catalogue.say(locale, "job-time-left", time=duration(left)))
     return "\n".join([f"{bar} {step}/{steps}", *(part for part in rest if part)])
 
 
 def _timeline(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[str]:
     entries = detail.timeline
-    lines = [_entry(catalogue, locale, entry) for entry in entries[-_TIMELINE_LENGTH:]]
+    lines = list(_entries(catalogue, locale, entries[-_TIMELINE_LENGTH:]))
     hidden = len(entries) - len(lines)
     if hidden:
         lines.insert(0, catalogue.say(locale, "job-timeline-hidden", count=hidden))
     return lines
 
 
+def _entries(
+    catalogue: Catalogue, locale: str, entries: tuple[TimelineEntry, ...]
+) -> Iterator[str]:
+    """A line each, with the day wherever the time alone would not tell it."""
+    dated = float("-inf")
+    for entry in entries:
+        at = f"<t:{int(entry.at)}:T>"
+        if entry.at - dated >= _DATED_SECONDS:
+            dated = entry.at
+            at = f"<t:{int(entry.at)}:d> {at}"
+        yield f"{at} {_entry(catalogue, locale, entry)}"
+
+
 def _entry(catalogue: Catalogue, locale: str, entry: TimelineEntry) -> str:
     key = f"job-event-{entry.type.replace('_', '-')}"
     what = catalogue.say(locale, key) if catalogue.has(key) else f"`{clipped(entry.type, 32)}`"
-    told = [f"<t:{int(entry.at)}:T> {what}", _figures(catalogue, locale, entry.data)]
+    told = [what, _figures(catalogue, locale, entry.data)]
     if isinstance(entry.data.get("job"), str):
         told.append(f"`{entry.data['job']}`")
     return " · ".join(part for part in told if part)

@@ -9,6 +9,7 @@ from bot.catalogue import Catalogue, LocaleCode
 from bot.errors import RoutedView
 from bot.jobs.drawing import draw_page
 from bot.jobs.permission import Doorkeeper
+from bot.jobs.servers import ServerNames
 from core.db.desk import Desk
 from core.jobs.finding import Filters, Scope
 from core.jobs.queries import Page, list_jobs
@@ -30,6 +31,7 @@ class JobPages(RoutedView):
         catalogue: Catalogue,
         desk: Desk,
         doorkeeper: Doorkeeper,
+        names: ServerNames,
         locale: LocaleCode,
         filters: Filters,
         *,
@@ -38,6 +40,7 @@ class JobPages(RoutedView):
         super().__init__(catalogue, timeout=_TIMEOUT_SECONDS)
         self._desk = desk
         self._doorkeeper = doorkeeper
+        self._names = names
         self._locale = locale
         self._filters = replace(filters)
         self._wants_all = wants_all
@@ -46,11 +49,16 @@ class JobPages(RoutedView):
         self._newer = self._button("jobs-newer", self._show_newer)
         self._older = self._button("jobs-older", self._show_older)
 
+    @property
+    def are_several(self) -> bool:
+        """Whether what was drawn is not all there is, so that there is something to leaf to."""
+        return self._next is not None or len(self._starts) > 1
+
     async def draw(self, interaction: discord.Interaction) -> discord.Embed:
         """Read the page that is open now, and set the buttons to what it allows.
 
         Raises:
-            MissingPermissions, NoPrivateMessage: the asker may not look (any more).
+            MissingPermissions, NoPrivateMessage, NotOwnerError: the asker may not look (any more).
             SQLAlchemyError: the database cannot be reached.
         """
         scope = await self._doorkeeper.scope_of(interaction, wants_all=self._wants_all)
@@ -58,7 +66,8 @@ class JobPages(RoutedView):
         self._next = page.next_before
         self._newer.disabled = len(self._starts) == 1
         self._older.disabled = self._next is None
-        return draw_page(self._catalogue, self._locale, page, len(self._starts))
+        servers = self._names.of(scope, page.jobs)
+        return draw_page(self._catalogue, self._locale, page, len(self._starts), servers)
 
     async def _read(self, scope: Scope) -> Page:
         before = self._starts[-1]

@@ -8,6 +8,7 @@ from discord.ext import commands
 from bot.catalogue import Catalogue
 from bot.jobs.cog import make_jobs_cog
 from bot.jobs.permission import Doorkeeper
+from bot.jobs.servers import ServerNames
 from bot.jobs.status import make_status_cog
 from bot.jobs.steering import JobSteering
 from bot.jobs.suggesting import Suggester
@@ -33,14 +34,23 @@ class JobsParts:
         publisher: Publisher,
     ) -> None:
         self._bot = bot
-        doorkeeper = Doorkeeper(bot)
+        doorkeeper, names = Doorkeeper(bot), ServerNames(bot)
         steering = JobSteering(desk, publisher, Uploads(settings.store_url))
         poll_seconds = settings.chat.edit_interval_seconds * _EDIT_INTERVALS
-        self._watches = Watches(catalogue, desk, poll_seconds=poll_seconds)
+        self._watches = Watches(catalogue, desk, names, poll_seconds=poll_seconds)
         suggester = Suggester(catalogue, desk, doorkeeper)
         self._make_cogs: tuple[Callable[[], commands.Cog], ...] = (
-            partial(make_jobs_cog, catalogue, desk, doorkeeper, suggester, steering, self._watches),
-            partial(make_status_cog, catalogue, desk, doorkeeper, settings.generation.model),
+            partial(
+                make_jobs_cog,
+                catalogue,
+                desk,
+                doorkeeper,
+                names,
+                suggester,
+                steering,
+                self._watches,
+            ),
+            partial(make_status_cog, catalogue, desk, doorkeeper, names, settings.generation.model),
         )
 
     async def start(self) -> None:

@@ -5,7 +5,14 @@ from typing import Protocol
 import discord
 from discord import app_commands
 
+from core.errors import PerroquetError
 from core.jobs.finding import ALL_GUILDS, Scope
+
+
+class NotOwnerError(PerroquetError):
+    """All servers are the application's owner's to look at."""
+
+    code = "owner-only"
 
 
 class OwnerCheck(Protocol):
@@ -30,15 +37,15 @@ class Doorkeeper:
 
         Raises:
             NoPrivateMessage: it was asked outside a guild.
-            MissingPermissions: the asker does not manage the guild, or wants all guilds and does
-                not own the application.
+            MissingPermissions: the asker does not manage the guild.
+            NotOwnerError: the asker wants all guilds and does not own the application.
         """
         if interaction.guild_id is None:
             raise app_commands.NoPrivateMessage
         if wants_all:
             if await self._client.is_owner(interaction.user):
                 return ALL_GUILDS
-            raise app_commands.MissingPermissions(["application owner"])
+            raise NotOwnerError("Only the owner of the application may look at all servers.")
         if not interaction.permissions.manage_guild:
             raise app_commands.MissingPermissions(["manage_guild"])
         return interaction.guild_id

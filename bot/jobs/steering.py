@@ -45,7 +45,8 @@ class JobSteering:
         """Submit a job that does again what a failed or cancelled one was to do; returns its id.
 
         Raises:
-            NotFoundError, NotRetryableError, AlreadyRetriedError: nothing was submitted.
+            NotFoundError, NotRetryableError, NothingToRetryError, AlreadyRetriedError: nothing was
+                submitted.
             SQLAlchemyError: the database cannot be reached.
         """
         hint = await self._desk.write(

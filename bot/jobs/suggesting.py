@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from bot.catalogue import Catalogue, locale_code
 from bot.finetune.wording import clipped, duration
 from bot.jobs.drawing import say_kind, say_state
-from bot.jobs.permission import Doorkeeper
+from bot.jobs.permission import Doorkeeper, NotOwnerError
 from core.catalog.registry import list_versions
 from core.db.desk import Desk
 from core.jobs.finding import ALL_GUILDS, Filters, Scope
@@ -47,7 +47,7 @@ class Suggester:
         try:
             scope = await self._scope_of(interaction)
             jobs = await self._desk.read(lambda session: find_jobs(session, scope, states))
-        except (app_commands.AppCommandError, SQLAlchemyError):
+        except (app_commands.AppCommandError, NotOwnerError, SQLAlchemyError):
             return []
         locale = locale_code(str(interaction.locale))
         fitting = choose(self._catalogue, locale, jobs, typed)
@@ -60,7 +60,7 @@ class Suggester:
         try:
             scope = await self._scope_of(interaction)
             models = await self._desk.read(lambda session: find_models(session, scope))
-        except (app_commands.AppCommandError, SQLAlchemyError):
+        except (app_commands.AppCommandError, NotOwnerError, SQLAlchemyError):
             return []
         fitting = [model for model in models if typed.lower() in model.lower()]
         return [

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bot.catalogue import Catalogue
 from bot.jobs.drawing import draw_detail
+from bot.jobs.servers import ServerNames
 from core.db.desk import Desk
 from core.errors import InvalidInputError, NotFoundError, ServiceUnavailableError
 from core.jobs.finding import Scope
@@ -52,10 +53,17 @@ class Watches:
     """
 
     def __init__(
-        self, catalogue: Catalogue, desk: Desk, *, poll_seconds: float, last_seconds: float = 840.0
+        self,
+        catalogue: Catalogue,
+        desk: Desk,
+        names: ServerNames,
+        *,
+        poll_seconds: float,
+        last_seconds: float = 840.0,
     ) -> None:
         self._catalogue = catalogue
         self._desk = desk
+        self._names = names
         self._poll_seconds = poll_seconds
         self._last_seconds = last_seconds
         self._tasks: set[asyncio.Task[None]] = set()
@@ -82,7 +90,8 @@ class Watches:
 
     def draw(self, watched: Watched, detail: JobDetail, *, is_over: bool = False) -> discord.Embed:
         """The job as the message shows it."""
-        embed = draw_detail(self._catalogue, watched.locale, detail)
+        servers = self._names.of(watched.scope, [detail.summary])
+        embed = draw_detail(self._catalogue, watched.locale, detail, servers)
         is_over = is_over or detail.summary.state.is_final
         key = "job-watch-over" if is_over else "job-watch-on"
         embed.set_footer(text=self._catalogue.say(watched.locale, key))

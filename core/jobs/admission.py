@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from core.db.clock import epoch_now
 from core.db.statements import count_changed, run
 from core.db.tables import Job
-from core.errors import NotFoundError
+from core.errors import JobNotFoundError
 from core.jobs.states import JobState
 
 _IS_VALIDATING = (Job.id == bindparam("job")) & (Job.state == JobState.VALIDATING)
@@ -59,7 +59,7 @@ def admit(session: Session, job_id: str, *guards: ColumnElement[bool]) -> bool:
         False where somebody did so before.
 
     Raises:
-        NotFoundError: no such job, or the guards exclude it.
+        JobNotFoundError: no such job, or the guards exclude it.
     """
     is_meant = (Job.id == job_id, *guards)
     changed = count_changed(
@@ -71,7 +71,7 @@ def admit(session: Session, job_id: str, *guards: ColumnElement[bool]) -> bool:
     if changed:
         return True
     if session.scalar(select(Job.id).where(*is_meant)) is None:
-        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
+        raise JobNotFoundError(job_id)
     return False
 
 

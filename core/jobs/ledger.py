@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from core.db.clock import epoch_now
 from core.db.statements import count_changed, run
 from core.db.tables import Job
-from core.errors import CancelledJobError, LeaseLostError, NotFoundError, PerroquetError
+from core.errors import CancelledJobError, JobNotFoundError, LeaseLostError, PerroquetError
 from core.ids import new_id
 from core.jobs.events import EventType, past_claim, record
 from core.jobs.states import FINAL_STATES, JobKind, JobState, JobWish
@@ -358,7 +358,7 @@ def request_cancel(session: Session, job_id: str, *guards: ColumnElement[bool]) 
         The state after the request: CANCELLED, RUNNING (it will stop), or the final state it had.
 
     Raises:
-        NotFoundError: no such job, or the guards exclude it.
+        JobNotFoundError: no such job, or the guards exclude it.
     """
     is_meant = (Job.id == job_id, *guards)
     waits = Job.state.in_((JobState.QUEUED, JobState.VALIDATING))
@@ -378,7 +378,7 @@ def request_cancel(session: Session, job_id: str, *guards: ColumnElement[bool]) 
         record(session, job_id, EventType.CANCEL_REQUESTED)
     state = session.scalar(select(Job.state).where(*is_meant))
     if state is None:
-        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
+        raise JobNotFoundError(job_id)
     return JobState(state)
 
 

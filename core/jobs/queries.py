@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.db.clock import epoch_now
 from core.db.tables import Job, JobEvent, Model, Version
-from core.errors import NotFoundError
+from core.errors import JobNotFoundError
 from core.jobs.finding import COLUMNS, Filters, Scope, plan_page, visible_models, within
 from core.jobs.forecast import expected_wait
 from core.jobs.states import JobKind, JobState, JobWish
@@ -147,13 +147,13 @@ def show_job(session: Session, scope: Scope, job_id: str) -> JobDetail:
     """One job in full.
 
     Raises:
-        NotFoundError: no such job, or it is another guild's.
+        JobNotFoundError: no such job, or it is another guild's.
     """
     row = session.execute(
         select(*COLUMNS, *_MORE_COLUMNS).where(Job.id == job_id, *within(scope))
     ).one_or_none()
     if row is None:
-        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
+        raise JobNotFoundError(job_id)
     summary = _summary(row, _model_names(session, scope, [row]))
     result = row.result or {}
     hidden = (_WORDS, "progress", "error_data")

@@ -1,12 +1,13 @@
-"""Times as people write them to narrow a list: “30m”, “24h”, “7d”, or a day."""
+"""Times as people write them to narrow a list: “30m”, “24h”, “7d”, in French “7j”, or a day."""
 
 import re
 from datetime import UTC, datetime
 
 from core.errors import WrongUsageError
 
-_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SPAN = re.compile(r"^\s*(\d{1,6})\s*([mhdw])\s*$", re.IGNORECASE)
+# “j” is “jour”, and “s” would be a second as well as a “semaine”.
+_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "j": 86_400, "w": 604_800}
+_SPAN = re.compile(r"^\s*(\d{1,6})\s*([mhdjw])\s*$", re.IGNORECASE)
 
 
 class SinceError(WrongUsageError):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.db.statements import count_changed, run
 from core.db.tables import Job
-from core.errors import NotFoundError
+from core.errors import JobNotFoundError
 from core.jobs.events import EventType, record
 from core.jobs.ledger import Claim
 from core.jobs.states import JobState, JobWish
@@ -32,7 +32,7 @@ def pause(session: Session, job_id: str, *guards: ColumnElement[bool]) -> bool:
         False where it is not under way, or has a wish already.
 
     Raises:
-        NotFoundError: no such job, or the guards exclude it.
+        JobNotFoundError: no such job, or the guards exclude it.
     """
     return _change(
         session,
@@ -51,7 +51,7 @@ def resume(session: Session, job_id: str, *guards: ColumnElement[bool]) -> bool:
         False where it is not paused.
 
     Raises:
-        NotFoundError: as :func:`pause`.
+        JobNotFoundError: as :func:`pause`.
     """
     return _change(
         session,
@@ -71,7 +71,7 @@ def stop_early(session: Session, job_id: str, *guards: ColumnElement[bool]) -> b
         False where it never ran, has ended, or is to stop already.
 
     Raises:
-        NotFoundError: as :func:`pause`.
+        JobNotFoundError: as :func:`pause`.
     """
     return _change(
         session,
@@ -109,5 +109,5 @@ def _change(
         record(session, job_id, event)
         return True
     if session.scalar(select(Job.id).where(*is_meant)) is None:
-        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
+        raise JobNotFoundError(job_id)
     return False

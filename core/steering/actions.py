@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from core.corpora.submissions import cancel_finetune
 from core.db.clock import epoch_now
 from core.db.tables import Board, Corpus, Job, JobEvent, Reply, Version
-from core.errors import InvalidInputError, NotFoundError
+from core.errors import InvalidInputError, JobNotFoundError
 from core.jobs.events import record
 from core.jobs.finding import Scope, within
 from core.jobs.ledger import NewJob, request_cancel, submit
@@ -20,9 +20,15 @@ RETRIED, RETRY_OF = "retried", "retry_of"
 
 
 class NotRetryableError(InvalidInputError):
-    """Only what failed or was cancelled, and whose corpus and base are still there, is retried."""
+    """Only what failed or was cancelled is retried; ``data["state"]`` is where the job stands."""
 
     code = "not-retryable"
+
+
+class NothingToRetryError(InvalidInputError):
+    """The job ended badly, but what it was to work with is kept no more."""
+
+    code = "nothing-to-retry"
 
 
 class AlreadyRetriedError(InvalidInputError):
@@ -48,7 +54,7 @@ def cancel_job(session: Session, scope: Scope, job_id: str) -> Cancellation:
     """Cancel a job of any kind, and the validation that a fine-tune waits for.
 
     Raises:
-        NotFoundError: no such job, or it is another guild's.
+        JobNotFoundError: no such job, or it is another guild's.
     """
     guards = within(scope)
     kind = session.scalar(select(Job.kind).where(Job.id == job_id, *guards))
@@ -71,14 +77,15 @@ def retry_job(session: Session, scope: Scope, job_id: str, *, asked_by: int) -> 
         asked_by: the id of the person who asks; 0 is the operator.
 
     Raises:
-        NotFoundError: no such job, or it is another guild's.
-        NotRetryableError: it did not end badly, or what it needs is gone.
+        JobNotFoundError: no such job, or it is another guild's.
+        NotRetryableError: it did not end badly.
+        NothingToRetryError: what it needs is gone.
         AlreadyRetriedError: there is a new job already.
     """
     # Of two who ask at once the second waits here, and then finds the event of the first.
     old = session.scalar(select(Job).where(Job.id == job_id, *within(scope)).with_for_update())
     if old is None:
-        raise NotFoundError(f"There is no job {job_id}.", job=job_id)
+        raise JobNotFoundError(job_id)
     _check_retryable(session, old)
     kind = JobKind(old.kind)
     new = NewJob(
@@ -94,11 +101,14 @@ def retry_job(session: Session, scope: Scope, job_id: str, *, asked_by: int) -> 
 
 def _check_retryable(session: Session, old: Job) -> None:
     if old.state not in (JobState.FAILED, JobState.CANCELLED):
-        raise NotRetryableError(f"The job is {old.state}.", state=old.state)
+        raise NotRetryableError(
+            f"Only a job that failed or was cancelled can be retried; this one is {old.state}.",
+            state=old.state,
+        )
     if old.kind == JobKind.VALIDATE:
-        raise NotRetryableError("An upload is read once; upload it again.", state=old.state)
+        raise NothingToRetryError("An upload is read once; upload it again.")
     if old.kind == JobKind.FINETUNE and not _has_what_it_needs(session, old.payload):
-        raise NotRetryableError("Its corpus or its base model is gone.", state=old.state)
+        raise NothingToRetryError("Its corpus or its base model is gone; upload it again.")
     event = session.scalar(
         select(JobEvent.data).where(JobEvent.job_id == old.id, JobEvent.type == RETRIED)
     )

@@ -3,6 +3,7 @@
 error-internal = Something went wrong on my side. Please try again; the operator can find the details in the logs.
 error-invalid-input = I cannot use that. Please check what you sent and try again.
 error-not-found = There is no such thing here.
+error-job-not-found = There is no such job here. `/jobs list` shows which there are.
 error-no-model = No model has been published yet. The operator can add one with `perroquet models add`.
 error-forgotten = The message was deleted before I could answer it.
 error-model-unreadable = The model that answers here cannot be loaded. The operator finds the reason with `perroquet jobs show`.
@@ -13,6 +14,7 @@ error-job-crashed = I tried several times and lost my worker each time, so I gav
 error-cancelled = That was cancelled.
 error-service-unavailable = Part of me is down. Please try again in a moment.
 error-missing-permissions = You may not do that here.
+error-owner-only = Only the owner of this application may look at all servers.
 error-missing-permission = You may not do that here: you need the permission “{ $permission }”.
 permission-manage_channels = Manage Channels
 permission-manage_guild = Manage Server

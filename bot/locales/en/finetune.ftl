@@ -232,6 +232,7 @@ failure-too-many-open = { $limit } fine-tunes of this server are still open. Sta
 failure-no-base = There is no base model “{ $model }” here. Leave `base` out to take the default one.
 failure-not-read-yet = I am still reading the corpus.
 failure-not-found = That fine-tune no longer exists.
+failure-job-not-found = { failure-not-found }
 failure-validation-died = Reading the corpus was too much for the worker; perhaps its memory ran out. Try a smaller corpus.
 failure-validation-timeout = Reading the corpus took too long. Try a smaller one.
 failure-job-crashed = The worker was lost several times while it did this, so I gave up. The operator finds the reason in the logs.

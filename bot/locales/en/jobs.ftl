@@ -57,6 +57,7 @@ jobs-retried-already = I am already trying that again, as job `{ $job }`.
 job-field-state = State
 job-field-model = Model
 job-field-member = Requested by
+job-field-server = Server
 job-field-place = In the queue
 job-field-start = Expected start
 job-field-duration = Took
@@ -89,7 +90,7 @@ job-timeline-hidden =
         [one] … and one event before
        *[other] … and { $count } events before
     }
-job-watch-on = Kept up to date for 14 minutes
+job-watch-on = Kept up to date for up to 14 minutes
 job-watch-over = No longer kept up to date
 
 job-figure-attempt = attempt { $value }
@@ -120,6 +121,7 @@ status-unwell = 🦜 Nobody answers at the moment
 status-workers = Processes
 status-model = Answers here
 status-queues = Jobs of this server
+status-queues-all = Jobs of all servers
 status-last-error = Last error
 status-no-error = none on record
 status-nobody = nobody
@@ -145,5 +147,6 @@ status-kind-bot = Bot
 
 error-since = I cannot read that time. Write 30m, 24h, 7d or a day such as 2026-11-23.
 error-too-many-watches = Too many jobs are being watched at the moment for me to take one more. Use `/jobs show`, or try again in a few minutes.
-error-not-retryable = That cannot be retried: only a job that failed or was cancelled can, and only while its corpus and base model are still there. Otherwise, please upload it again.
+error-not-retryable = Only a job that failed or was cancelled can be retried.
+error-nothing-to-retry = What that job needs is no longer kept: its corpus, or the model that it began with. Please upload the files again.
 error-already-retried = I am already trying that again.

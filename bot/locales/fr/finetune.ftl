@@ -232,6 +232,7 @@ failure-too-many-open = { $limit } affinages de ce serveur sont encore ouverts. 
 failure-no-base = Il n’y a pas de modèle de base « { $model } » ici. Omets `base` pour prendre celui par défaut.
 failure-not-read-yet = Je suis encore en train de lire le corpus.
 failure-not-found = Cet affinage n’existe plus.
+failure-job-not-found = { failure-not-found }
 failure-validation-died = La lecture du corpus a été trop lourde pour l’ouvrier ; il n’avait peut-être plus assez de mémoire. Essaie un corpus plus petit.
 failure-validation-timeout = Lire le corpus a pris trop de temps. Essaie un corpus plus petit.
 failure-job-crashed = J’ai perdu l’ouvrier plusieurs fois en chemin ; j’abandonne. L’hébergeur trouvera la raison dans les journaux.

@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.conversations.places import Place, open_place
 from core.db.clock import epoch_now
 from core.db.tables import Job
 from core.jobs.events import record
@@ -72,6 +73,7 @@ async def test_a_list_is_narrowed_by_every_option(wire):
     async with wire.bot():
         for options, expected in (
             ({"state": "failed"}, {failed}),
+            ({"since": "7j"}, {old, failed, tune, answer}),
             ({"kind": "finetune"}, {tune}),
             ({"model": "coco"}, {answer}),
             ({"since": "1h"}, {failed, tune, answer}),
@@ -79,6 +81,8 @@ async def test_a_list_is_narrowed_by_every_option(wire):
         ):
             said = text_of(await use(wire, cast.CAMILLE, "jobs", "list", **options))
             assert {i for i in (old, failed, tune, answer) if i in said} == expected, options
+        # All of it is on one page, so there is nothing to leaf to.
+        assert (await use(wire, cast.CAMILLE, "jobs", "list"))["components"] == []
         said = await use(wire, cast.CAMILLE, "jobs", "list", since="whenever", locale="fr")
         assert "ce moment" in said["content"]
         assert await suggested(wire, cast.CAMILLE, "jobs", "list", "model", typed="CO") == ["coco"]
@@ -123,6 +127,19 @@ async def test_a_job_is_shown_with_its_timeline_its_place_and_its_error(wire):
         french = await use(wire, cast.CAMILLE, "jobs", "show", job=failed, locale="fr")
         assert "prise par un ouvrier" in text_of(french)
         assert "échouée" in text_of(french)
+
+
+async def test_a_timeline_says_the_day_wherever_the_time_alone_would_not(wire):
+    job_id = add_job(wire.engine, JobState.FAILED)
+    day = 86_400
+    times = {"created_at": 40 * day, "started_at": 41 * day, "finished_at": 41 * day + 60}
+    set_job(wire.engine, job_id, **times)
+    async with wire.bot():
+        told = text_of(await use(wire, cast.CAMILLE, "jobs", "show", job=job_id))
+    asked, taken, ended = times.values()
+    assert f"<t:{asked}:d> <t:{asked}:T> requested" in told
+    assert f"<t:{taken}:d> <t:{taken}:T> taken by a worker" in told
+    assert f"\n<t:{ended}:T> failed" in told
 
 
 async def test_an_answer_is_shown_with_its_length_its_speed_and_its_end(wire):
@@ -198,6 +215,8 @@ async def test_a_watched_message_follows_its_job_to_the_end(wire):
         run(wire.engine, confirm_cancel, taken)
         await eventually(lambda: "State: cancelled" in text_of(said))
         assert "No longer kept" in text_of(said)
+        assert "3/9" in text_of(said)
+        assert "1 min 1 s" not in text_of(said)
 
 
 async def test_a_waiting_job_is_cancelled_and_tried_again(wire):
@@ -219,7 +238,7 @@ async def test_a_waiting_job_is_cancelled_and_tried_again(wire):
         assert new_id in said["content"]
         bring(wire, new_id, JobState.SUCCEEDED)
         said = await use(wire, cast.CAMILLE, "jobs", "retry", job=new_id, locale="fr")
-        assert "Impossible de réessayer" in said["content"]
+        assert "qu’une tâche échouée ou annulée" in said["content"]
         said = await use(wire, cast.CAMILLE, "jobs", "cancel", job=new_id)
         assert "already ended" in said["content"]
 
@@ -252,13 +271,13 @@ async def test_another_guild_s_admin_gets_nothing_with_any_identifier(wire, comm
     async with wire.bot():
         for job_id in [*ids, "0" * 20, "' OR 1=1 --", "%"]:
             said = await use(wire, cast.BRUNO, "jobs", command, channel=cast.SALON, job=job_id)
-            assert said["content"] == "There is no such thing here."
+            assert said["content"].startswith("There is no such job here.")
             assert said["embeds"] == []
             # Nor with words that only the application's owner may use.
             said = await use(
                 wire, cast.BRUNO, "jobs", command, channel=cast.SALON, job=job_id, scope="all"
             )
-            assert "may not" in said["content"]
+            assert said["content"].startswith("Only the owner of this application")
         assert await suggested(wire, cast.BRUNO, "jobs", command, "job", channel=cast.SALON) == []
         assert (
             await suggested(
@@ -287,9 +306,9 @@ async def test_who_does_not_manage_the_server_gets_nothing(wire, command):
     job_id = add_job(wire.engine, member=int(cast.ALICE))
     before = rows(wire)
     async with wire.bot():
-        for scope in ({}, {"scope": "all"}):
+        for scope, words in (({}, "pas le droit"), ({"scope": "all"}, "Seul le propriétaire")):
             said = await use(wire, cast.ALICE, "jobs", command, job=job_id, locale="fr", **scope)
-            assert "pas le droit" in said["content"]
+            assert words in said["content"]
             assert said["embeds"] == []
         said = await use(wire, cast.ALICE, "jobs", "list")
         assert "may not" in said["content"]
@@ -312,14 +331,24 @@ async def test_who_may_not_look_any_more_leafs_no_further(wire):
 
 async def test_the_owner_of_the_application_sees_every_guild_and_only_if_asked_to(wire):
     foreign = add_job(wire.engine, guild_id=OTHER_GUILD)
+    unheard = 2900
+    run(wire.engine, open_place, Place(3900, unheard, "guild"))
+    elsewhere = add_job(wire.engine, JobState.SUCCEEDED, guild_id=unheard)
     async with wire.bot():
         said = await use(wire, cast.CAMILLE, "jobs", "list", scope="all")
-        assert foreign in text_of(said)
+        assert f"Volière `{foreign}`" in text_of(said)
+        assert f"`{unheard}` `{elsewhere}`" in text_of(said)
+        said = await use(wire, cast.CAMILLE, "jobs", "list")
+        assert text_of(said).endswith("No jobs found.\nPage 1")
         said = await use(wire, cast.CAMILLE, "jobs", "show", job=foreign)
-        assert "no such thing" in said["content"]
+        assert "no such job" in said["content"]
         said = await use(wire, cast.CAMILLE, "jobs", "show", job=foreign, scope="all")
-        assert foreign in text_of(said)
-        assert await suggested(wire, cast.CAMILLE, "jobs", "show", "job", scope="all") == [foreign]
+        assert "Server: Volière" in text_of(said)
+        ended = add_job(wire.engine, JobState.SUCCEEDED)
+        assert "Server:" not in text_of(await use(wire, cast.CAMILLE, "jobs", "show", job=ended))
+        assert await suggested(wire, cast.CAMILLE, "jobs", "cancel", "job", scope="all") == [
+            foreign
+        ]
         said = await use(wire, cast.CAMILLE, "jobs", "cancel", job=foreign, scope="all")
         assert "is cancelled" in said["content"]
     with Session(wire.engine) as session:

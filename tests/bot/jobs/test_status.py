@@ -60,8 +60,36 @@ async def test_a_status_ends_at_the_wall(wire):
         assert failed not in told
         assert "answer: 0 waiting, 0 running" in told
         said = await use(wire, cast.BRUNO, "status", channel=cast.SALON, scope="all")
-        assert "may not" in said["content"]
+        assert "Only the owner" in said["content"]
         said = await use(wire, cast.ALICE, "status")
         assert "may not" in said["content"]
-        said = await use(wire, cast.CAMILLE, "status", scope="all")
-        assert "answer: 1 waiting" in text_of(said)
+
+
+async def test_the_owner_of_the_application_is_told_of_all_servers_and_hosts(wire):
+    add_version(wire.engine, wire.settings.generation.model)
+    run(wire.engine, announce, "generate-1", "generate", {"host": "gpu-7", "device": "cuda:0"})
+    add_job(wire.engine)
+    failed = add_job(wire.engine, JobState.FAILED, guild_id=OTHER_GUILD)
+    async with wire.bot():
+        told = text_of(await use(wire, cast.CAMILLE, "status", scope="all"))
+        assert "Jobs of all servers: answer: 1 waiting" in told
+        assert "Generation · `gpu-7` · `cuda:0`" in told
+        assert f"Volière `{failed}`: I cannot use that" in told
+        assert f"Answers here: `{wire.settings.generation.model}`" in told
+        told = text_of(await use(wire, cast.CAMILLE, "status"))
+        assert "Jobs of this server: answer: 1 waiting" in told
+        assert "gpu-7" not in told
+        assert failed not in told
+
+
+async def test_a_status_of_more_workers_than_a_field_holds_counts_the_rest(wire):
+    info = {"device": "AMD Instinct MI300X, the first of eight", "version": "0.1.0", "jobs": 12}
+    for number in range(40):
+        run(wire.engine, announce, f"generate-{number:02}", "generate", info)
+    async with wire.bot():
+        said = await use(wire, cast.CAMILLE, "status")
+    workers = said["embeds"][0]["fields"][0]["value"]
+    shown = workers.splitlines()
+    assert len(workers) <= 1024
+    # The bot is one more.
+    assert shown[-1] == f"… and {41 - len(shown) + 1} more"

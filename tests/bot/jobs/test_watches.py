@@ -5,6 +5,7 @@ import pytest
 from sqlalchemy import delete
 
 from bot.catalogue import Catalogue
+from bot.jobs.servers import ServerNames
 from bot.jobs.watches import TooManyWatchesError, Watched, Watches
 from core.db.desk import Desk
 from core.db.tables import Job
@@ -12,6 +13,13 @@ from core.jobs.finding import ALL_GUILDS
 from core.jobs.states import JobState
 from tests.bot.wire import eventually
 from tests.core.jobs.jobs_of_guilds import add_job, bring_to, run
+
+
+class NoGuilds:
+    """A client that hears no server."""
+
+    def get_guild(self, guild_id: int, /) -> None:
+        return None
 
 
 class Screen:
@@ -31,7 +39,9 @@ async def make_watches(engine):
     made = []
 
     def make(**options):
-        watches = Watches(Catalogue.load(), desk, poll_seconds=0.02, **options)
+        watches = Watches(
+            Catalogue.load(), desk, ServerNames(NoGuilds()), poll_seconds=0.02, **options
+        )
         made.append(watches)
         return watches
 

@@ -13,7 +13,13 @@ from core.errors import InvalidInputError, NotFoundError
 from core.jobs.finding import ALL_GUILDS
 from core.jobs.ledger import claim, fail
 from core.jobs.states import JobKind, JobState
-from core.steering.actions import AlreadyRetriedError, NotRetryableError, cancel_job, retry_job
+from core.steering.actions import (
+    AlreadyRetriedError,
+    NothingToRetryError,
+    NotRetryableError,
+    cancel_job,
+    retry_job,
+)
 from tests.core.corpora.helpers import add_version, submit
 from tests.core.jobs.jobs_of_guilds import (
     ADMIN,
@@ -87,7 +93,7 @@ def test_a_job_is_retried_once_however_many_ask_at_once(any_engine):
     "state", [JobState.QUEUED, JobState.RUNNING, JobState.SUCCEEDED, JobState.VALIDATING]
 )
 def test_what_did_not_end_badly_is_not_retried(any_engine, state):
-    with pytest.raises(NotRetryableError):
+    with pytest.raises(NotRetryableError, match=f"this one is {state}"):
         retry(any_engine, add_job(any_engine, state))
 
 
@@ -146,7 +152,7 @@ def test_a_fine_tune_whose_corpus_is_gone_is_not_retried(any_engine):
     assert cancelled.state is JobState.CANCELLED
     assert cancelled.corpus_id is not None
     assert read_job(any_engine, submitted.validation_id).state == "cancelled"
-    with pytest.raises(NotRetryableError, match="gone"):
+    with pytest.raises(NothingToRetryError, match="gone"):
         retry(any_engine, submitted.job_id)
-    with pytest.raises(NotRetryableError, match="upload"):
+    with pytest.raises(NothingToRetryError, match="upload"):
         retry(any_engine, submitted.validation_id)

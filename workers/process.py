@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from core.db.desk import Desk
 from core.db.engines import make_engine
-from core.monitoring.figures import JOBS_HELD
+from core.monitoring.figures.jobs import JOBS_HELD
 from core.monitoring.server import MonitoringServer, redis_check
 from core.settings import Settings
 from core.transport.stream_writer import StreamWriter, make_writing_client

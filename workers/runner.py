@@ -12,7 +12,7 @@ from core.db.desk import Desk
 from core.db.outage import is_away
 from core.errors import CancelledJobError, LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim, claim, confirm_cancel, fail, is_set_apart, release
-from core.monitoring.figures import JOB_SECONDS, JOBS, LEASES_LOST
+from core.monitoring.figures.jobs import JOB_SECONDS, JOBS, LEASES_LOST
 from core.monitoring.tracing import TRACE, resume
 from workers.gate import IsolationGate
 from workers.leases import DrainedError, HeldJob, LeaseKeeper

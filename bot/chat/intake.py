@@ -15,7 +15,7 @@ from core.conversations.places import Place
 from core.db.desk import Desk
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
-from core.monitoring.figures import QUESTIONS
+from core.monitoring.figures.bot import QUESTIONS
 from core.monitoring.tracing import carried
 from core.sharding import Share
 from core.transport.publisher import Publisher

@@ -20,7 +20,7 @@ from core.conversations.replies import (
 )
 from core.db.desk import Desk
 from core.jobs.states import JobState
-from core.monitoring.figures import FIRST_TOKEN, REPLIES
+from core.monitoring.figures.bot import FIRST_TOKEN, REPLIES
 from core.monitoring.tracing import step
 from core.transport.streams import StreamedText, StreamEntry
 

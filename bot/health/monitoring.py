@@ -10,7 +10,7 @@ from discord.ext import commands
 from sqlalchemy import Engine
 
 from core.errors import ServiceUnavailableError
-from core.monitoring.figures import DISCORD_REQUESTS, GATEWAY_LATENCY
+from core.monitoring.figures.bot import DISCORD_REQUESTS, GATEWAY_LATENCY
 from core.monitoring.server import MonitoringServer, redis_check
 from core.settings import Settings
 from migrations.runner import require_schema

@@ -1,6 +1,8 @@
 """The dashboard and the alert rules speak of figures that exist."""
 
+import importlib
 import json
+import pkgutil
 import re
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-import core.monitoring.figures  # noqa: F401 - registers the figures
+from core.monitoring import figures
 
 FOLDER = Path(__file__).parents[2] / "examples" / "monitoring"
 NAME = re.compile(r"\b(?:perroquet|process)_\w+")
@@ -29,7 +31,9 @@ def panel_expressions() -> dict[str, str]:
 
 
 def exposed() -> set[str]:
-    """Every name that a scrape may hold, from the families' types."""
+    """Every name that a scrape of any process may hold, from the families' types."""
+    for part in pkgutil.iter_modules(figures.__path__):
+        importlib.import_module(f"{figures.__name__}.{part.name}")
     names = set()
     for line in generate_latest().decode().splitlines():
         if line.startswith("# TYPE "):

@@ -15,7 +15,7 @@ from core.db.outage import is_away
 from core.jobs.ledger import record_held, report_progress
 from core.jobs.states import JobWish
 from core.jobs.steering import read_wish
-from core.monitoring.figures import TRAINING_LOSS, TRAINING_SPEED, TRAINING_STEPS
+from core.monitoring.figures.training import TRAINING_LOSS, TRAINING_SPEED, TRAINING_STEPS
 from workers.finetuning.events import Event
 from workers.finetuning.wishes import Wish
 from workers.leases import HeldJob, StopReason

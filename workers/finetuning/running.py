@@ -19,7 +19,7 @@ from core.db.desk import Desk
 from core.db.tables import Model, Version
 from core.errors import CancelledJobError, NotFoundError, PerroquetError
 from core.jobs.ledger import succeed
-from core.monitoring.figures import TRAINING_SPEED
+from core.monitoring.figures.training import TRAINING_SPEED
 from core.settings import FinetuningSettings
 from models_store.store import ModelStore, Publication
 from workers.finetuning.outcomes import TrainingFailedError, check_outcome

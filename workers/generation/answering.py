@@ -12,7 +12,7 @@ from core.conversations.answers import Question, load_question, write_answer
 from core.db.desk import Desk
 from core.errors import LeaseLostError, PerroquetError
 from core.jobs.ledger import Claim
-from core.monitoring.figures import GENERATED_TOKENS
+from core.monitoring.figures.generation import GENERATED_TOKENS
 from core.monitoring.tracing import mark, step
 from core.settings import ChatSettings, GenerationSettings
 from core.transport.stream_writer import StreamWriter

@@ -16,7 +16,7 @@ from core.conversations.answers import find_weights
 from core.conversations.utterances import Weights
 from core.errors import PerroquetError
 from core.jobs.states import JobKind
-from core.monitoring.figures import BATCH_SIZE, BATCH_WAITING, CACHE_TOKENS
+from core.monitoring.figures.generation import BATCH_SIZE, BATCH_WAITING, CACHE_TOKENS
 from core.settings import RemoteSettings, Settings
 from core.transport.courier import make_celery
 from models_store.store import ModelStore

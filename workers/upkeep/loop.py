@@ -14,7 +14,7 @@ from core.errors import ServiceUnavailableError
 from core.jobs.outbox import reap, shorten_leases
 from core.jobs.presence import forget_silent
 from core.jobs.states import JobKind
-from core.monitoring.figures import REAPED
+from core.monitoring.figures.upkeep import REAPED
 from core.settings import Settings
 from core.transport.courier import make_celery, make_publishing_celery
 from models_store.store import ModelStore

@@ -9,7 +9,7 @@ from core.db.engines import reading
 from core.jobs.finding import ALL_GUILDS
 from core.jobs.presence import alive
 from core.jobs.queries import queue_states
-from core.monitoring.figures import OLDEST_QUEUED, QUEUED, WORKERS
+from core.monitoring.figures.upkeep import OLDEST_QUEUED, QUEUED, WORKERS
 
 _KINDS = ("bot", "generate", "finetune", "upkeep")
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.db.engines import reading
 from core.jobs.outbox import Hint, mark_dispatched, never_sent, sent_long_ago
 from core.jobs.states import JobKind
-from core.monitoring.figures import RELAYED
+from core.monitoring.figures.upkeep import RELAYED
 from core.monitoring.tracing import resume
 from core.settings import LedgerSettings
 from core.transport.courier import send_hint

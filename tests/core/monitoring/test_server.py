@@ -4,6 +4,7 @@ import pytest
 
 from core.embedded import free_port
 from core.errors import ServiceUnavailableError, SettingsError
+from core.monitoring.figures import bot, jobs
 from core.monitoring.server import MonitoringServer, redis_check
 from core.settings import MonitoringSettings
 from migrations.runner import migrate, require_schema
@@ -37,13 +38,13 @@ def test_metrics_are_renewed_and_shown(serve):
     port = serve(before=lambda: asked.append(1))
     status, page = get(port, "/metrics")
     assert (status, asked) == (200, [1])
-    assert "# TYPE perroquet_first_token_seconds histogram" in page
+    assert f"# TYPE {bot.FIRST_TOKEN.describe()[0].name} histogram" in page
     assert "process_resident_memory_bytes" in page
 
 
 def test_metrics_are_shown_though_they_cannot_be_renewed(serve):
     status, page = get(serve(before=away), "/metrics")
-    assert (status, "perroquet_leases_lost_total" in page) == (200, True)
+    assert (status, f"{jobs.LEASES_LOST.describe()[0].name}_total" in page) == (200, True)
 
 
 def test_readiness_names_what_is_away_and_tells_no_address(serve):

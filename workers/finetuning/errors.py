@@ -37,9 +37,3 @@ class CheckpointError(PerroquetError):
     """A checkpoint does not fit the model it is to be loaded into, or cannot be written."""
 
     code = "training-checkpoint"
-
-
-class TrainerProcessError(PerroquetError):
-    """The trainer's process ended without saying why."""
-
-    code = "training-process"

@@ -242,7 +242,6 @@ failure-training-out-of-memory = Even the smallest batch is more than the device
 failure-training-empty = The corpus holds nothing to learn from for this base.
 failure-training-search-validation = A search judges its trials by documents held back for validation, and this corpus has none. Upload more text, a validation file, or give a share.
 failure-training-checkpoint = A checkpoint could not be written or read. The operator finds the reason in the logs.
-failure-training-process = The trainer ended without giving a reason. The operator finds the reason in the logs.
 failure-training-busy = Another trainer is still at work in this run's folder. Please try again in a minute.
 failure-model-unreadable = The base model cannot be loaded. The operator finds the reason with `perroquet jobs show`.
 failure-store = The base model or the corpus is damaged or missing in the store. The operator should run `perroquet models verify`.

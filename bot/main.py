@@ -15,6 +15,7 @@ from bot.client import PerroquetBot
 from bot.endpoint import choose_endpoint
 from core import loops
 from core.errors import PerroquetError, ServiceUnavailableError, SettingsError
+from core.exits import DONE, exit_code
 from core.logging import configure_logging
 from core.monitoring.tracing import start_tracing, stop_tracing
 from core.settings import Settings, load_settings
@@ -85,8 +86,8 @@ def main() -> int:
         loops.run(run_bot(settings))
     except PerroquetError as exc:
         sys.stderr.write(f"{exc}\n")
-        return 1
-    return 0
+        return exit_code(exc)
+    return DONE
 
 
 if __name__ == "__main__":

@@ -18,10 +18,9 @@ from core.errors import (
     PerroquetError,
     ServiceUnavailableError,
     SettingsError,
-    WrongUsageError,
 )
+from core.exits import INTERRUPTED, exit_code
 
-_FAILED, _USAGE, _UNAVAILABLE, _INTERRUPTED = 1, 2, 3, 130
 # What is raised in place of an answer. Others tell of an outcome whose JSON was printed before.
 _INSTEAD = (SettingsError, InvalidInputError, NotFoundError, ServiceUnavailableError)
 _RUN, _WORK, _LOOK = "Run", "Models and conversations", "Look after it"
@@ -36,7 +35,7 @@ app = typer.Typer(
     help="A self-hosted Discord bot that a community talks with and teaches.\n\n"
     "Settings come from perroquet.toml and the environment; “perroquet config” shows those in "
     "force. Exit codes: 0 done, 1 it failed, 2 wrong usage or setting, 3 a service cannot be "
-    "reached, 130 interrupted.",
+    "reached or used, 130 interrupted.",
 )
 
 
@@ -168,7 +167,7 @@ def top(
     as_json: Annotated[bool, typer.Option("--json", help="Print one moment as JSON.")] = False,
     every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 1.0,
 ) -> None:
-    """Watch processes, queues and the newest jobs of all hosts until Ctrl-C."""
+    """Watch processes, queues and jobs of all hosts until Ctrl-C."""
     from cli.top import top as run
 
     run(once=once, as_json=as_json, every_seconds=every)
@@ -273,22 +272,18 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
-    except (SettingsError, WrongUsageError) as exc:
-        _end(exc, _USAGE)
-    except ServiceUnavailableError as exc:
-        _end(exc, _UNAVAILABLE)
     except PerroquetError as exc:
-        _end(exc, _FAILED)
+        _end(exc)
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
 
 
-def _end(exc: PerroquetError, code: int) -> None:
+def _end(exc: PerroquetError) -> None:
     sys.stderr.write(f"{exc}\n")
     if "--json" in sys.argv[1:] and isinstance(exc, _INSTEAD):
         error = {"code": exc.code, "message": str(exc)}
         sys.stdout.write(json.dumps({"error": error}) + "\n")
-    sys.exit(code)
+    sys.exit(exit_code(exc))
 
 
 if __name__ == "__main__":

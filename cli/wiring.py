@@ -78,22 +78,13 @@ def open_database(settings: Settings) -> Iterator[Engine]:
         ServiceUnavailableError: the database cannot be reached or read, now or within the context,
             or has another schema; the message says what to do.
     """
-    from migrations.runner import (
-        SchemaNewerError,
-        SchemaOlderError,
-        is_empty_file,
-        migrate,
-        require_schema,
-    )
+    from migrations.runner import is_empty_file, migrate, require_schema
 
     make_data_dir(settings)
     with connected(settings) as engine:
         if is_empty_file(engine):
             migrate(engine)
-        try:
-            require_schema(engine)
-        except (SchemaOlderError, SchemaNewerError) as exc:
-            raise ServiceUnavailableError(str(exc), service="database") from exc
+        require_schema(engine)
         yield engine
 
 

@@ -12,20 +12,20 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.db.engines import is_missing_file, make_engine, reading
-from core.errors import PerroquetError
+from core.errors import ServiceUnavailableError
 
 log = structlog.get_logger(__name__)
 
 _FOLDER = Path(__file__).parent
 
 
-class SchemaNewerError(PerroquetError):
+class SchemaNewerError(ServiceUnavailableError):
     """The database was migrated by a newer Perroquet than this one."""
 
     code = "schema-newer"
 
 
-class SchemaOlderError(PerroquetError):
+class SchemaOlderError(ServiceUnavailableError):
     """The database lacks migrations that this Perroquet needs, or all of them."""
 
     code = "schema-older"
@@ -91,6 +91,7 @@ def require_schema(engine: Engine) -> None:
     raise SchemaOlderError(
         f"The database is at revision {current}, but {newest_revision()} is needed; run "
         "`perroquet migrate`.",
+        service="database",
         revision=current,
     )
 
@@ -120,12 +121,15 @@ def _refuse_unknown(current: str | None) -> None:
         raise SchemaNewerError(
             f"The database is at revision {current}, which this version does not know; "
             "upgrade Perroquet on this host.",
+            service="database",
             revision=current,
         )
 
 
 def _never_migrated() -> SchemaOlderError:
-    return SchemaOlderError("The database was never migrated; run `perroquet migrate`.")
+    return SchemaOlderError(
+        "The database was never migrated; run `perroquet migrate`.", service="database"
+    )
 
 
 def _config() -> Config:

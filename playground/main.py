@@ -9,6 +9,7 @@ import structlog
 
 from core import loops
 from core.errors import PerroquetError
+from core.exits import DONE, exit_code
 from core.logging import configure_logging
 from core.settings import Settings, load_settings
 from playground.server import PlaygroundServer
@@ -42,8 +43,8 @@ def main() -> int:
         loops.run(run_playground(settings))
     except PerroquetError as exc:
         sys.stderr.write(f"{exc}\n")
-        return 1
-    return 0
+        return exit_code(exc)
+    return DONE
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 import sys
 
 from core.errors import PerroquetError
+from core.exits import DONE, USAGE, exit_code
 from core.logging import configure_logging
 from core.monitoring.tracing import start_tracing, stop_tracing
 from core.settings import Settings, load_settings
@@ -47,15 +48,15 @@ def main() -> int:
     kinds = ("generate", "finetune", "upkeep")
     if len(sys.argv) != 2 or sys.argv[1] not in kinds:
         sys.stderr.write(f"usage: python -m workers.main {'|'.join(kinds)}\n")
-        return 2
+        return USAGE
     try:
         settings = load_settings(os.environ)
         configure_logging(settings.log, process=sys.argv[1])
         run_worker(sys.argv[1], settings)
     except PerroquetError as exc:
         sys.stderr.write(f"{exc}\n")
-        return 1
-    return 0
+        return exit_code(exc)
+    return DONE
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def chat(once: str | None, *, is_new: bool) -> None:
     screen = Screen()
     # SIGTERM must unwind the stack too, or the processes started here are killed instead of ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with running(settings, screen, may_migrate=True) as found:
+    with running(settings, screen) as found:
         if once is not None:
             asyncio.run(_answer_once(found, once, screen))
         else:

@@ -41,20 +41,21 @@ class Running:
 
 
 @contextmanager
-def running(settings: Settings, screen: Screen, *, may_migrate: bool = False) -> Iterator[Running]:
+def running(settings: Settings, screen: Screen) -> Iterator[Running]:
     """Join what runs on this data folder or behind REDIS_URL; start and stop a worker otherwise.
+
+    An older database in the data folder is migrated. One that DATABASE_URL names may serve other
+    hosts too, so it is refused.
 
     Args:
         settings: the installation's.
         screen: where it is said what starts.
-        may_migrate: an older database in the data folder. One that DATABASE_URL names may serve
-            other hosts too, so it is never migrated here.
 
     Raises:
         ServiceUnavailableError: Redis, the database or the worker does not come up.
     """
     with ExitStack() as stack:
-        opened = open_migrated if may_migrate and not settings.database.url else open_database
+        opened = open_database if settings.database.url else open_migrated
         engine = stack.enter_context(opened(settings))
         if settings.redis.url:
             _check_own_redis(settings.redis.url)

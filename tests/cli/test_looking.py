@@ -1,4 +1,4 @@
-"""Commands other than ``up``, ``chat`` and ``migrate`` leave the schema that they find as it is."""
+"""Commands that look at what is there leave its schema as it is; what starts may migrate it."""
 
 import pytest
 from sqlalchemy import text
@@ -57,7 +57,6 @@ def older(monkeypatch, tmp_path):
         ("models", "remove", "coco", "--yes"),
         ("jobs", "list"),
         ("top", "--once"),
-        ("generate",),
         ("finetune", "corpus.txt", "--name", "coco"),
     ],
 )
@@ -88,11 +87,13 @@ def test_a_database_that_somebody_else_filled_is_refused(older, monkeypatch, cap
 
 
 @pytest.mark.parametrize("is_own", [True, False])
-def test_chat_migrates_the_data_folder_but_no_database_of_ones_own(older, tmp_path, is_own):
+def test_chat_and_generate_migrate_the_data_folder_but_no_database_of_ones_own(
+    older, tmp_path, is_own
+):
     variables = {"PERROQUET_DATA_DIR": str(tmp_path / "data"), "REDIS_URL": "redis://127.0.0.1:1"}
     if is_own:
         variables["DATABASE_URL"] = older.url.render_as_string()
     settings = load_settings(variables, tmp_path / "none")
     with pytest.raises(ServiceUnavailableError, match="migrate" if is_own else "not answer"):
-        running(settings, Screen(), may_migrate=True).__enter__()
+        running(settings, Screen()).__enter__()
     assert current_revision(older) == ("0001" if is_own else newest_revision())

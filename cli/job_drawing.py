@@ -34,8 +34,9 @@ class JobList:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         wide = options.update_width(_ANY_WIDTH)
+        absent = () if any(_steps(job) for job in self.jobs) else ("progress",)
         for count in range(len(_LEAVING) + 1):
-            table = self._draw(_LEAVING[:count])
+            table = self._draw((*absent, *_LEAVING[:count]))
             if console.measure(table, options=wide).maximum <= options.max_width:
                 break
         yield table
@@ -67,6 +68,7 @@ def _row(job: JobSummary, left_out: tuple[str, ...]) -> dict[str, str | Text]:
         "kind": job.kind,
         "state": _state(job),
         "model": job.model or "",
+        "progress": "/".join(map(str, _steps(job))),
         "asked by": str(job.requester_id) if job.requester_id else "operator",
         "server": str(job.guild_id or ""),
         "submitted": f"{_local(job.created_at):%m-%d %H:%M}",
@@ -83,11 +85,10 @@ def draw_detail(detail: JobDetail) -> RenderableType:
         if value not in (None, "", {}):
             facts.add_row(Text(name, style="dim"), value if isinstance(value, Text) else str(value))
     parts: list[RenderableType] = [facts]
-    steps = job.progress.get("steps")
-    if isinstance(steps, int) and steps > 0:
-        step = job.progress.get("step", 0)
+    if steps := _steps(job):
         bar = Table.grid(padding=(0, 2))
-        bar.add_row(ProgressBar(total=steps, completed=step, width=40), f"{step}/{steps}")
+        done, total = steps
+        bar.add_row(ProgressBar(total=total, completed=done, width=40), f"{done}/{total}")
         parts.append(bar)
     timeline = Table("time", "event", "figures", title="timeline", title_justify="left")
     for entry in detail.timeline:
@@ -107,13 +108,33 @@ def _facts(detail: JobDetail) -> dict[str, Any]:
         "in the queue": f"{place.position} of {place.length}" if place else None,
         "expected start": _start(place) if place else None,
         "took": _took(job),
-        "attempts": f"{detail.attempts} ({detail.crashes} lost workers)",
+        "attempts": _attempts(detail),
         "worker": detail.worker_id,
         "error": f"{detail.error} ({job.error_code})" if job.error_code else None,
         "options": _figures(detail.options),
         "result": _figures(detail.result),
-        "progress": _figures(job.progress),
+        "progress": _figures(_progress(job)),
     }
+
+
+def _attempts(detail: JobDetail) -> str:
+    """How often it was begun; nothing where it was not yet."""
+    lost = f" (workers lost: {detail.crashes})" if detail.crashes else ""
+    return f"{detail.attempts}{lost}" if detail.attempts else ""
+
+
+def _progress(job: JobSummary) -> dict[str, Any]:
+    """What was heard of a job last; of one that has ended, not how long it still takes."""
+    is_running = job.state is JobState.RUNNING
+    return {k: v for k, v in job.progress.items() if is_running or k != "seconds_left"}
+
+
+def _steps(job: JobSummary) -> tuple[int, int] | tuple[()]:
+    """How many steps of how many a job has gone that has not ended; nothing where it goes none."""
+    step, steps = job.progress.get("step", 0), job.progress.get("steps")
+    if not isinstance(step, int) or not isinstance(steps, int) or steps < 1:
+        return ()
+    return () if job.state.is_final else (step, steps)
 
 
 def _state(job: JobSummary) -> Text:

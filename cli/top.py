@@ -1,4 +1,4 @@
-"""``perroquet top``: workers, queues and the newest jobs of all hosts, on one live screen."""
+"""``perroquet top``: workers, queues and jobs of all hosts, on one live screen."""
 
 import json
 import sys
@@ -16,9 +16,10 @@ from sqlalchemy.orm import Session
 from cli.job_drawing import JobList, draw_lines
 from cli.wiring import open_installation, read_settings
 from core.db.engines import reading
-from core.jobs.finding import ALL_GUILDS
+from core.jobs.finding import ALL_GUILDS, Filters
 from core.jobs.presence import Presence, alive
 from core.jobs.queries import JobSummary, QueueState, list_jobs, queue_states
+from core.jobs.states import JobKind, JobState
 
 _GIBIBYTE = 2**30
 _SHOWN_JOBS = 12
@@ -26,7 +27,8 @@ _SHOWN_JOBS = 12
 
 @dataclass(frozen=True)
 class Moment:
-    """What is going on, over all hosts and servers."""
+    """What is going on, over all hosts and servers. Of jobs, the fine-tunes that run come first,
+    which answers would soon push out of the newest."""
 
     processes: tuple[Presence, ...]
     queues: tuple[QueueState, ...]
@@ -57,12 +59,15 @@ def top(*, once: bool, as_json: bool, every_seconds: float) -> None:
 
 def read_moment(engine: Engine) -> Moment:
     """Ask SQL."""
+    training = Filters(state=JobState.RUNNING, kind=JobKind.FINETUNE)
     with Session(reading(engine)) as session:
-        return Moment(
-            tuple(alive(session)),
-            queue_states(session, ALL_GUILDS),
-            list_jobs(session, ALL_GUILDS, limit=_SHOWN_JOBS).jobs,
-        )
+        processes = tuple(alive(session))
+        queues = queue_states(session, ALL_GUILDS)
+        first = list_jobs(session, ALL_GUILDS, training, limit=_SHOWN_JOBS).jobs
+        newest = list_jobs(session, ALL_GUILDS, limit=_SHOWN_JOBS).jobs
+    # By id, since a job may have moved on between the two questions.
+    jobs = {job.id: job for job in (*first, *newest)}
+    return Moment(processes, queues, tuple(jobs.values())[:_SHOWN_JOBS])
 
 
 def draw(moment: Moment) -> Group:
@@ -73,7 +78,7 @@ def draw(moment: Moment) -> Group:
         _draw_processes(moment.processes),
         _title("Queues"),
         _draw_queues(moment.queues),
-        _title("Newest jobs"),
+        _title("Fine-tunes under way, and the newest jobs"),
         jobs,
     )
 

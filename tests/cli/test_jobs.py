@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from core.jobs.ledger import report_progress, succeed
+from core.jobs.ledger import confirm_cancel, report_progress, succeed
 from core.jobs.states import JobKind, JobState
 from tests.cli.running import perroquet
 from tests.core.corpora.helpers import add_version, submit
@@ -105,6 +105,20 @@ def test_a_job_is_shown_with_its_timeline(shell_engine, jobs):
     assert [entry["type"] for entry in detail["timeline"]] == ["submitted", "claimed", "failed"]
     waiting = jobs("show", add_job(shell_engine))
     assert "1 of 1" in waiting.out
+    assert "attempts" not in waiting.out
+
+
+def test_a_job_that_has_ended_takes_no_longer(shell_engine, jobs):
+    job_id = add_job(shell_engine, kind=JobKind.FINETUNE)
+    taken = claim_job(shell_engine, job_id)
+    run_in(shell_engine, report_progress, taken, {"step": 3, "steps": 9, "seconds_left": 61})
+    assert "seconds_left 61" in jobs("show", job_id).out
+    assert "3/9" in jobs("list").out
+    assert jobs("cancel", job_id).code == 0
+    run_in(shell_engine, confirm_cancel, taken)
+    shown = jobs("show", job_id).out
+    assert ("step 3" in shown, "seconds_left" in shown) == (True, False)
+    assert "progress" not in jobs("list").out
 
 
 @pytest.mark.parametrize("command", ["show", "watch", "cancel", "retry"])

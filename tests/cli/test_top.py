@@ -6,10 +6,12 @@ from rich.console import Console
 from sqlalchemy import create_engine
 
 from cli.top import _renewed
+from core.jobs.ledger import report_progress
 from core.jobs.presence import announce
 from core.jobs.states import JobKind, JobState
 from tests.cli.running import perroquet
 from tests.core.jobs.jobs_of_guilds import add_job, run
+from tests.workers.ledger_helpers import claim_job
 
 
 @pytest.fixture
@@ -41,6 +43,17 @@ def test_processes_queues_and_jobs_are_shown_once_where_nobody_looks(shell_engin
     assert moment["processes"][0]["info"]["pid"] == 77
     assert {q["kind"]: q["queued"] for q in moment["queues"]}["generate"] == 1
     assert [job["id"] for job in moment["jobs"]] == [failed, waiting]
+
+
+def test_a_fine_tune_that_runs_stays_in_sight_of_many_answers(shell_engine, top):
+    tune = add_job(shell_engine, kind=JobKind.FINETUNE, model="coco")
+    progress = {"step": 3, "steps": 9}
+    run(shell_engine, report_progress, claim_job(shell_engine, tune), progress)
+    answers = [add_job(shell_engine) for _ in range(20)]
+    moment = json.loads(top("--json").out)
+    assert [job["id"] for job in moment["jobs"]] == [tune, *reversed(answers[-11:])]
+    (line,) = [line for line in top("--once").out.splitlines() if tune in line]
+    assert "3/9" in line
 
 
 def test_no_cell_is_broken_on_a_narrow_terminal(shell_engine, top, monkeypatch):

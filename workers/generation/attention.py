@@ -5,6 +5,7 @@ attention must know where one sequence ends and the next begins; it is told by a
 batch that travels as an argument through the model's forward.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,25 +36,32 @@ class KeyValueCache:
     def trim(self, tokens: int) -> None:
         """Only the first ``tokens`` are of use from now on; a hint."""
 
-    def extend(
-        self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor
+    def room(
+        self, layer: int, start: int, end: int, keys: torch.Tensor, values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write from position ``start``; returns all keys and values up to the end of what was
-        written."""
-        end = start + keys.shape[2]
+        """A layer's keys and values, with room for ``end`` tokens.
+
+        Args:
+            layer: counted from 0.
+            start: tokens that count already; what lies behind them may be lost.
+            end: tokens that it must have room for.
+            keys: of any tokens of this layer, for their shape and dtype; likewise ``values``.
+            values: see ``keys``.
+        """
         if layer not in self._keys or self._keys[layer].shape[2] < end:
             self.reserve(end)
             self._keys[layer] = self._room_for(keys, self._keys.get(layer), start)
             self._values[layer] = self._room_for(values, self._values.get(layer), start)
-        self._keys[layer][:, :, start:end] = keys
-        self._values[layer][:, :, start:end] = values
-        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+        return self._keys[layer], self._values[layer]
 
     @torch.inference_mode()
     def copy_beginning(self, other: "KeyValueCache", count: int) -> None:
         """Take over another cache's first ``count`` tokens; this one must still be empty."""
         for layer, keys in other._keys.items():
-            self.extend(layer, 0, keys[:, :, :count], other._values[layer][:, :, :count])
+            values = other._values[layer]
+            room = self.room(layer, 0, count, keys, values)
+            for mine, others in zip(room, (keys, values), strict=True):
+                mine[:, :, :count] = others[:, :, :count]
 
     def _room_for(
         self, part: torch.Tensor, before: torch.Tensor | None, count: int
@@ -91,11 +99,18 @@ class Batch(Protocol):
         ...
 
 
-@dataclass(frozen=True)
 class PackedBatch:
-    """The spans of a step, in row order."""
+    """The spans of a step, in row order, each of which attends over a cache of its own.
 
-    spans: tuple[PackedSpan, ...]
+    What is done for each span in each layer is what a step of many short spans consists of, so
+    that is kept to a few calls: the rows are split and written for all spans at once.
+    """
+
+    def __init__(self, spans: Sequence[PackedSpan]) -> None:
+        self._spans = spans
+        self._lengths = [span.row_end - span.row_start for span in spans]
+        # The same in every layer, and made in the first.
+        self._masks: list[torch.Tensor | None] = []
 
     def attend(
         self,
@@ -106,25 +121,62 @@ class PackedBatch:
         scaling: float | None,
     ) -> torch.Tensor:
         """One span after the other, each over its own cache."""
-        is_grouped = key.shape[1] != query.shape[1]
-        outputs = []
-        for span in self.spans:
-            rows = slice(span.row_start, span.row_end)
-            keys, values = span.cache.extend(
-                layer, span.position, key[:, :, rows], value[:, :, rows]
+        rooms = [
+            span.cache.room(layer, span.position, span.position + length, key, value)
+            for span, length in zip(self._spans, self._lengths, strict=True)
+        ]
+        self._write([keys for keys, _ in rooms], key)
+        self._write([values for _, values in rooms], value)
+        if not self._masks:
+            self._masks = [_causal_mask(span, query) for span in self._spans]
+        outputs = [
+            _attend(span, mask, rows, keys, values, scaling)
+            for span, mask, rows, (keys, values) in zip(
+                self._spans,
+                self._masks,
+                query.split_with_sizes(self._lengths, dim=2),
+                rooms,
+                strict=True,
             )
-            outputs.append(
-                scaled_dot_product_attention(
-                    query[:, :, rows],
-                    keys,
-                    values,
-                    attn_mask=_causal_mask(span, query.device),
-                    is_causal=span.position == 0 and span.row_end - span.row_start > 1,
-                    scale=scaling,
-                    enable_gqa=is_grouped,
-                )
-            )
+        ]
         return torch.cat(outputs, dim=2).transpose(1, 2)
+
+    def _write(self, rooms: list[torch.Tensor], rows: torch.Tensor) -> None:
+        """Put each span's rows where they belong in its room."""
+        places = [
+            room.narrow(2, span.position, length)
+            for room, span, length in zip(rooms, self._spans, self._lengths, strict=True)
+        ]
+        torch._foreach_copy_(places, rows.split_with_sizes(self._lengths, dim=2))
+
+
+def _attend(
+    span: PackedSpan,
+    mask: torch.Tensor | None,
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    scaling: float | None,
+) -> torch.Tensor:
+    """A span's rows over all of its sequence so far, ``[1, num_heads, length, head_size]``."""
+    length = query.shape[2]
+    end = span.position + length
+    keys, values = keys.narrow(2, 0, end), values.narrow(2, 0, end)
+    heads, kv_heads = query.shape[1], keys.shape[1]
+    if length == 1 and heads != kv_heads:
+        # Heads that share keys and values read them once, as rows of one head.
+        grouped = query.reshape(1, kv_heads, heads // kv_heads, query.shape[3])
+        together = scaled_dot_product_attention(grouped, keys, values, scale=scaling)
+        return together.reshape(1, heads, 1, values.shape[3])
+    return scaled_dot_product_attention(
+        query,
+        keys,
+        values,
+        attn_mask=mask,
+        is_causal=span.position == 0 and length > 1,
+        scale=scaling,
+        enable_gqa=heads != kv_heads,
+    )
 
 
 def packed_attention(
@@ -156,13 +208,14 @@ def packed_attention(
     return packed_batch.attend(layer, query, key, value, scaling), None
 
 
-def _causal_mask(span: PackedSpan, device: torch.device) -> torch.Tensor | None:
-    """The mask of a later chunk of a prompt; a first chunk and a single token need none."""
-    count = span.row_end - span.row_start
-    if count == 1 or span.position == 0:
+def _causal_mask(span: PackedSpan, like: torch.Tensor) -> torch.Tensor | None:
+    """What is added to the scores of a later chunk of a prompt, ``[length, end]``; a first chunk
+    and a single token need none."""
+    length = span.row_end - span.row_start
+    if length == 1 or span.position == 0:
         return None
-    total = span.position + count
-    return torch.ones(count, total, dtype=torch.bool, device=device).tril(span.position)
+    hidden = like.new_full((length, span.position + length), -torch.inf)
+    return hidden.triu_(span.position + 1)
 
 
 AttentionInterface.register(ATTENTION_NAME, packed_attention)

@@ -149,7 +149,7 @@ class DeviceRunner:
             use_cache=False,
             # An empty index is made of floats unless it is told otherwise.
             logits_to_keep=torch.tensor(last_rows, dtype=torch.long, device=self._device),
-            packed_batch=PackedBatch(tuple(packed)),
+            packed_batch=PackedBatch(packed),
         )
         logits: torch.Tensor = output.logits[0]
         return logits

@@ -8,7 +8,9 @@ def cache_of(token_ids, room: int = 8) -> KeyValueCache:
     """A cache of one layer whose keys are the token ids themselves."""
     cache = KeyValueCache(len(token_ids) + room)
     keys = torch.tensor(token_ids, dtype=torch.float32).reshape(1, 1, -1, 1)
-    cache.extend(0, 0, keys, -keys)
+    room = cache.room(0, 0, len(token_ids), keys, -keys)
+    for kept, part in zip(room, (keys, -keys), strict=True):
+        kept[:, :, : len(token_ids)] = part
     return cache
 
 
@@ -25,7 +27,7 @@ def test_the_longest_common_beginning_is_copied():
     prompt = [*range(40), 7, 7, 7]
     assert shelf.fill(fresh, prompt) == 40
     with torch.inference_mode():
-        keys, values = fresh.extend(0, 40, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
+        keys, values = fresh.room(0, 40, 41, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1))
     assert keys.flatten().tolist()[:40] == list(range(40))
     assert values.flatten().tolist()[:40] == [-i for i in range(40)]
 

@@ -30,16 +30,14 @@ def check_database(engine: Engine | None, url: str) -> Finding:
     if engine is None:
         return warning("database", f"{shown} is not there yet", "perroquet migrate")
     try:
-        current = current_revision(engine)
+        current, encryption = current_revision(engine), _say_encryption(engine)
     except SQLAlchemyError as exc:
-        return failed(
-            "database",
-            f"{shown} cannot be used: {_reason(exc)}",
-            "Start it, or correct DATABASE_URL: host, port, user, password, database.",
-        )
+        reason = _reason(exc)
+        return failed("database", f"{shown} cannot be used: {reason}", _how_to_reach(reason))
     newest = newest_revision()
     if current == newest:
-        return ok("database", f"{engine.dialect.name} at revision {current}, the newest")
+        said = f"{engine.dialect.name} at revision {current}, the newest"
+        return ok("database", said + encryption)
     if current is None:
         return failed("database", f"{shown} was never migrated", "perroquet migrate")
     # Revisions are numbered in their order.
@@ -66,6 +64,26 @@ def check_clock(engine: Engine, now: Callable[[], float] = time.time) -> Finding
             "clock", said, "Keep all hosts on time: sudo timedatectl set-ntp true, or chrony."
         )
     return ok("clock", said)
+
+
+def _how_to_reach(reason: str) -> str:
+    # What libpq says of all that can be wrong with TLS has one of these words in it.
+    if any(word in reason for word in ("SSL", "certificate")):
+        return (
+            "Correct sslmode and sslrootcert in DATABASE_URL, or the server's certificate: it must "
+            "be signed by that root, for the host that the URL names. Public roots are in "
+            "/etc/ssl/certs/ca-certificates.crt on most hosts."
+        )
+    return "Start it, or correct DATABASE_URL: host, port, user, password, database."
+
+
+def _say_encryption(engine: Engine) -> str:
+    """Whether what is said to PostgreSQL can be read on its way; nothing of what has no way."""
+    with reading(engine).connect() as connection:
+        told = getattr(connection.connection.driver_connection, "pgconn", None)
+        if told is None or told.host.startswith(b"/"):
+            return ""
+        return ", over TLS" if told.ssl_in_use else ", not encrypted"
 
 
 def _reason(exc: SQLAlchemyError) -> str:

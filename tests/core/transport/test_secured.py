@@ -1,17 +1,12 @@
 """All that is used of Redis, behind TLS, and under the access list of docs/operators.md."""
 
 import asyncio
-import datetime
-import ipaddress
 import re
-import ssl
+from functools import partial
 from pathlib import Path
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from kombu import Consumer, Queue
 
 from bot.identifying import IdentifyTurns
@@ -26,6 +21,7 @@ from core.transport.names import broker_key
 from core.transport.stream_reader import StreamReader, make_reading_client
 from core.transport.stream_writer import StreamWriter, make_writing_client
 from core.transport.streams import StreamEntry
+from tests.core.tls import before
 
 ROOT = Path(__file__).parents[3]
 
@@ -103,79 +99,19 @@ def test_the_access_list_of_the_page_allows_nothing_else(limited_url, command):
         client.execute_command(*command.split())
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate for loopback that nobody signed but itself; returns its file and its key's."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "perroquet test")])
-    now = datetime.datetime.now(datetime.UTC)
-    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "ca.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return folder / "ca.pem", folder / "key.pem"
-
-
 @pytest.fixture
 async def tls_address(valkey, certificate):
     """Valkey behind TLS; the embedded one is built without it, so a proxy of ours speaks it."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*certificate)
-    host, port = valkey.url.partition("://")[2].rpartition("@")[2].partition("/")[0].split(":")
-
-    async def copy(reader, writer):
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except (ConnectionError, ssl.SSLError):
-            pass
-        finally:
-            writer.close()
-
-    tasks, writers = set(), []
-
-    async def serve(reader, writer):
-        theirs_in, theirs_out = await asyncio.open_connection(host, int(port))
-        writers.extend((writer, theirs_out))
-        for pair in ((reader, theirs_out), (theirs_in, writer)):
-            task = asyncio.create_task(copy(*pair))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    access, at, _ = valkey.url.partition("://")[2].rpartition("@")
-    yield f"rediss://{access}{at}127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    server.close()
-    for writer in writers:
-        writer.transport.abort()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    # Transports that were aborted close in the loop's next rounds.
-    await asyncio.sleep(0.1)
+    access, at, place = valkey.url.partition("://")[2].rpartition("@")
+    host, port = place.partition("/")[0].split(":")
+    async with before(partial(asyncio.open_connection, host, int(port)), certificate) as port:
+        yield f"rediss://{access}{at}127.0.0.1:{port}/0"
 
 
 async def test_everything_goes_through_tls_with_a_certificate_that_is_trusted(
     tls_address, certificate, valkey
 ):
-    url = f"{tls_address}?ssl_cert_reqs=required&ssl_ca_certs={certificate[0]}"
+    url = f"{tls_address}?ssl_cert_reqs=required&ssl_ca_certs={certificate.file}"
     await use_everything(url, valkey.key_prefix)
     found = await asyncio.to_thread(check_redis, url)
     assert found[0].verdict is Verdict.OK

@@ -1,5 +1,6 @@
 """``perroquet generate``: texts through the same jobs and workers as answers."""
 
+import json
 import signal
 import sys
 import time
@@ -59,13 +60,37 @@ class TextOrder:
     seed: int | None
 
 
-def write_texts(order: TextOrder, *, before: str, delimiter: str, to: Path | None) -> None:
+@dataclass(frozen=True)
+class Layout:
+    """How texts are written: one after the other, or as an object a line.
+
+    Attributes:
+        before: what is written before each text.
+        delimiter: a line between two of them; between objects there is none.
+        is_json: whether each text is an object, with the figures of its making.
+    """
+
+    before: str
+    delimiter: str
+    is_json: bool = False
+
+    @property
+    def between(self) -> str:
+        """What separates two texts."""
+        return "\n" if self.is_json else f"\n{self.delimiter}\n"
+
+    def write(self, result: dict[str, Any]) -> str:
+        """A text's job's result, as it is shown."""
+        text = self.before + result["text"]
+        return json.dumps({**result, "text": text}, ensure_ascii=False) if self.is_json else text
+
+
+def write_texts(order: TextOrder, layout: Layout, to: Path | None) -> None:
     """Make the texts and print them in order, or put all of them into a file.
 
     Args:
         order: what is asked.
-        before: what is written before each text.
-        delimiter: a line between two of them.
+        layout: how they are written.
         to: a file that appears once it is whole; None prints each text as it is done.
 
     Raises:
@@ -78,10 +103,12 @@ def write_texts(order: TextOrder, *, before: str, delimiter: str, to: Path | Non
         raise WrongUsageError("--min-length is above --length.")
     if to is not None and not to.absolute().parent.is_dir():
         raise WrongUsageError(f"There is no folder for {to}.")
+    if "logprobs" in order.sampling and not layout.is_json:
+        raise WrongUsageError("--logprobs needs --json, which has a place for them.")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    between = f"\n{delimiter}\n"
+    between = layout.between
     with running(read_settings(), Screen()) as found:
-        texts = (before + text for text in _texts(found, order))
+        texts = (layout.write(result) for result in _results(found, order))
         if to is not None:
             _write_file(to, between.join(texts) + "\n")
             return
@@ -98,9 +125,9 @@ def _write_file(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _texts(found: Running, order: TextOrder) -> Iterator[str]:
+def _results(found: Running, order: TextOrder) -> Iterator[dict[str, Any]]:
     with _open_writing(found, order) as writing:
-        yield from writing.texts()
+        yield from writing.results()
 
 
 @contextmanager
@@ -148,14 +175,16 @@ class _Writing:
     order: TextOrder
     version_id: str
     _job_ids: list[str] = field(default_factory=list)
-    _is_done: dict[str, str] = field(default_factory=dict)
+    # The result of each job that is done; nothing of one that failed.
+    _done: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def texts(self) -> Iterator[str]:
+    def results(self) -> Iterator[dict[str, Any]]:
+        """Those of all jobs, in order."""
         for number in range(self.order.samples):
-            while number >= len(self._job_ids) or self._job_ids[number] not in self._is_done:
+            while number >= len(self._job_ids) or self._job_ids[number] not in self._done:
                 self._submit()
                 self._look()
-            yield self._is_done[self._job_ids[number]]
+            yield self._done[self._job_ids[number]]
 
     def cancel(self) -> None:
         """Nobody waits any more for what is not done."""
@@ -163,7 +192,7 @@ class _Writing:
             self.desk.hand_in(partial(_cancel, job_id)).result()
 
     def _under_way(self) -> list[str]:
-        return [job_id for job_id in self._job_ids if job_id not in self._is_done]
+        return [job_id for job_id in self._job_ids if job_id not in self._done]
 
     def _submit(self) -> None:
         room = self.order.batch - len(self._under_way())
@@ -184,9 +213,9 @@ class _Writing:
             ).all()
         for row in rows:
             if row.state == JobState.SUCCEEDED:
-                self._is_done[row.id] = row.result["text"]
+                self._done[row.id] = row.result
             elif JobState(row.state).is_final:
-                self._is_done[row.id] = ""
+                self._done[row.id] = {}
                 raise TextFailedError(row.error or "The text was cancelled.")
         failure = self.found.find_failure()
         if failure is not None:

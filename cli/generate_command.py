@@ -37,6 +37,19 @@ def generate(
     to: Annotated[
         Path | None, typer.Option(help="Write into this file instead.", rich_help_panel=_TEXT)
     ] = None,
+    is_json: Annotated[
+        bool,
+        typer.Option("--json", help="An object a line for each text.", rich_help_panel=_TEXT),
+    ] = False,
+    logprobs: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=20,
+            help="With --json: how likely each token was, and so many others.",
+            rich_help_panel=_TEXT,
+        ),
+    ] = None,
     temperature: Annotated[
         float, typer.Option(min=0, help="0 takes the likeliest.", rich_help_panel=_WORDS)
     ] = 0.7,
@@ -58,7 +71,7 @@ def generate(
 
     docs/finetuning.md names the options that other tools have for the same.
     """
-    from cli.generate import TextOrder, write_texts
+    from cli.generate import Layout, TextOrder, write_texts
 
     sampling = {
         "max_new_tokens": length,
@@ -69,5 +82,8 @@ def generate(
         "repetition_penalty": repetition_penalty,
         "stop": [truncate.replace("\\n", "\n")] if truncate else [],
     }
+    if logprobs is not None:
+        sampling["logprobs"] = logprobs
     order = TextOrder(prefix, model, samples, batch, sampling, seed)
-    write_texts(order, before=prefix if include_prefix else "", delimiter=delimiter, to=to)
+    before = prefix if include_prefix else ""
+    write_texts(order, Layout(before, delimiter, is_json=is_json), to)

@@ -1,5 +1,6 @@
 """``perroquet generate`` with a real engine, ledger and broker; only the processes are one."""
 
+import json
 import threading
 from contextlib import contextmanager
 
@@ -105,6 +106,26 @@ def test_sampling_reaches_the_job(worker):
             "max_new_tokens": 6, "min_new_tokens": 6, "temperature": 1.5, "top_k": 7,
             "top_p": 0.8, "repetition_penalty": 1.2, "stop": ["\n"],
         }  # fmt: skip
+
+
+def test_each_text_can_be_an_object_with_how_likely_its_tokens_were(worker):
+    order = ("Hi", "-n", "2", "--length", "5", "--temperature", "0", "--json")
+    done = generate(*order, "--logprobs", "2")
+    assert done.exit_code == 0, done.output
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["text"].startswith("Hi")
+    assert len(first["logprobs"]) == first["tokens"]
+    for token in first["logprobs"]:
+        likeliest = token.pop("likeliest")
+        assert len(likeliest) == 2
+        assert token == likeliest[0], "the likeliest is what was taken"
+    assert second["text"] == first["text"]
+    (plain, _) = map(json.loads, generate(*order).stdout.splitlines())
+    assert "logprobs" not in plain
+
+
+def test_likelihoods_need_a_place(worker):
+    assert isinstance(generate("Hi", "--logprobs", "2").exception, WrongUsageError)
 
 
 def test_a_file_has_all_texts_or_is_not_there(worker, tmp_path):

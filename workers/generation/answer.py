@@ -2,6 +2,7 @@
 
 import math
 import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -11,14 +12,18 @@ from core.errors import PerroquetError
 from workers.generation.adapters import AdapterKey, LoraAdapter
 from workers.generation.attention import KeyValueCache
 from workers.generation.errors import let_go
+from workers.generation.logprobs import Report
 from workers.generation.memory import is_out_of_memory
 from workers.generation.protocol import (
+    Chunk,
+    FinishReason,
     GenerationFailedError,
     GenerationRequest,
     GenerationStream,
+    TokenLogprobs,
 )
 from workers.generation.sampling import SamplingState
-from workers.generation.sequences import Sequence
+from workers.generation.sequences import Sequence, Work
 from workers.generation.text_stream import TextStream
 
 
@@ -38,6 +43,8 @@ class Answer:
     launched: int = 0
     # The newest tokens, whose text nobody has seen.
     unread: list[int] = field(default_factory=list)
+    # How likely they were, where that is asked.
+    logprobs: list[TokenLogprobs] = field(default_factory=list)
     # Its place among those who run; its adapter has a slot on the device as long as it has one.
     seat: int | None = None
 
@@ -56,6 +63,19 @@ class Answer:
         """A token was chosen that is no part of the text."""
         self.generated += 1
         self.sampling.accept(token)
+
+    def report(self, token: int, report: Report) -> None:
+        """Keep how likely a token was until the next chunk."""
+        likeliest = tuple((self.text.name(other), value) for other, value in report.likeliest)
+        self.logprobs.append(TokenLogprobs(self.text.name(token), report.logprob, likeliest))
+
+    def chunk(
+        self, text: str, finish: FinishReason | None = None, error: PerroquetError | None = None
+    ) -> Chunk:
+        """A piece of it, with what was kept for that."""
+        logprobs = tuple(self.logprobs)
+        self.logprobs.clear()
+        return Chunk(text, self.generated, finish, error, logprobs)
 
     def read(self) -> str:
         """The text of the newest tokens, as far as it is certain."""
@@ -114,6 +134,28 @@ def begin(
         None,
         max_new_tokens,
     )
+
+
+def keep_reports(
+    reports: Mapping[int, Report],
+    work: Iterable[Work],
+    tokens: Iterable[int | None],
+    answers: Mapping[int, Answer],
+) -> None:
+    """Keep how likely a step's tokens were with those answers that ask for it.
+
+    Args:
+        reports: by place in ``work``.
+        work: the pieces whose next tokens these are.
+        tokens: in the order of ``work``.
+        answers: those that go on, by number.
+    """
+    if not reports:
+        return
+    for row, (piece, token) in enumerate(zip(work, tokens, strict=True)):
+        answer = answers.get(piece[0])
+        if answer is not None and token is not None and row in reports:
+            answer.report(token, reports[row])
 
 
 def translate(exc: Exception) -> PerroquetError:

@@ -24,12 +24,16 @@ from workers.generation.protocol import (
     GenerationStream,
     Sampling,
     Standing,
+    TokenLogprobs,
 )
 from workers.generation.serving import Ask, ModelPool
 from workers.leases import HeldJob
 from workers.runner import write_within_lease
 
 log = structlog.get_logger(__name__)
+
+
+_LOGPROBS = "logprobs"
 
 
 class EmptyAnswerError(PerroquetError):
@@ -117,6 +121,7 @@ class Answerer:
         text = ""
         facts: dict[str, Any] = {"version_id": question.version_id}
         counted = 0
+        logprobs: list[TokenLogprobs] = []
         try:
             for chunk in stream:
                 held.check()
@@ -134,11 +139,14 @@ class Answerer:
                         StreamEntry(held.claim.job_id, held.claim.token, len(text), piece),
                     )
                 text += piece
+                logprobs += chunk.logprobs
                 if chunk.finish is not None:
                     facts |= {"tokens": chunk.token_count, "finish": str(chunk.finish)}
         finally:
             stream.cancel()
         held.check()
+        if question.sampling.get("logprobs") is not None:
+            facts[_LOGPROBS] = [_plain(token) for token in logprobs]
         return text, facts
 
     def _count(self, tokens: int) -> None:
@@ -160,6 +168,8 @@ class Answerer:
                     session, held.claim, text, bot_name=BOT_NAME, facts=facts
                 ),
             )
+        # Which words they are is nobody's business but the asker's.
+        facts.pop(_LOGPROBS, None)
         log.info("answered", version=question.version_id, **facts)
 
     def _ask(self, held: HeldJob, question: Question) -> Ask:
@@ -193,6 +203,16 @@ class Answerer:
         }
         values |= question.sampling
         return Sampling(**{**values, "stop": tuple(values["stop"])})
+
+
+def _plain(token: TokenLogprobs) -> dict[str, Any]:
+    """As JSON has it, and as PostgreSQL can keep it, which is without NULs."""
+    likeliest = [
+        {"token": name.replace("\0", ""), "logprob": round(value, 4)}
+        for name, value in token.likeliest
+    ]
+    name = token.token.replace("\0", "")
+    return {"token": name, "logprob": round(token.logprob, 4), "likeliest": likeliest}
 
 
 def _seed_of(job_id: str) -> int:

@@ -1,6 +1,6 @@
 """The one place that touches tensors in a step: packed token ids in, the next tokens out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -9,7 +9,10 @@ from workers.generation.adapter_bank import AdapterBank
 from workers.generation.adapters import LoraAdapter
 from workers.generation.attention import KeyValueCache, PackedBatch, PackedSpan
 from workers.generation.loading import LoadedModel
+from workers.generation.logprobs import Report, Scores, wanted_of
 from workers.generation.sampling import SamplingState, choose_tokens
+
+_NO_REPORTS: Mapping[int, Report] = {}
 
 
 class Span(NamedTuple):
@@ -50,6 +53,10 @@ class Flight(Protocol):
         are no numbers."""
         ...
 
+    def reports(self) -> Mapping[int, Report]:
+        """How likely they were, by their place in that order, where it was asked; after landing."""
+        ...
+
 
 class Runner(Protocol):
     """Runs a model's steps on a device.
@@ -84,12 +91,19 @@ class Runner(Protocol):
 class Landed:
     """A step whose tokens were known at once."""
 
-    def __init__(self, tokens: Sequence[int | None]) -> None:
+    def __init__(
+        self, tokens: Sequence[int | None], reports: Mapping[int, Report] = _NO_REPORTS
+    ) -> None:
         self._tokens = tokens
+        self._reports = reports
 
     def land(self) -> Sequence[int | None]:
         """See :class:`Flight`."""
         return self._tokens
+
+    def reports(self) -> Mapping[int, Report]:
+        """See :class:`Flight`."""
+        return self._reports
 
 
 class DeviceRunner:
@@ -121,7 +135,16 @@ class DeviceRunner:
         finally:
             self._bank.end()
         states = [span.state for span in spans if span.is_sampling]
-        return Landed(choose_tokens(logits, states) if states else [])
+        if not states:
+            return Landed([])
+        wanted = wanted_of(states)
+        # Choosing changes the logits.
+        unchanged = logits.clone() if wanted else logits
+        tokens = choose_tokens(logits, states)
+        if not wanted:
+            return Landed(tokens)
+        chosen = torch.tensor([-1 if t is None else t for t in tokens], device=self._device)
+        return Landed(tokens, Scores(unchanged, chosen, wanted).read())
 
     @torch.inference_mode()
     def run(self, spans: Sequence[Span]) -> torch.Tensor:

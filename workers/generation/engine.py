@@ -5,13 +5,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import torch
 
 from core.errors import PerroquetError
 from workers.generation.adapter_bank import AdapterBank
-from workers.generation.answer import Answer, begin, translate
+from workers.generation.answer import Answer, begin, keep_reports, translate
 from workers.generation.checking import check_request
 from workers.generation.device import Flight
 from workers.generation.loading import LoadedModel
@@ -128,7 +129,8 @@ class ContinuousBatchingEngine:
         """
         max_new_tokens = self._check(request)
         number = next(self._numbers)
-        stream = GenerationStream(lambda: self._commands.put(lambda: self._cancel(number)))
+        cancel = partial(self._finish, number, FinishReason.CANCELLED)
+        stream = GenerationStream(lambda: self._commands.put(cancel))
         if max_new_tokens == 0:
             stream.put(Chunk("", 0, FinishReason.LENGTH))
             return stream
@@ -191,9 +193,6 @@ class ContinuousBatchingEngine:
             self._reused_tokens,
             self._scheduler.preemptions,
         )
-
-    def _cancel(self, number: int) -> None:
-        self._finish(number, FinishReason.CANCELLED)
 
     def _run(self) -> None:
         try:
@@ -329,6 +328,7 @@ class ContinuousBatchingEngine:
             return
         (flight, work), self._flight = self._flight, None
         tokens = flight.land()
+        keep_reports(flight.reports(), work, tokens, self._answers)
         if self._runner.is_ahead:
             # Many rows leave little time for each, and a few tokens take no longer than one.
             self._text_every = min(_TEXT_EVERY, 1 + len(tokens) // _ROWS_PER_TOKEN)
@@ -368,7 +368,7 @@ class ContinuousBatchingEngine:
         elif answer.generated >= answer.max_new_tokens:
             self._finish(number, FinishReason.LENGTH, text)
         elif text:
-            answer.stream.put(Chunk(text, answer.generated))
+            answer.stream.put(answer.chunk(text))
 
     def _finish(self, number: int, reason: FinishReason, text: str = "") -> None:
         answer = self._answers.get(number)
@@ -388,7 +388,7 @@ class ContinuousBatchingEngine:
         if answer.cache is not None:
             self._prefixes.put(answer.token_ids[:computed], answer.cache, answer.owner)
         self._publish_stats()
-        answer.stream.put(Chunk(text, answer.generated, reason))
+        answer.stream.put(answer.chunk(text, reason))
 
     def _fail(self, number: int, error: PerroquetError) -> None:
         answer = self._answers.pop(number, None)
@@ -397,4 +397,4 @@ class ContinuousBatchingEngine:
         self._seating.leave(answer)
         self._scheduler.remove(number)
         self._publish_stats()
-        answer.stream.put(Chunk("", answer.generated, FinishReason.ERROR, error))
+        answer.stream.put(answer.chunk("", FinishReason.ERROR, error))

@@ -13,6 +13,7 @@ from core.errors import InvalidInputError, PerroquetError
 
 _MAX_STOP_STRINGS = 256
 _MAX_PRESENCE = 2.0
+_MAX_LOGPROBS = 20
 
 
 class GenerationFailedError(PerroquetError):
@@ -34,7 +35,8 @@ class Sampling:
     ``temperature`` 0 means greedy; ``top_k`` 0 means no bound; ``seed`` None means a random one.
     Without ``penalise_prompt`` the repetition penalty counts the answer's own tokens alone.
     ``presence_penalty``, which ``transformers`` lacks, is OpenAI's: it is taken from the logit of
-    every token that the answer has already.
+    every token that the answer has already. With ``logprobs`` each token comes with its log
+    probability and those of so many of the likeliest; None asks for none.
 
     Raises:
         InvalidInputError: a value is out of range; ``data["field"]`` names it.
@@ -51,6 +53,7 @@ class Sampling:
     seed: int | None = None
     min_new_tokens: int = 0
     stop: tuple[str, ...] = ()
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         ranges = {
@@ -62,6 +65,7 @@ class Sampling:
             "min_p": 0 <= self.min_p <= 1,
             "repetition_penalty": self.repetition_penalty > 0,
             "presence_penalty": -_MAX_PRESENCE <= self.presence_penalty <= _MAX_PRESENCE,
+            "logprobs": self.logprobs is None or 0 <= self.logprobs <= _MAX_LOGPROBS,
         }
         for field, is_in_range in ranges.items():
             if not is_in_range:
@@ -127,13 +131,29 @@ class FinishReason(StrEnum):
     ERROR = "error"
 
 
+class TokenLogprobs(NamedTuple):
+    """How likely the model held a token: natural logarithms before temperature and penalties.
+
+    ``likeliest`` are tokens and theirs, the likeliest first. A token is given as its text, which is
+    broken where a character is made of several.
+    """
+
+    token: str
+    logprob: float
+    likeliest: tuple[tuple[str, float], ...] = ()
+
+
 class Chunk(NamedTuple):
-    """A piece of an answer: whole characters, and how many tokens were made so far."""
+    """A piece of an answer: whole characters, and how many tokens were made so far.
+
+    ``logprobs`` are of the tokens since the last chunk, where they were asked for.
+    """
 
     text: str
     token_count: int
     finish: FinishReason | None = None
     error: PerroquetError | None = None
+    logprobs: tuple[TokenLogprobs, ...] = ()
 
 
 class GenerationStream:
@@ -184,7 +204,7 @@ class GenerationStream:
 
 
 def _joined(first: Chunk, second: Chunk) -> Chunk:
-    return second._replace(text=first.text + second.text)
+    return second._replace(text=first.text + second.text, logprobs=first.logprobs + second.logprobs)
 
 
 @dataclass(frozen=True)

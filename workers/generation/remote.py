@@ -23,6 +23,7 @@ from workers.generation.protocol import (
     FinishReason,
     GenerationFailedError,
     GenerationStream,
+    TokenLogprobs,
 )
 from workers.generation.serving import Ask
 
@@ -237,10 +238,23 @@ class _Answer:
                     if text:
                         # Servers send a token an event, or a few where they are hurried.
                         self._tokens += 1
-                        self._stream.put(Chunk(text, self._tokens))
+                        logprobs = self._logprobs_of(choice.logprobs)
+                        self._stream.put(Chunk(text, self._tokens, logprobs=logprobs))
                     if choice.finish_reason == "length":
                         finish = FinishReason.LENGTH
         return finish
+
+    def _logprobs_of(self, said: Any) -> tuple[TokenLogprobs, ...]:
+        """A conversation's tokens come as objects, a text's as columns."""
+        if said is None:
+            return ()
+        if self._text is None:
+            return tuple(_token_logprobs(token) for token in said.content or ())
+        columns = zip(said.tokens, said.token_logprobs, said.top_logprobs, strict=True)
+        return tuple(
+            TokenLogprobs(token, value, tuple((others or {}).items()))
+            for token, value, others in columns
+        )
 
     def _options(self) -> dict[str, Any]:
         sampling = self._ask.sampling
@@ -253,6 +267,10 @@ class _Answer:
             options["seed"] = sampling.seed
         if sampling.presence_penalty:
             options["presence_penalty"] = sampling.presence_penalty
+        if sampling.logprobs is not None and self._text is not None:
+            options["logprobs"] = sampling.logprobs
+        elif sampling.logprobs is not None:
+            options |= {"logprobs": True, "top_logprobs": sampling.logprobs}
         if sampling.stop:
             options["stop"] = list(sampling.stop)
         beyond: dict[str, Any] = {}
@@ -265,6 +283,11 @@ class _Answer:
         if beyond and self._is_extended:
             options["extra_body"] = beyond
         return options
+
+
+def _token_logprobs(token: Any) -> TokenLogprobs:
+    likeliest = tuple((other.token, other.logprob) for other in token.top_logprobs)
+    return TokenLogprobs(token.token, token.logprob, likeliest)
 
 
 def _make_client(settings: RemoteSettings) -> "AsyncOpenAI":

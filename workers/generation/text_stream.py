@@ -34,6 +34,11 @@ class TextStream:
         self._decoded += len(text)
         return text
 
+    def name(self, token_id: int) -> str:
+        """A token's own text, special or not; half a character is broken."""
+        text: str = self._tokenizer.decode([token_id], skip_special_tokens=False)
+        return text
+
     def flush(self) -> str:
         """The answer has ended: what was held back is text after all, but half a character is not.
 

@@ -38,6 +38,31 @@ def reference_text(loaded, reference, prompt, max_new_tokens=12) -> str:
     return text.rstrip("�")
 
 
+def says_how_likely_its_tokens_are(loaded, reference, engine) -> None:
+    """What holds of every runner."""
+    prompt, other = prompts(loaded, 2, seed=9)
+    beside = ask(engine, other, max_new_tokens=20, temperature=1.5, seed=3, logprobs=0)
+    silent = ask(engine, other)
+    chunks = list(ask(engine, prompt, logprobs=3))
+    reported = [token for chunk in chunks for token in chunk.logprobs]
+    assert len(reported) == chunks[-1].token_count
+    with torch.inference_mode():
+        ids = torch.tensor([prompt])
+        for token in reported:
+            scores = reference(ids).logits[0, -1].log_softmax(-1)
+            best = scores.topk(3)
+            names = [loaded.tokenizer.decode([i]) for i in best.indices.tolist()]
+            assert [name for name, _ in token.likeliest] == names
+            said = torch.tensor([value for _, value in token.likeliest])
+            torch.testing.assert_close(said, best.values, atol=1e-4, rtol=0)
+            assert (token.token, token.logprob) == token.likeliest[0], "the choice is greedy"
+            ids = torch.cat((ids, best.indices[None, :1]), dim=1)
+    drawn = list(beside)
+    assert sum(len(chunk.logprobs) for chunk in drawn) == drawn[-1].token_count
+    assert all(t.logprob <= 0 and not t.likeliest for c in drawn for t in c.logprobs)
+    assert not any(chunk.logprobs for chunk in silent)
+
+
 def cancels_one_answer_and_no_other(loaded, engine) -> None:
     """What holds of every runner."""
     long, other = prompts(loaded, 2, seed=5)

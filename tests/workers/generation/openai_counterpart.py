@@ -49,16 +49,16 @@ class Counterpart:
             return _error(*{"broken": (500, "Oops"), "strict": (400, "No.")}[model])
         if model not in {"parrot", "narrow", "slow", "models/parrot/adapter-1"}:
             return _error(404, f"The model `{model}` does not exist.")
-        return await self._stream(request, model, body["max_tokens"])
+        return await self._stream(request, model, body)
 
-    async def _stream(self, request, model: str, max_tokens: int) -> web.StreamResponse:
+    async def _stream(self, request, model: str, body: dict) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
-        words = WORDS[:max_tokens]
+        words = WORDS[: body["max_tokens"]]
         finish = "length" if len(words) < len(WORDS) else "stop"
         try:
             for word in words:
-                await response.write(_event(model, {"content": word}, None))
+                await response.write(_event(model, {"content": word}, None, _logprobs(body, word)))
                 if model == "slow":
                     await asyncio.sleep(30)
             await response.write(_event(model, {}, finish) + b"data: [DONE]\n\n")
@@ -68,10 +68,23 @@ class Counterpart:
         return response
 
 
-def _event(model: str, delta: dict, finish: str | None) -> bytes:
+def _logprobs(body: dict, word: str) -> dict | None:
+    """What each of the two protocols says of a token."""
+    asked = body.get("logprobs")
+    if asked is None:
+        return None
+    if "prompt" in body:
+        others = {word: -0.5, "Nuts ": -2.0} if asked else None
+        return {"tokens": [word], "token_logprobs": [-0.5], "top_logprobs": [others]}
+    token = {"token": word, "logprob": -0.5, "bytes": None}
+    others = [token, {**token, "token": "Nuts ", "logprob": -2.0}][: body["top_logprobs"]]
+    return {"content": [{**token, "top_logprobs": others}]}
+
+
+def _event(model: str, delta: dict, finish: str | None, logprobs: dict | None = None) -> bytes:
     # Chat reads the delta and completion the text.
     choice = {"index": 0, "delta": delta, "text": delta.get("content", "")}
-    choice["finish_reason"] = finish
+    choice |= {"finish_reason": finish, "logprobs": logprobs}
     event = {
         "id": "c",
         "object": "chat.completion.chunk",

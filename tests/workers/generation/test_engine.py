@@ -12,6 +12,7 @@ from tests.workers.generation.asking import (
     cancels_one_answer_and_no_other,
     prompts,
     reference_text,
+    says_how_likely_its_tokens_are,
     text_of,
 )
 from workers.generation.engine import ContinuousBatchingEngine
@@ -50,6 +51,10 @@ def engine(loaded):
 def test_a_request_alone_gets_what_transformers_generates(loaded, reference, engine):
     for prompt in prompts(loaded, 4):
         assert text_of(ask(engine, prompt)) == reference_text(loaded, reference, prompt)
+
+
+def test_each_token_comes_with_how_likely_it_was_where_that_is_asked(loaded, reference, engine):
+    says_how_likely_its_tokens_are(loaded, reference, engine)
 
 
 def test_a_request_in_a_batch_gets_what_it_gets_alone(loaded, reference, engine):

@@ -81,6 +81,16 @@ def test_a_text_is_gone_on_with_and_is_no_conversation(server, connect):
     assert "messages" not in server.asked[-1]
 
 
+@pytest.mark.parametrize("said", [HELLO, (Utterance(TEXT, "", "Once"),)])
+def test_each_word_comes_with_how_likely_it_was_where_that_is_asked(connect, said):
+    for most, likeliest in ((2, (("Seeds ", -0.5), ("Nuts ", -2.0))), (0, ())):
+        chunks = list(ask(connect(), said, logprobs=most))
+        reported = [token for chunk in chunks for token in chunk.logprobs]
+        assert [token.token for token in reported] == WORDS
+        assert (reported[0].logprob, reported[0].likeliest) == (-0.5, likeliest)
+    assert not any(chunk.logprobs for chunk in ask(connect(), said))
+
+
 def test_what_only_some_servers_know_is_asked_of_those(server, connect):
     list(ask(connect(), top_k=5, repetition_penalty=1.2))
     assert (server.asked[-1]["top_k"], server.asked[-1]["repetition_penalty"]) == (5, 1.2)

@@ -6,7 +6,7 @@ step late; so the device never waits for Python. Steps come in few sizes, each a
 
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import structlog
@@ -17,6 +17,7 @@ from workers.generation.attention import KeyValueCache
 from workers.generation.device import Flight, Span
 from workers.generation.errors import reason_of
 from workers.generation.loading import LoadedModel
+from workers.generation.logprobs import Report, Scores, wanted_of
 from workers.generation.memory import collect_garbage, is_out_of_memory
 from workers.generation.resident.adapters import MAX_CODED_ROWS, Coded, choose_halves
 from workers.generation.resident.arena import Arena, ArenaCache, LayerShape
@@ -79,6 +80,7 @@ class ResidentRunner:
             torch.zeros(max_batch_size, dtype=torch.int64, pin_memory=is_pinned)
             for _ in range(_RESULTS)
         )
+        self._logits = self._nothing = torch.empty(0)
         log.info("resident_cache", tokens=capacity_tokens, attention=self._paths.name)
 
     def new_cache(self, most_tokens: int) -> KeyValueCache:
@@ -117,7 +119,9 @@ class ResidentRunner:
         host_spans = write(spans, host, self._seats.nobody)
         if key.choice is not Choice.GREEDY:
             self._seats.write_parameters(choosing, host["parameters"])
-        is_static = key.is_decode or self._paths.is_mixed_static
+        wanted = wanted_of([span.state for span in choosing])
+        # What is reported is read from the logits, which a graph keeps to itself.
+        is_static = (key.is_decode or self._paths.is_mixed_static) and not wanted
         try:
             if has_adapters:
                 key, is_static = self._adapted(key, spans, inputs, is_static=is_static)
@@ -125,10 +129,12 @@ class ResidentRunner:
             tokens = self._programs.run(
                 key, lambda: self._step(key, inputs, host_spans), is_static=is_static
             )
+            scores = Scores(self._logits, tokens, wanted) if wanted else None
         finally:
             self._bank.end()
+            self._logits = self._nothing
         self._seats.launched(spans)
-        return self._flight(tokens, len(choosing))
+        return self._flight(tokens, len(choosing), scores)
 
     def _key(self, spans: Sequence[Span], choosing: Sequence[Span], *, is_decode: bool) -> StepKey:
         choice = self._seats.choice(choosing)
@@ -196,7 +202,8 @@ class ResidentRunner:
             logits_to_keep=0 if key.is_decode else of["keep"],
             packed_batch=ResidentBatch(self._arena, places, path),
         )
-        return self._choose(key.choice, output.logits[0], of)
+        self._logits = output.logits[0]
+        return self._choose(key.choice, self._logits, of)
 
     def _choose(
         self, choice: Choice, logits: torch.Tensor, of: dict[str, torch.Tensor]
@@ -212,7 +219,7 @@ class ResidentRunner:
         # What is no number or endless differs from itself.
         return torch.where((best - best) == 0, tokens, -1)
 
-    def _flight(self, tokens: torch.Tensor, count: int) -> Flight:
+    def _flight(self, tokens: torch.Tensor, count: int, scores: Scores | None) -> Flight:
         host = self._results[0]
         self._results.rotate(-1)
         host[:count].copy_(tokens[:count], non_blocking=True)
@@ -220,13 +227,20 @@ class ResidentRunner:
         if self._device.type == "cuda":
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
-        return _Flight(host, count, event)
+        return _Flight(host, count, event, scores)
 
 
 class _Flight:
     """A step whose tokens are on their way to the host."""
 
-    def __init__(self, host: torch.Tensor, count: int, event: torch.cuda.Event | None) -> None:
+    def __init__(
+        self,
+        host: torch.Tensor,
+        count: int,
+        event: torch.cuda.Event | None,
+        scores: Scores | None,
+    ) -> None:
+        self._scores = scores
         self._host = host
         self._count = count
         self._event = event
@@ -237,6 +251,10 @@ class _Flight:
             self._event.synchronize()
         tokens: list[int] = self._host[: self._count].tolist()
         return [token if token >= 0 else None for token in tokens]
+
+    def reports(self) -> Mapping[int, Report]:
+        """See :class:`workers.generation.device.Flight`."""
+        return self._scores.read() if self._scores is not None else {}
 
 
 def _write_decode(

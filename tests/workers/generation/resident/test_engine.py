@@ -13,6 +13,7 @@ from tests.workers.generation.asking import (
     cancels_one_answer_and_no_other,
     prompts,
     reference_text,
+    says_how_likely_its_tokens_are,
     text_of,
 )
 from workers.generation.engine import ContinuousBatchingEngine
@@ -48,6 +49,10 @@ def engine(loaded):
     engine = make_engine(loaded)
     yield engine
     engine.close()
+
+
+def test_each_token_comes_with_how_likely_it_was_where_that_is_asked(loaded, reference, engine):
+    says_how_likely_its_tokens_are(loaded, reference, engine)
 
 
 def test_any_mix_gets_what_transformers_generates(loaded, reference, engine):

@@ -5,7 +5,7 @@ from typing import Any
 import redis
 from redis.exceptions import AuthenticationError, RedisError
 
-from cli.doctor.findings import Finding, failed, ok, skipped, warning
+from cli.doctor.findings import Finding, failed, ok, reason_of, skipped, warning
 from cli.up.readiness import REDIS_URL_FORM
 
 _OLDEST_REDIS = (6, 2)
@@ -31,7 +31,7 @@ def check_redis(url: str | None) -> list[Finding]:
         return [
             failed(
                 "Redis",
-                f"cannot be reached: {type(exc).__name__}",
+                f"cannot be reached: {reason_of(exc)}",
                 "Start it, or correct REDIS_URL; check its bind address and firewall.",
             )
         ]

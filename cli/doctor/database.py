@@ -6,7 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from cli.doctor.findings import Finding, failed, ok, warning
+from cli.doctor.findings import Finding, failed, ok, reason_of, warning
 from core.db.clock import epoch_now
 from core.db.engines import is_missing_file, make_engine, reading
 from core.settings import mask_url
@@ -87,5 +87,4 @@ def _say_encryption(engine: Engine) -> str:
 
 
 def _reason(exc: SQLAlchemyError) -> str:
-    lines = str(getattr(exc, "orig", None) or type(exc).__name__).strip().splitlines()
-    return lines[0] if lines else type(exc).__name__
+    return reason_of(getattr(exc, "orig", None) or exc)

@@ -6,7 +6,7 @@ from typing import Any
 
 import aiohttp
 
-from cli.doctor.findings import Finding, failed, ok, skipped, warning
+from cli.doctor.findings import Finding, failed, ok, reason_of, skipped, warning
 
 _API = "https://discord.com/api/v10"
 _TIMEOUT_SECONDS = 8.0
@@ -32,8 +32,8 @@ def check_discord(token: str, api_base: str) -> list[Finding]:
         return [
             failed(
                 "Discord",
-                f"cannot be reached: {type(exc).__name__}",
-                "Check the network, DNS and proxy of this host.",
+                f"cannot be reached: {reason_of(exc)}",
+                "Check the network, DNS and firewall of this host.",
             )
         ]
     if status == _UNAUTHORISED:

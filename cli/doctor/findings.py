@@ -49,3 +49,9 @@ def failed(check: str, said: str, fix: str) -> Finding:
 def skipped(check: str, said: str) -> Finding:
     """There is nothing to check, and why."""
     return Finding(check, Verdict.SKIPPED, said)
+
+
+def reason_of(exc: BaseException) -> str:
+    """What an error says, in its first line; its class where it says nothing."""
+    lines = str(exc).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(exc).__name__

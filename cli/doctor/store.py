@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fsspec
 
-from cli.doctor.findings import Finding, failed, ok, warning
+from cli.doctor.findings import Finding, failed, ok, reason_of, warning
 from cli.doctor.machine import nearest_existing
 from core.settings import mask_url
 
@@ -60,5 +60,6 @@ def _check_parent(folder: Path) -> Finding:
 
 
 def _reason(exc: Exception) -> str:
-    lines = str(exc).strip().splitlines()
-    return f"{type(exc).__name__}: {lines[0]}" if lines else type(exc).__name__
+    # Of some backends the class says more than the words, and of others less.
+    name, said = type(exc).__name__, reason_of(exc)
+    return said if said == name else f"{name}: {said}"

@@ -124,6 +124,7 @@ def test_redis_that_is_as_it_should_be(valkey_server):
 def test_redis_that_is_away_refuses_or_is_too_old(valkey_server):
     (away,) = check_redis(f"redis://127.0.0.1:{free_port()}/0")
     assert (away.verdict, "REDIS_URL" in away.fix) == (FAILED, True)
+    assert "Connection refused" in away.said
     for url in ("nonsense", "redis://:hush/word@127.0.0.1/0"):
         (nonsense,) = check_redis(url)
         assert (nonsense.verdict, "no Redis URL" in nonsense.said) == (FAILED, True)
@@ -280,6 +281,7 @@ def test_discord_without_a_token_or_without_a_network():
     assert found.verdict is SKIPPED
     (away,) = check_discord("secret-token", f"http://127.0.0.1:{free_port()}/api")
     assert (away.verdict, "network" in away.fix) == (FAILED, True)
+    assert "Cannot connect to host 127.0.0.1" in away.said
     assert "secret-token" not in away.said + away.fix
 
 

@@ -104,7 +104,7 @@ async def test_a_message_deleted_while_it_waits_is_never_taken_in(
             (job_id,) = await wire.queued()
             assert wire.answer(job_id, "Seeds.") == ["what do parrots eat? And you?"]
             await asyncio.sleep(1.0)
-    assert count_jobs(wire.engine) == 1
+        assert count_jobs(wire.engine) == 1
 
 
 async def test_without_redis_a_member_is_told_of_the_delay_and_answered_at_last(
@@ -138,4 +138,4 @@ async def test_more_messages_than_can_wait_are_lost_with_a_word_in_the_log(
                 wire.world.say(cast.ALICE, cast.GENERAL, ASK)
                 await eventually(lambda: "message_lost" in capsys.readouterr().out)
             await wire.queued()
-    assert count_jobs(wire.engine) == 1
+        assert count_jobs(wire.engine) == 1

@@ -4,12 +4,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from workers.finetuning.chat import render_prompt
 from workers.finetuning.corpus.documents import Example, PlainText
+from workers.generation.memory import collect_garbage, is_out_of_memory
+
+log = structlog.get_logger(__name__)
 
 _PROMPT_WORDS = 8
 _MAX_PROMPT_TOKENS = 256
@@ -53,7 +57,6 @@ def _prompt_of(example: Example, persona: str) -> Prompt | None:
     return Prompt(question, is_chat=True, persona=persona) if question else None
 
 
-@torch.no_grad()
 def generate_samples(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
@@ -65,13 +68,44 @@ def generate_samples(
 ) -> list[str]:
     """One answer for each prompt, drawn with the same seed each time.
 
-    The training's random generators are left as they were.
+    The training's random generators are left as they were. Where memory runs out fewer prompts are
+    answered at a time, and one that does not fit alone has an empty answer: samples are not what a
+    run should fail for.
     """
-    if not prompts:
-        return []
-    batch = _encode(tokenizer, prompts, device)
+    texts: list[str] = []
+    at_a_time = len(prompts)
     was_training = model.training
     model.eval()
+    try:
+        while len(texts) < len(prompts):
+            part = prompts[len(texts) : len(texts) + at_a_time]
+            try:
+                texts += _answer(model, tokenizer, part, max_new_tokens, seed, device)
+                continue
+            except (RuntimeError, MemoryError) as exc:
+                if not is_out_of_memory(exc):
+                    raise
+                at_a_time = max(1, len(part) // 2)
+                log.warning("sampled_in_parts", prompts=at_a_time)
+            if len(part) == 1:
+                texts.append("")
+            # Only here is what the failed attempt held given back.
+            collect_garbage()
+    finally:
+        model.train(was_training)
+    return texts
+
+
+@torch.no_grad()
+def _answer(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Prompt],
+    max_new_tokens: int,
+    seed: int,
+    device: torch.device,
+) -> list[str]:
+    batch = _encode(tokenizer, prompts, device)
     # Each answer grows from token to token, so layers compiled for training would be compiled anew.
     with (
         torch.compiler.set_stance("force_eager"),
@@ -89,7 +123,6 @@ def generate_samples(
             use_cache=True,
             pad_token_id=_pad_id(tokenizer),
         )
-    model.train(was_training)
     width = batch["input_ids"].shape[1]
     decoded = tokenizer.batch_decode(output[:, width:], skip_special_tokens=True)
     return [_first_turn(str(text), prompt) for text, prompt in zip(decoded, prompts, strict=True)]

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from core.corpora.curves import CHECKPOINTED, EVALUATED, TRAIN_POINTS
 from core.corpora.searches import TRIAL_ENDED, TRIAL_EVALUATED
 from core.db.desk import Desk
 from core.db.outage import is_away
+from core.db.tables import Job
 from core.jobs.ledger import record_held, report_progress
 from core.jobs.states import JobWish
 from core.jobs.steering import read_wish
@@ -31,6 +34,7 @@ _WISH_SECONDS = 1.0
 _RECORDED = {"started", EVALUATED, CHECKPOINTED, "shrunk"}
 # From these the next attempt goes on, so that the crashes before them are forgotten.
 _PROGRESS = {CHECKPOINTED, TRIAL_ENDED}
+_OF_SAMPLES = ("samples", "sampled_step")
 # Steps' losses kept between two events; more could not be told apart in a picture.
 _MAX_POINTS = 40
 
@@ -49,7 +53,8 @@ class Reporter:
         self.has_begun = False
         self._reported_at = 0.0
         self._points: list[tuple[int, float]] = []
-        self._samples: dict[str, Any] = {}
+        # Those of an earlier attempt are shown until there are new ones.
+        self._samples: dict[str, Any] | None = None
 
     def hear(self, event: Event) -> None:
         """Take one event in.
@@ -90,8 +95,20 @@ class Reporter:
     def _report_progress(self, fields: dict[str, Any]) -> None:
         if time.monotonic() - self._reported_at > _PROGRESS_SECONDS:
             self._reported_at = time.monotonic()
-            progress = {**fields, **self._samples}
-            self._tell(progress)
+            if self._samples is None:
+                self._samples = self._samples_before(fields.get("trial"))
+            self._tell({**fields, **self._samples})
+
+    def _samples_before(self, trial: int | None) -> dict[str, Any]:
+        """What the attempt before had shown, of the same trial where it is a search."""
+        try:
+            known = self._desk.hand_in(lambda session: _progress(session, self._held)).result()
+        except SQLAlchemyError as exc:
+            if not is_away(exc):
+                raise
+            return {}
+        is_same = known.get("trial") == trial
+        return {name: known[name] for name in _OF_SAMPLES if is_same and name in known}
 
     def _tell(self, progress: dict[str, Any]) -> None:
         try:
@@ -207,6 +224,12 @@ class Wanted:
         except SQLAlchemyError as exc:
             # While SQL is away nobody can wish for anything; the lease says how long that may be.
             log.warning("wish_not_read", error=type(exc).__name__)
+
+
+def _progress(session: Session, held: HeldJob) -> dict[str, Any]:
+    result = session.scalar(select(Job.result).where(Job.id == held.claim.job_id))
+    found: dict[str, Any] = (result or {}).get("progress", {})
+    return found
 
 
 def thinned(points: list[tuple[int, float]]) -> list[tuple[int, float]]:

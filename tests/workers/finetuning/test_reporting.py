@@ -5,7 +5,7 @@ import time
 from core.corpora.curves import Curve, read_curve
 from core.db.desk import Desk
 from tests.core.corpora.helpers import run
-from tests.workers.ledger_helpers import claim_job, submit_job
+from tests.workers.ledger_helpers import claim_job, read_job, set_job, submit_job
 from workers.finetuning.reporting import Reporter
 from workers.leases import HeldJob
 
@@ -20,3 +20,17 @@ def test_a_run_that_is_not_evaluated_leaves_its_curve_with_its_checkpoints(engin
     reporter.hear({"event": "checkpointed", "step": 2, "folder": "checkpoint-2"})
     desk.close()
     assert run(engine, read_curve, job_id) == Curve(train=((1, 4.0), (2, 3.0)))
+
+
+def test_the_samples_of_the_attempt_before_are_shown_until_there_are_new_ones(engine):
+    job_id = submit_job(engine)
+    samples = [{"prompt": "Who?", "text": "Coco."}]
+    before = {"step": 7, "samples": samples, "sampled_step": 5}
+    set_job(engine, job_id, result={"progress": before})
+    desk = Desk(engine)
+    desk.start()
+    reporter = Reporter(desk, HeldJob(claim_job(engine, job_id), time.monotonic() + 60))
+    reporter.hear({"event": "step", "step": 6, "loss": 4.0, "tokens_per_second": 1.0})
+    desk.close()
+    told = read_job(engine, job_id).result["progress"]
+    assert (told["step"], told["samples"], told["sampled_step"]) == (6, samples, 5)

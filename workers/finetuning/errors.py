@@ -27,6 +27,15 @@ class OutOfMemoryError(PerroquetError):
         )
 
 
+class ShrunkError(PerroquetError):
+    """One of several processes ran out of memory; all have to begin again with smaller steps."""
+
+    code = "training-shrunk"
+
+    def __init__(self) -> None:
+        super().__init__("A device ran out of memory; the run begins again with smaller steps.")
+
+
 class NothingToLearnError(InvalidInputError):
     """The training split holds no token that the loss counts."""
 

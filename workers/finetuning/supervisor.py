@@ -15,6 +15,7 @@ import structlog
 
 from workers.bare_environment import bare_environment
 from workers.finetuning.events import Event, parse_event
+from workers.finetuning.shrinking import Shrinkage, read_note
 from workers.finetuning.wishes import Wish
 
 log = structlog.get_logger(__name__)
@@ -85,6 +86,9 @@ class TrainerProcess:
     def run(self, wanted: Callable[[], Wish | None]) -> Outcome:
         """Start the child and stay until it ended.
 
+        Where one of several processes found that they need smaller steps
+        (:class:`workers.finetuning.shrinking.Shrinkage`), all of them are started again.
+
         Args:
             wanted: what is wanted now; asked every ``poll_seconds``. A stronger wish may follow
                 a weaker one.
@@ -92,6 +96,16 @@ class TrainerProcess:
         Raises:
             Whatever ``on_event`` or ``wanted`` raise; the child is killed before.
         """
+        while True:
+            size = read_note(self._run_dir)
+            outcome = self._run_once(wanted)
+            if outcome.ending == "finished" or read_note(self._run_dir) in (size, Shrinkage()):
+                return outcome
+            log.info("trainer_shrunk", run=self._run_dir.name)
+            # What is wished for is told again to those who begin.
+            self._sent, self._deadline, self._last = None, float("inf"), {}
+
+    def _run_once(self, wanted: Callable[[], Wish | None]) -> Outcome:
         with (self._run_dir / LOG_FILE).open("ab") as log_file:
             child = subprocess.Popen(  # noqa: S603 (our own module, in our own interpreter)
                 [sys.executable, *self._torchrun(), "-m", _MODULE, str(self._run_dir)],

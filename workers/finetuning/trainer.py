@@ -30,10 +30,11 @@ from workers.finetuning.checkpoints import (
     rotate,
     save_checkpoint,
 )
-from workers.finetuning.errors import OutOfMemoryError
+from workers.finetuning.errors import OutOfMemoryError, ShrunkError
 from workers.finetuning.evaluation import Likelihood
 from workers.finetuning.packing import PackedRows
-from workers.generation.memory import is_out_of_memory
+from workers.finetuning.shrinking import Shrinkage
+from workers.generation.memory import collect_garbage, is_out_of_memory
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +80,8 @@ class PackedTrainer(Trainer):
     Args:
         measure: evaluates the model on the validation rows.
         enable_checkpointing: turns gradient checkpointing on; the last resort for memory.
-        on_shrink: hears of each shrinking: parts of a micro-batch, whether it is checkpointed.
+        on_shrink: hears of each shrinking.
+        shrunk: how small the run has to be from the start.
         arguments: as Trainer has them.
     """
 
@@ -91,7 +93,8 @@ class PackedTrainer(Trainer):
         *,
         measure: Callable[[nn.Module], Likelihood],
         enable_checkpointing: Callable[[], None] | None,
-        on_shrink: Callable[[int, bool], None],
+        on_shrink: Callable[[Shrinkage], None],
+        shrunk: Shrinkage,
         **arguments: Any,
     ) -> None:
         super().__init__(data_collator=collate, **arguments)
@@ -99,7 +102,8 @@ class PackedTrainer(Trainer):
         self._measure = measure
         self._enable_checkpointing = enable_checkpointing
         self._on_shrink = on_shrink
-        self._parts = 1
+        self._shrunk = Shrinkage()
+        self._shrink_to(shrunk)
         self._pending: list[Mapping[str, Any]] = []
         self._pending_step = -1
         self._seconds_before = 0.0
@@ -137,6 +141,7 @@ class PackedTrainer(Trainer):
 
         Raises:
             OutOfMemoryError: a single row does not fit even with gradient checkpointing.
+            ShrunkError: this is one of several processes, all of which must begin again smaller.
         """
         if self._pending_step != self.state.global_step:
             self._pending, self._pending_step = [], self.state.global_step
@@ -147,11 +152,13 @@ class PackedTrainer(Trainer):
                 losses = [self._step_in_parts(model, one, num_items_in_batch) for one in todo]
                 return losses[-1]
             except (RuntimeError, MemoryError) as exc:
-                if not is_out_of_memory(exc) or self.args.world_size > 1:
+                if not is_out_of_memory(exc):
                     raise
                 self._shrink(len(inputs["input_ids"]), exc)
-            # Backward may have added half of its gradients: begin the whole step again.
+            # Backward may have added half of its gradients: begin the whole step again. Only here
+            # is what the failed attempt held given back.
             model.zero_grad()
+            collect_garbage()
             todo = list(self._pending)  # type: ignore[arg-type]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -167,7 +174,7 @@ class PackedTrainer(Trainer):
         self, model: nn.Module, inputs: Mapping[str, Any], num_items: Tensor | int | None
     ) -> Tensor:
         rows = len(inputs["input_ids"])
-        size = math.ceil(rows / self._parts)
+        size = math.ceil(rows / self._shrunk.parts)
         losses = [
             super(PackedTrainer, self).training_step(
                 model, {k: v[start : start + size] for k, v in inputs.items()}, num_items
@@ -178,17 +185,22 @@ class PackedTrainer(Trainer):
 
     def _shrink(self, rows: int, exc: BaseException) -> None:
         """Halve the parts; with single rows, recompute activations; then give up."""
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if self._parts < rows:
-            self._parts *= 2
-        elif self._enable_checkpointing is not None:
+        wanted = self._shrunk.further(rows)
+        log.warning("micro_batch_shrunk", parts=wanted.parts, checkpointing=wanted.is_checkpointing)
+        if self.args.world_size > 1:
+            wanted.leave_note(Path(str(self.args.output_dir)))
+            raise ShrunkError from exc
+        if wanted.is_over:
+            raise OutOfMemoryError from exc
+        self._shrink_to(wanted)
+        self._on_shrink(self._shrunk)
+
+    def _shrink_to(self, wanted: Shrinkage) -> None:
+        if wanted.is_checkpointing and self._enable_checkpointing is not None:
             self._enable_checkpointing()
             self._enable_checkpointing = None
-        else:
-            raise OutOfMemoryError from exc
-        log.warning("micro_batch_shrunk", parts=self._parts)
-        self._on_shrink(self._parts, self._enable_checkpointing is None)
+        is_checkpointing = self._enable_checkpointing is None
+        self._shrunk = Shrinkage(wanted.parts, is_checkpointing)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:  # noqa: ARG002
         """Our own checkpoint in place of Trainer's, which pickles."""
@@ -213,9 +225,9 @@ class PackedTrainer(Trainer):
         return {
             "scheduler": self._scheduler().state_dict(),
             "scaler": None if scaler is None else scaler.state_dict(),
-            "parts": self._parts,
+            "parts": self._shrunk.parts,
             "seconds": self.seconds,
-            "is_checkpointing": self._enable_checkpointing is None,
+            "is_checkpointing": self._shrunk.is_checkpointing,
         }
 
     def _export_callbacks(self) -> None:
@@ -247,12 +259,14 @@ class PackedTrainer(Trainer):
         load_optimizer(folder, self._optimizer())
         scalars = load_scalars(folder)
         self._scheduler().load_state_dict(scalars["scheduler"])
-        self._parts = scalars["parts"]
         self._seconds_before = scalars["seconds"]
         self._began = time.monotonic()
-        if scalars["is_checkpointing"] and self._enable_checkpointing is not None:
-            self._enable_checkpointing()
-            self._enable_checkpointing = None
+        self._shrink_to(
+            Shrinkage(
+                max(self._shrunk.parts, scalars["parts"]),
+                self._shrunk.is_checkpointing or scalars["is_checkpointing"],
+            )
+        )
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         if checkpoint is not None and self.accelerator.scaler is not None:

@@ -32,6 +32,7 @@ from workers.finetuning.corpus.prepared import hash_prepared, read_split
 from workers.finetuning.corpus.splitting import Split
 from workers.finetuning.data import PackedSplits, pack_splits
 from workers.finetuning.encoding import ExampleEncoder
+from workers.finetuning.errors import OutOfMemoryError
 from workers.finetuning.evaluation import Likelihood
 from workers.finetuning.events import Emit
 from workers.finetuning.fresh import with_fresh_base
@@ -42,10 +43,12 @@ from workers.finetuning.parallel import is_first, share
 from workers.finetuning.plan import choose_block_size, is_worth_compiling, make_plan
 from workers.finetuning.publishing import METRICS, PUBLISHED, publish
 from workers.finetuning.samples import choose_prompts
+from workers.finetuning.shrinking import Shrinkage, forget_note, read_note
 from workers.finetuning.spec import RunSpec
 from workers.finetuning.tensorboard import tensorboard
 from workers.finetuning.trainer import PackedDataset, PackedTrainer
 from workers.finetuning.wishes import HelperDoneError, InterruptedRunError, Wish, Wishes
+from workers.generation.memory import is_out_of_memory
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +96,13 @@ def fine_tune(spec: RunSpec, run_dir: Path, emit: Emit, wishes: Wishes) -> Path:
     published = run_dir / PUBLISHED
     if not published.exists():
         with tensorboard(emit, spec.tensorboard_dir if is_first() else "") as both:
-            published = _Run(spec, run_dir, both, wishes).carry_out()
+            try:
+                published = _Run(spec, run_dir, both, wishes).carry_out()
+            except (RuntimeError, MemoryError) as exc:
+                # Where nothing can be made smaller: the weights alone do not fit, say.
+                if is_out_of_memory(exc):
+                    raise OutOfMemoryError from exc
+                raise
     metrics = json.loads((published / METRICS).read_text("utf-8"))
     emit("finished", folder=published.name, metrics=metrics)
     return published
@@ -106,6 +115,7 @@ class _Run:
         spec = with_fresh_base(spec, run_dir)
         self._spec = spec
         self._run_dir = run_dir
+        self._shrunk = _read_shrinkage(run_dir)
         self._emit = emit
         self._wishes = wishes
         _silence_transformers()
@@ -212,6 +222,7 @@ class _Run:
             measure=self._validate,
             enable_checkpointing=None if spec.gradient_checkpointing else enable,
             on_shrink=self._tell_shrink,
+            shrunk=self._shrunk,
             model=trainee.model,
             args=training_arguments(spec, self._run_dir, self._plan, trainee, self._splits),
             train_dataset=PackedDataset(self._splits.train),
@@ -269,14 +280,16 @@ class _Run:
             trainable=sum(p.numel() for p in parameters if p.requires_grad),
             parameters=sum(p.numel() for p in parameters),
         )
+        if self._shrunk != Shrinkage():
+            self._tell_shrink(self._shrunk)
 
-    def _tell_shrink(self, parts: int, is_checkpointing: bool) -> None:
-        micro = max(1, self._plan.micro_batch_size // parts)
+    def _tell_shrink(self, shrunk: Shrinkage) -> None:
+        micro = max(1, self._plan.micro_batch_size // shrunk.parts)
         self._emit(
             "shrunk",
             micro_batch_size=micro,
-            accumulation=self._plan.batch_size // micro,
-            gradient_checkpointing=is_checkpointing,
+            accumulation=self._plan.batch_size // self._plan.processes // micro,
+            gradient_checkpointing=shrunk.is_checkpointing,
         )
 
     def _metrics(
@@ -306,6 +319,20 @@ class _Run:
         wish = self._wishes.current
         if wish in (Wish.PAUSE, Wish.CANCEL):
             raise InterruptedRunError(wish, step)
+
+
+def _read_shrinkage(run_dir: Path) -> Shrinkage:
+    """What the processes that ran before found of their memory.
+
+    Raises:
+        OutOfMemoryError: nothing is left to be made smaller.
+    """
+    shrunk = read_note(run_dir)
+    if shrunk.is_over:
+        if is_first():
+            forget_note(run_dir)
+        raise OutOfMemoryError
+    return shrunk
 
 
 def _say_nothing(event: str, **_: Any) -> None:

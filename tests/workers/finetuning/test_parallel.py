@@ -6,7 +6,10 @@ import sys
 import pytest
 
 from tests.workers.finetuning.test_run import ENVIRONMENT
+from workers.finetuning import supervisor
+from workers.finetuning.errors import OutOfMemoryError
 from workers.finetuning.parallel import is_first, share
+from workers.finetuning.shrinking import Shrinkage, read_note
 from workers.finetuning.supervisor import TrainerProcess
 
 
@@ -31,6 +34,42 @@ def test_two_processes_learn_what_one_would(tmp_path, tiny_llama_folder, make_sp
     assert losses == pytest.approx(alone.losses, rel=1e-4)
     expected = alone.of("finished")[0]["metrics"]["tuned"]["validation"]
     assert outcome.event["metrics"]["tuned"]["validation"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.timeout(300)
+def test_processes_of_which_one_has_little_memory_begin_again_with_smaller_steps(
+    tmp_path, tiny_llama_folder, make_spec, run, monkeypatch
+):
+    monkeypatch.setattr(supervisor, "_MODULE", "tests.workers.finetuning.scarce_memory")
+    options = {"max_steps": 2, "evaluate_every": 2, "block_size": 256, "batch_size": 4}
+    alone = run(make_spec(tiny_llama_folder, micro_batch_size=2, **options), folder="alone")
+    spec = make_spec(tiny_llama_folder, micro_batch_size=2, processes=2, **options)
+    spec.write(tmp_path / "together")
+    events = []
+    process = TrainerProcess(
+        tmp_path / "together", events.append, processes=2, environment=ENVIRONMENT
+    )
+    outcome = process.run(lambda: None)
+    assert outcome.ending == "finished", outcome.log_tail
+    (shrunk,) = (one for one in events if one["event"] == "shrunk")
+    assert (shrunk["micro_batch_size"], shrunk["accumulation"]) == (1, 2)
+    losses = {one["step"]: one["loss"] for one in events if one["event"] == "step"}
+    assert losses == pytest.approx(alone.losses, rel=1e-3)
+
+
+def test_where_nothing_can_be_made_smaller_the_next_attempt_says_so(
+    tmp_path, tiny_gpt2_folder, make_spec, run
+):
+    (tmp_path / "run").mkdir()
+    size = Shrinkage()
+    while not size.is_over:
+        size = size.further(rows=2)
+    assert (size.parts, size.is_checkpointing) == (2, True)
+    size.leave_note(tmp_path / "run")
+    with pytest.raises(OutOfMemoryError, match="smaller block size"):
+        run(make_spec(tiny_gpt2_folder))
+    # Who tries again, on another device perhaps, is not held back by it.
+    assert read_note(tmp_path / "run") == Shrinkage()
 
 
 MAKE_FRESH = """

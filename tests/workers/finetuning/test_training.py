@@ -179,6 +179,17 @@ def test_too_little_memory_for_one_row_says_what_to_do(
         run(make_spec(tiny_gpt2_folder))
 
 
+def test_memory_that_runs_out_between_the_steps_says_what_to_do(
+    tiny_gpt2_folder, make_spec, run, monkeypatch
+):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(OutOfMemoryError, match="smaller base"):
+        run(make_spec(tiny_gpt2_folder))
+
+
 def test_other_errors_of_a_step_are_not_taken_for_memory(
     tiny_gpt2_folder, make_spec, run, monkeypatch
 ):

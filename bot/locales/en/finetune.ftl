@@ -220,7 +220,12 @@ corpus-reason-record = the record is neither a text nor an object with fields.
 corpus-reason-no-records = there is no list of records in it.
 corpus-reason-one-speaker = only one person speaks in it; an answer can be learnt only where somebody asks.
 corpus-reason-all-alike = everything in it says the same; at least { $limit } different examples are needed to learn from.
-corpus-reason-too-small = only { $found } examples are left after cleaning; at least { $limit } are needed to learn from.
+corpus-reason-too-small =
+    { $found ->
+        [0] no example is left
+        [one] only one example is left
+       *[other] only { $found } examples are left
+    } after cleaning; at least { $limit } are needed to learn from.
 
 failure-upload-foreign = `{ $file }` is not hosted by Discord, so I did not touch it. Attach it to the command itself.
 failure-upload-gone = `{ $file }` was deleted before I could read it. Please attach it again.

@@ -220,7 +220,12 @@ corpus-reason-record = l’enregistrement n’est ni un texte ni un objet avec d
 corpus-reason-no-records = il n’y a aucune liste d’enregistrements dedans.
 corpus-reason-one-speaker = une seule personne y parle ; on n’apprend à répondre que là où quelqu’un demande.
 corpus-reason-all-alike = tout y dit la même chose ; il faut au moins { $limit } exemples différents pour apprendre.
-corpus-reason-too-small = il ne reste que { $found } exemples après nettoyage ; il en faut au moins { $limit } pour apprendre.
+corpus-reason-too-small =
+    il ne reste { $found ->
+        [0] aucun exemple
+        [one] qu’un seul exemple
+       *[other] que { $found } exemples
+    } après nettoyage ; il en faut au moins { $limit } pour apprendre.
 
 failure-upload-foreign = `{ $file }` n’est pas hébergé par Discord ; je n’y ai pas touché. Joins-le à la commande elle-même.
 failure-upload-gone = `{ $file }` a été supprimé avant que je puisse le lire. Joins-le de nouveau.

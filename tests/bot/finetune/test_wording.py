@@ -27,6 +27,22 @@ def test_every_reason_is_told_in_both_languages(reason, line):
         assert ("7" in sentence.split(":")[0]) == bool(line)
 
 
+@pytest.mark.parametrize(
+    ("locale", "found", "words"),
+    [
+        ("en", 0, "no example is left"),
+        ("en", 1, "only one example is left"),
+        ("en", 9, "only 9 examples are left"),
+        ("fr", 0, "aucun exemple"),
+        ("fr", 1, "qu’un seul exemple"),
+        ("fr", 9, "que 9 exemples"),
+    ],
+)
+def test_what_is_left_of_a_corpus_is_counted_as_people_count(locale, found, words):
+    data = {"file": "a.txt", "reason": "too-small", "found": found, "limit": 10}
+    assert words in say_failure(Catalogue.load(), locale, "corpus", data)
+
+
 @pytest.mark.parametrize("warning", Warning_.__args__)
 def test_every_warning_is_told(warning):
     catalogue = Catalogue.load()

@@ -19,6 +19,7 @@ PLAN_FILE = "plan.json"
 _GPT2_VOCABULARY = 50_257
 _LEARNT_VOCABULARY = 8_000
 _VALIDATION_SHARE = 20
+_TOKENS_A_STEP = 512
 _END = "<|endoftext|>"
 
 
@@ -54,6 +55,8 @@ class BenchPlan:
         ours: as many tokens a step and a run as the classic ones, so that losses compare.
         large: of a GPU's own steps, which leave none of its units idle; else None.
         compile: as the trainer's option, for large steps.
+        turns: into which each contender's tokens are parted, so that they can alternate.
+        evaluation_rows: that losses are measured on.
         source_characters: of Python's library that are added to the prose.
     """
 
@@ -63,6 +66,8 @@ class BenchPlan:
     ours: Sizes
     large: Sizes | None
     compile: str
+    turns: int = 1
+    evaluation_rows: int = 16
     source_characters: int = 0
 
     @classmethod
@@ -74,27 +79,23 @@ class BenchPlan:
             large = Sizes(1024, 64, 5_000_000 if quick else 20_000_000, 2_500_000)
             ours = Sizes(512, 1, tokens, tokens // 5)
             return cls("cuda", 12, classic, ours, large, compile="yes", source_characters=4_000_000)
-        if quick:
-            return cls.on_cpu(2)
-        return cls(
-            "cpu",
-            12,
-            Sizes(128, 4, 12_288, 2048),
-            Sizes(512, 1, 12_288, 2048),
-            None,
-            compile="auto",
-        )
+        return cls.on_cpu(2) if quick else cls.on_cpu(12, turns=8, steps_a_turn=2)
 
     @classmethod
-    def on_cpu(cls, layers: int) -> "BenchPlan":
-        """A short run on the CPU with so many layers."""
+    def on_cpu(cls, layers: int, turns: int = 4, steps_a_turn: int = 1) -> "BenchPlan":
+        """A run on the CPU with so many layers; its first turn warms up."""
+        a_turn = steps_a_turn * _TOKENS_A_STEP
+        classic = Sizes(128, 4, turns * a_turn, a_turn)
+        ours = Sizes(512, 1, turns * a_turn, a_turn)
         return cls(
             "cpu",
             layers,
-            Sizes(128, 4, 4096, 1536),
-            Sizes(512, 1, 4096, 1536),
+            classic,
+            ours,
             None,
             compile="auto",
+            turns=turns,
+            evaluation_rows=2 * turns,
         )
 
     @classmethod

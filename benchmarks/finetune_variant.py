@@ -1,8 +1,10 @@
 """``python -m benchmarks.finetune_variant <variant> <folder>``: one variant, one process.
 
-It imports what it needs and then waits for a line on standard input, so that the next one can
-make ready while another is measured.
+It imports what it needs and then waits for a line on standard input, as before each of its turns
+(:mod:`benchmarks.finetune_turns`).
 """
+
+# ruff: noqa: ARG002 (the signatures of callbacks are transformers')
 
 import importlib
 import json
@@ -20,14 +22,19 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
     TrainingArguments,
 )
 
 from benchmarks.finetune_kernels import KernelWatch
 from benchmarks.finetune_setup import BenchPlan, Sizes
+from benchmarks.finetune_turns import FIGURES, TURN
 from workers.finetuning.corpus.prepared import read_split
 from workers.finetuning.corpus.splitting import Split
 from workers.finetuning.data import pack_splits
+from workers.finetuning.devices import choose_products
 from workers.finetuning.encoding import ExampleEncoder
 from workers.finetuning.evaluation import measure_likelihood
 from workers.finetuning.heads import attach_summed_loss
@@ -37,18 +44,20 @@ from workers.finetuning.wishes import Wishes
 
 _LEARNING_RATE = 5e-5
 _LORA_LEARNING_RATE = 2e-4
-_EVALUATION_ROWS = 16
 Item = dict[str, Any]
 
 
 class Clock:
-    """Counts tokens that are no padding and times them once the warm-up is over."""
+    """Counts tokens that are no padding and times them turn by turn, once the warm-up is over."""
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: Sizes, turns: int) -> None:
         self._sizes = sizes
+        self._turn_tokens = sizes.tokens // turns
+        # Rows are not quite full, and a turn is not to take another step for a few tokens.
+        self._turn_ends = self._turn_tokens - sizes.block * sizes.batch // 2
         self.seen = 0
-        self._timed_from = 0
-        self._began = 0.0
+        self._stretch: _Stretch | None = None
+        self._timed: list[tuple[int, float, float]] = []
 
     @property
     def is_done(self) -> bool:
@@ -58,31 +67,59 @@ class Clock:
     @property
     def is_timing(self) -> bool:
         """Whether the warm-up is over."""
-        return bool(self._began)
-
-    def count(self, tokens: int) -> None:
-        """Take a step's tokens in."""
-        self.reach(self.seen + tokens)
+        return self._stretch is not None
 
     def reach(self, seen: int) -> None:
-        """Take in how many tokens were seen up to now."""
+        """Take in how many tokens were seen up to now, and let the others have their turns."""
         self.seen = seen
-        if not self._began and self.seen >= self._sizes.warmup_tokens:
+        if self._turn_ends <= seen and self._turn_ends + self._turn_tokens < self._sizes.tokens:
+            self._end_stretch()
+            while self._turn_ends <= seen:
+                self._turn_ends += self._turn_tokens
+            _await_turn()
+            self._stretch = _Stretch(seen)
+        elif self._stretch is None and seen >= self._sizes.warmup_tokens:
             _synchronize()
-            self._timed_from, self._began = self.seen, time.perf_counter()
-            self._processor_began = time.process_time()
+            self._stretch = _Stretch(seen)
 
-    def speed(self) -> dict[str, float]:
-        """Real tokens a second behind the warm-up, by the clock on the wall and by the time that
-        all cores together spent on this process."""
-        _synchronize()
-        tokens = self.seen - self._timed_from
-        processor = time.process_time() - self._processor_began
+    def speed(self) -> dict[str, Any]:
+        """Real tokens a second behind the warm-up, by the clock on the wall, and by the time that
+        all cores together spent on this process; of each turn by the clock alone."""
+        self._end_stretch()
+        tokens, seconds, processor = (sum(one) for one in zip(*self._timed, strict=True))
         return {
-            "tokens_per_second": round(tokens / (time.perf_counter() - self._began), 1),
+            "tokens_per_second": round(tokens / seconds, 1),
             "tokens_per_processor_second": round(tokens / processor, 1),
             "timed_tokens": tokens,
+            "turns": [round(one / of, 1) for one, of, _ in self._timed],
         }
+
+    def _end_stretch(self) -> None:
+        _synchronize()
+        if self._stretch is not None and self.seen > self._stretch.tokens:
+            self._timed.append(self._stretch.until(self.seen))
+        self._stretch = None
+
+
+class _Stretch:
+    """Tokens and clocks at the moment when timing begins."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self._began, self._processor = time.perf_counter(), time.process_time()
+
+    def until(self, tokens: int) -> tuple[int, float, float]:
+        """Tokens, seconds and the processor's seconds since then."""
+        return (
+            tokens - self.tokens,
+            time.perf_counter() - self._began,
+            time.process_time() - self._processor,
+        )
+
+
+def _await_turn() -> None:
+    print(TURN, flush=True)  # noqa: T201
+    sys.stdin.readline()
 
 
 class Items(Dataset[Item]):
@@ -98,21 +135,34 @@ class Items(Dataset[Item]):
         return self._items[index]
 
 
-class CountingTrainer(Trainer):
-    """The plain Trainer, stopped when it has seen the plan's tokens."""
+class Counter(TrainerCallback):
+    """Moves a peer's clock on at the end of its steps, and stops it with the plan's tokens."""
 
-    clock: Clock
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.tokens = 0
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """The optimizer has had the step's tokens."""
+        self.clock.reach(self.tokens)
+        control.should_training_stop = self.clock.is_done
+
+
+class CountingTrainer(Trainer):
+    """The plain Trainer, whose tokens are counted."""
+
+    counter: Counter
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """One step, counted."""
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        self.clock.count(inputs["input_ids"].numel())
-        self.control.should_training_stop = self.clock.is_done
-        return loss
+        self.counter.tokens += inputs["input_ids"].numel()
+        return super().training_step(model, inputs, num_items_in_batch)
 
 
 def main() -> None:
-    """Run the variant and print its figures as one line of JSON."""
+    """Run the variant and print its figures on one line."""
     variant, folder = sys.argv[1], Path(sys.argv[2])
     plan = BenchPlan.read(folder)
     sys.stdin.readline()
@@ -124,7 +174,7 @@ def main() -> None:
     else:
         figures = _trainer(folder, plan, variant)
     figures |= {"peak_memory_mb": _peak_memory(), "seconds": round(time.perf_counter() - began, 1)}
-    print(json.dumps(figures))  # noqa: T201
+    print(f"{FIGURES}{json.dumps(figures)}", flush=True)  # noqa: T201
 
 
 def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
@@ -132,7 +182,7 @@ def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
     is_lora = "lora" in variant
     sizes = plan.large if plan.large is not None and variant.endswith("large") else plan.ours
     run_dir = folder / f"run-{variant}"
-    clock = Clock(sizes)
+    clock = Clock(sizes, plan.turns)
     started: dict[str, Any] = {}
     found: dict[str, Any] = {}
 
@@ -162,7 +212,7 @@ def _ours(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
         warmup_share=0.0,
         compile=plan.compile if variant.endswith("large") else "auto",
         sample_max_new_tokens=1,
-        max_evaluation_rows=_EVALUATION_ROWS,
+        max_evaluation_rows=plan.evaluation_rows,
         device=plan.device,
         dtype="float32" if variant.endswith("float32") else "auto",
     )
@@ -200,11 +250,13 @@ def _trainer(folder: Path, plan: BenchPlan, variant: str) -> dict[str, Any]:
         args=_classic_arguments(folder / variant, plan, variant),
         train_dataset=Items(_blocks(folder, tokenizer, plan)),
     )
-    trainer.clock = Clock(plan.classic)
+    trainer.counter = Counter(Clock(plan.classic, plan.turns))
+    trainer.add_callback(trainer.counter)
     trainer.train()
     return {
-        **trainer.clock.speed(),
-        "tokens": trainer.clock.seen,
+        **trainer.counter.clock.speed(),
+        "tokens": trainer.counter.tokens,
+        "dtype": "float32",
         "loss_before": before,
         "loss_after": _loss(folder, plan, model, tokenizer),
     }
@@ -232,15 +284,13 @@ def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
 
     tokenizer, model = _load(folder)
     before = _loss(folder, plan, model, tokenizer)
-    clock = Clock(plan.classic)
+    counter = Counter(Clock(plan.classic, plan.turns))
+    has_bf16 = choose_products("auto", model.device, model.num_parameters()) is torch.bfloat16
 
     class Counting(trl.SFTTrainer):  # type: ignore[misc]  # what is imported by name is Any
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-            tokens = int(inputs["attention_mask"].sum())
-            loss = super().training_step(model, inputs, num_items_in_batch)
-            clock.count(tokens)
-            self.control.should_training_stop = clock.is_done
-            return loss
+            counter.tokens += int(inputs["attention_mask"].sum())
+            return super().training_step(model, inputs, num_items_in_batch)
 
     texts = [example.text for example in read_split(folder / "corpus", Split.TRAIN)]
     trainer = Counting(
@@ -248,14 +298,19 @@ def _trl(folder: Path, plan: BenchPlan) -> dict[str, Any]:
         args=trl.SFTConfig(
             output_dir=str(folder / "trl"), report_to="none", save_strategy="no",
             disable_tqdm=True, dataloader_pin_memory=False, use_cpu=plan.device == "cpu",
+            # Its default is bf16, which takes minutes a step where there are no instructions for
+            # it. So it is spared that.
+            **({} if has_bf16 else {"bf16": False}),
         ),
         train_dataset=datasets.Dataset.from_dict({"text": texts}),
         processing_class=tokenizer,
+        callbacks=[counter],
     )  # fmt: skip
     trainer.train()
     return {
-        **clock.speed(),
-        "tokens": clock.seen,
+        **counter.clock.speed(),
+        "tokens": counter.tokens,
+        "dtype": "bfloat16" if has_bf16 else "float32",
         "loss_before": before,
         "loss_after": _loss(folder, plan, model, tokenizer),
     }
@@ -285,7 +340,7 @@ def _loss(folder: Path, plan: BenchPlan, model: Any, tokenizer: Any) -> float:
         ExampleEncoder(tokenizer, plan.ours.block),
         block_size=plan.ours.block,
         pad_id=0,
-        max_evaluation_rows=_EVALUATION_ROWS,
+        max_evaluation_rows=plan.evaluation_rows,
     ).validation
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     original = inner.forward

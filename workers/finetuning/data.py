@@ -38,6 +38,11 @@ def pack_splits(
     return PackedSplits(train, validation, test)
 
 
+def count_rows(corpus: Path, encoder: ExampleEncoder, block_size: int) -> int:
+    """How many rows a run learns from in one pass."""
+    return len(pack(_encode(corpus, Split.TRAIN, encoder), block_size, pad_id=0))
+
+
 def _encode(corpus: Path, split: Split, encoder: ExampleEncoder) -> Iterator[Encoded]:
     for example in read_split(corpus, split):
         yield from encoder.encode(example)

@@ -23,6 +23,7 @@ RESULT = "result.json"
 CORPUS = "corpus"
 # As safetensors itself has it.
 _MOST_HEADER_BYTES = 100_000_000
+_FEW_ROWS = 200
 
 
 def main(folder: Path) -> None:
@@ -74,6 +75,7 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     from workers.finetuning.corpus.files import CorpusFile
     from workers.finetuning.corpus.preparing import PreparationOptions, prepare_corpus
     from workers.finetuning.corpus.splitting import SplitShares
+    from workers.finetuning.data import count_rows
     from workers.finetuning.encoding import ExampleEncoder
     from workers.finetuning.plan import choose_block_size, make_plan
     from workers.finetuning.spec import RunSpec
@@ -113,6 +115,9 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         raise NothingToJudgeByError
     tokens = report.splits["train"].tokens
     rows = max(1, math.ceil(tokens / block_size))
+    if rows <= _FEW_ROWS:
+        # Few rows have holes; those of many hardly count, and need no encoding anew.
+        rows = max(1, count_rows(corpus, encoder, block_size))
     steps = make_plan(spec, rows, "cpu").steps
     return {
         "report": report.to_json(),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,10 @@ from core.ids import new_id
 from models_store.store import ModelStore
 from tests.core.corpora.helpers import add_version, run, submit
 from tests.workers.ledger_helpers import read_job
+from workers.finetuning.base_tokenizer import load_tokenizer
 from workers.finetuning.corpus.prepared import hash_prepared
+from workers.finetuning.data import pack_splits
+from workers.finetuning.encoding import ExampleEncoder
 from workers.leases import LeaseKeeper, StopReason
 from workers.runner import JobRunner
 from workers.upkeep.loop import conclude_once
@@ -142,6 +146,16 @@ def test_an_upload_becomes_a_published_corpus_with_its_report_and_plan(bench, tm
     assert [f for f in bench.raw_files(tmp_path) if "uploads" in f.as_posix()] == []
     assert list(bench.scratch.iterdir()) == []
     assert run(bench.engine, start_finetune, submitted.job_id)
+
+
+def test_the_plan_of_a_small_corpus_counts_the_holes_of_its_rows(bench, tiny_gpt2_folder):
+    submitted = bench.submit(PAIRS, options={"block_size": 128, "batch_size": 1, "epochs": 1})
+    bench.runner.run(submitted.validation_id)
+    plan = bench.board().payload["plan"]
+    corpus = bench.store.fetch(bench.board().payload["corpus_path"])
+    encoder = ExampleEncoder(load_tokenizer(tiny_gpt2_folder), 128, "You are Coco.")
+    rows = pack_splits(corpus, encoder, block_size=128, pad_id=0, max_evaluation_rows=1).train
+    assert plan["steps"] == len(rows) > math.ceil(plan["tokens"] / 128)
 
 
 def test_a_search_with_nothing_to_judge_its_trials_by_is_refused_at_once(bench):

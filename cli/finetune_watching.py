@@ -12,8 +12,10 @@ from sqlalchemy import Engine, Row, select
 from sqlalchemy.orm import Session
 
 from cli.chat.printing import printable
+from cli.patience import patiently
 from core.corpora.curves import Curve, read_curve
 from core.corpora.searches import Trial, best_trial, read_trials
+from core.db.engines import reading
 from core.db.tables import Job
 from core.errors import PerroquetError
 from core.jobs.states import JobState
@@ -57,10 +59,7 @@ def _follow(engine: Engine, console: Console, job_id: str) -> Row[Any]:
     with Progress(console=console, transient=True) as bar:
         task = bar.add_task("waiting for the worker", total=None)
         while True:
-            with Session(engine) as session:
-                row = session.execute(
-                    select(Job.state, Job.result, Job.error).where(Job.id == job_id)
-                ).one()
+            row = patiently(lambda: _read(engine, job_id), _POLL_SECONDS)
             if JobState(row.state).is_final:
                 return row
             progress = (row.result or {}).get("progress")
@@ -75,6 +74,13 @@ def _follow(engine: Engine, console: Console, job_id: str) -> Row[Any]:
                     sampled = progress["sampled_step"]
                     _print_samples(console, sampled, progress["samples"])
             time.sleep(_POLL_SECONDS)
+
+
+def _read(engine: Engine, job_id: str) -> Row[Any]:
+    with Session(reading(engine)) as session:
+        return session.execute(
+            select(Job.state, Job.result, Job.error).where(Job.id == job_id)
+        ).one()
 
 
 def _headline(progress: dict[str, Any]) -> str:

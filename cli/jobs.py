@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cli.job_drawing import JobList, draw_detail
+from cli.patience import patiently
 from cli.wiring import open_installation, read_settings
 from core.corpora.uploads import Uploads
 from core.db.engines import reading
@@ -153,12 +154,13 @@ def _read(engine: Engine, scope: Scope, job_id: str) -> JobDetail:
 
 
 def _follow(engine: Engine, scope: Scope, job_id: str) -> Iterator[JobDetail]:
-    """The job each time that it changed, until its end."""
-    shown = None
-    while shown is None or not shown.summary.state.is_final:
-        if shown is not None:
-            time.sleep(_POLL_SECONDS)
-        detail = _read(engine, scope, job_id)
+    """The job each time that it changed, until its end. A database that is away from the beginning
+    is said; one that goes away later is waited for."""
+    shown = _read(engine, scope, job_id)
+    yield shown
+    while not shown.summary.state.is_final:
+        time.sleep(_POLL_SECONDS)
+        detail = patiently(lambda: _read(engine, scope, job_id), _POLL_SECONDS)
         if detail != shown:
             yield detail
         shown = detail

@@ -1,12 +1,12 @@
 import json
-import threading
-import time
 from datetime import datetime
 from functools import partial
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from core.jobs.ledger import confirm_cancel, report_progress, succeed
+from core.jobs.queries import show_job
 from core.jobs.states import JobKind, JobState
 from tests.cli.running import perroquet
 from tests.core.corpora.helpers import add_version, submit
@@ -163,25 +163,52 @@ def test_a_failed_job_is_tried_again_and_a_sound_one_is_not(shell_engine, jobs):
     assert json.loads(jobs("retry", cancelled, "--json").out)["job"] == cancelled
 
 
-def test_a_job_is_watched_to_its_end(shell_engine, jobs):
+def pausing(*deeds):
+    """A sleep that does one deed after the other, so that nothing happens between two looks."""
+    left = list(deeds)
+    return lambda _seconds: left.pop(0)()
+
+
+def test_a_job_is_watched_to_its_end(shell_engine, jobs, monkeypatch):
     job_id = add_job(shell_engine, kind=JobKind.FINETUNE, model="coco")
+    held = []
 
-    def work():
-        time.sleep(0.5)
-        taken = claim_job(shell_engine, job_id, "finetune-host-1")
-        run_in(shell_engine, report_progress, taken, {"step": 1, "steps": 2})
-        time.sleep(1.5)
-        run_in(shell_engine, succeed, taken, {"metrics": {}})
+    def begin():
+        held.append(claim_job(shell_engine, job_id, "finetune-host-1"))
+        run_in(shell_engine, report_progress, held[0], {"step": 1, "steps": 2})
 
-    worker = threading.Thread(target=work)
-    worker.start()
+    def end():
+        run_in(shell_engine, succeed, held[0], {"metrics": {}})
+
+    monkeypatch.setattr("time.sleep", pausing(begin, lambda: None, end))
     result = jobs("watch", job_id, "--json")
-    worker.join()
     assert result.code == 0
     changes = [json.loads(line) for line in result.out.splitlines()]
     assert [change["summary"]["state"] for change in changes] == ["queued", "running", "succeeded"]
     assert changes[1]["summary"]["progress"] == {"step": 1, "steps": 2}
     assert "coco" in jobs("watch", job_id).out
+
+
+def test_a_database_that_goes_away_while_a_job_is_watched_is_waited_for(
+    shell_engine, jobs, monkeypatch
+):
+    job_id = add_job(shell_engine)
+    away = []
+
+    def ask(*arguments):
+        if away:
+            raise OperationalError("SELECT", {}, ConnectionRefusedError())
+        return show_job(*arguments)
+
+    def come_back():
+        away.clear()
+        run_in(shell_engine, succeed, claim_job(shell_engine, job_id), {"text": "x"})
+
+    monkeypatch.setattr("cli.jobs.show_job", ask)
+    monkeypatch.setattr("time.sleep", pausing(lambda: away.append(1), lambda: None, come_back))
+    changes = jobs("watch", job_id, "--json").out.splitlines()
+    states = [json.loads(change)["summary"]["state"] for change in changes]
+    assert states == ["queued", "succeeded"]
 
 
 def test_watching_what_ends_badly_ends_with_1(shell_engine, jobs):

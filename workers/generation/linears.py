@@ -77,10 +77,13 @@ class Float32Linear(PackedLinear):
 class Float16Linear(PackedLinear):
     """Weights in fp16, products and sums in fp32 (FBGEMM): half the memory traffic.
 
-    Only weights are rounded, so only their range matters (:func:`fits_float16`).
+    Only weights are rounded, so only their range matters (:func:`fits_float16`). Without AVX-512,
+    FBGEMM takes the last one or two rows of a block in another order than the others; whole threes
+    never leave so few.
     """
 
     kind = WeightKind.FLOAT16
+    _rows_together = 1 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 3
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__(weight, bias)
@@ -92,8 +95,10 @@ class Float16Linear(PackedLinear):
             torch.backends.quantized.engine = engine
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
-        product: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, self._packed)
-        return product
+        missing = -len(rows) % self._rows_together
+        filled = nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
+        product: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(filled, self._packed)
+        return product[: len(rows)]
 
 
 class BFloat16Linear(PackedLinear):

@@ -13,7 +13,7 @@ def ask(page, up, text: str) -> str:
     shown, delivered = answers.count(), up.delivered()
     page.fill("#text", f"@Perroquet {text}")
     page.keyboard.press("Enter")
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 240
     while up.delivered() == delivered:
         assert time.monotonic() < deadline, page.locator("#messages").inner_text()
         time.sleep(0.2)

@@ -48,7 +48,7 @@ class Up:
         self.url = self._wait_for_page()
 
     def _wait_for_page(self) -> str:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 400
         while time.monotonic() < deadline:
             found = re.search(r"http://127\.0\.0\.1:\d+/", self.log.read_text())
             if found and "say hello" in self.log.read_text():

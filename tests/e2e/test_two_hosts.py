@@ -36,8 +36,8 @@ HOSTS = {
 SECRETS = ("sesame-for-valkey", "nothing-but-s3")
 QUESTION = "Qui a mangé les graines de tournesol ?"
 # Processes that import torch take long to start where the cores are shared.
-WAIT_SECONDS = 120
-pytestmark = pytest.mark.timeout(400)
+WAIT_SECONDS = 300
+pytestmark = pytest.mark.timeout(900)
 
 
 class Hosts:

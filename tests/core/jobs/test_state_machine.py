@@ -27,7 +27,7 @@ PROFILE = settings(
 )
 
 
-@pytest.mark.timeout(3600 if "LEDGER_PROFILE" in os.environ else 120)
+@pytest.mark.timeout(3600 if "LEDGER_PROFILE" in os.environ else 400)
 def test_no_order_of_events_breaks_a_law_of_the_ledger(any_engine):
     run_state_machine_as_test(lambda: LedgerMachine(any_engine), settings=PROFILE)
 

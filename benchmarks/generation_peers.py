@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from benchmarks.generation_workload import ChatRequest, Run, Stopwatch, Times
 
 # Room for 29,000 tokens of GPT-2 124M, more than 64 requests need.
 _VLLM_CACHE_GIB = "2"
+# The longest prompt and answer together are 520 tokens.
+_LLAMA_SLOT_TOKENS = 576
 
 
 def vllm(folder: Path, requests: Sequence[ChatRequest]) -> Run:
@@ -66,3 +69,63 @@ def ctranslate2_int8(folder: Path, requests: Sequence[ChatRequest]) -> Run:
         )
         times.append(tokens)
     return watch.finish(times)
+
+
+def llama_cpp(folder: Path, requests: Sequence[ChatRequest]) -> Run:
+    """llama.cpp's server in fp32 in this process, with a slot for each request."""
+    import xllamacpp  # type: ignore[import-not-found]
+
+    from benchmarks.generation_gguf import write_gguf
+
+    with tempfile.TemporaryDirectory() as target:
+        path = Path(target) / "model.gguf"
+        write_gguf(folder, path)
+        server = xllamacpp.Server(_llama_parameters(path, len(requests)))
+        watch = Stopwatch()
+        times: Times = [[] for _ in requests]
+        readers = [
+            threading.Thread(target=_ask_llama, args=(server, request, seen, watch))
+            for request, seen in zip(requests, times, strict=True)
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        return watch.finish(times)
+
+
+def _llama_parameters(path: Path, count: int) -> Any:
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_parallel = count
+    parameters.n_ctx = count * _LLAMA_SLOT_TOKENS
+    threads = os.cpu_count() or 1
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+    parameters.warmup = False
+    parameters.verbosity = -1
+    return parameters
+
+
+def _ask_llama(server: Any, request: ChatRequest, seen: list[float], watch: Stopwatch) -> None:
+    def note(said: dict[str, Any]) -> None:
+        if said.get("error"):
+            raise RuntimeError(said["error"])
+        # The last message holds no token, and says how many there were: a token that is no whole
+        # character comes with the next.
+        now = watch.seconds()
+        made = said["usage"]["completion_tokens"] if "usage" in said else len(seen) + 1
+        seen.extend([now] * (made - len(seen)))
+
+    server.handle_completions(
+        {
+            "prompt": list(request.prompt_ids),
+            "n_predict": request.max_new_tokens,
+            "temperature": 0.0,
+            "ignore_eos": True,
+            "cache_prompt": False,
+            "stream": True,
+        },
+        note,
+    )

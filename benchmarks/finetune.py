@@ -44,7 +44,7 @@ def run(
     """Figures of all variants and the goals that they meet or miss.
 
     Args:
-        quick: a smaller shape and fewer steps, within about a minute on a CPU; says nothing of
+        quick: a smaller shape and fewer steps, within some minutes on a CPU; says nothing of
             the goals there.
         plan: in place of this machine's.
         into: gets each variant's figures as a line of JSON once it has them, and the tables of

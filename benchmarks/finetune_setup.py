@@ -79,23 +79,25 @@ class BenchPlan:
             large = Sizes(1024, 64, 5_000_000 if quick else 20_000_000, 2_500_000)
             ours = Sizes(512, 1, tokens, tokens // 5)
             return cls("cuda", 12, classic, ours, large, compile="yes", source_characters=4_000_000)
-        return cls.on_cpu(2) if quick else cls.on_cpu(12, turns=8, steps_a_turn=2)
+        return cls.on_cpu(2) if quick else cls.on_cpu(12, turns=8, steps_a_turn=2, judged=16)
 
     @classmethod
-    def on_cpu(cls, layers: int, turns: int = 4, steps_a_turn: int = 1) -> "BenchPlan":
-        """A run on the CPU with so many layers; its first turn warms up."""
+    def on_cpu(
+        cls, layers: int, *, turns: int = 4, steps_a_turn: int = 1, judged: int = 2
+    ) -> "BenchPlan":
+        """A run on the CPU with so many layers; its first turn warms up.
+
+        Args:
+            layers: of the model.
+            turns: of each contender.
+            steps_a_turn: of the classic settings.
+            judged: rows that losses are measured on.
+        """
         a_turn = steps_a_turn * _TOKENS_A_STEP
         classic = Sizes(128, 4, turns * a_turn, a_turn)
         ours = Sizes(512, 1, turns * a_turn, a_turn)
         return cls(
-            "cpu",
-            layers,
-            classic,
-            ours,
-            None,
-            compile="auto",
-            turns=turns,
-            evaluation_rows=2 * turns,
+            "cpu", layers, classic, ours, None, compile="auto", turns=turns, evaluation_rows=judged
         )
 
     @classmethod

@@ -149,4 +149,18 @@ def _print_report(console: Console, report: CorpusReport) -> None:
         f"duplicates and {report.near_duplicates} near-duplicates; masked {report.masked or 0}"
     )
     for warning in report.warnings:
-        console.print(f"[yellow]Warning: {warning}[/yellow]")
+        console.print(f"[yellow]Warning: {_WARNINGS[warning]}[/yellow]")
+
+
+_WARNINGS = {
+    "little-text": "there is less than a megabyte of text; the model learns its tone and little "
+    "more.",
+    "one-speaker": "only one person speaks; the model learns to talk like them, not to answer.",
+    "other-language": "the text is in another language than the base knows best.",
+    "no-validation": "there is too little to hold some back, so nobody can tell whether the model "
+    "got better.",
+    "few-validation": "there are few documents to judge by, so which state is the best is partly "
+    "up to chance.",
+    "over-long": "many examples are longer than the model can see at once; their beginnings are "
+    "left out.",
+}

@@ -7,6 +7,7 @@ from rich.console import Console
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
 
+from cli.finetune import _WARNINGS
 from cli.finetune_options import make_options, make_search
 from cli.finetune_watching import FinetuneFailedError, watch_job
 from cli.main import app
@@ -17,6 +18,7 @@ from core.jobs.events import record
 from core.jobs.ledger import fail, succeed
 from tests.core.corpora.helpers import add_version, run
 from tests.workers.ledger_helpers import claim_job, read_job, submit_job
+from workers.finetuning.corpus.report import Warning_
 
 PAIRS = "input,target\n" + "".join(
     f"Welcome to town {i},Welcome to town {i} of {i + 3} bridges\n" for i in range(20)
@@ -52,6 +54,13 @@ def test_the_classic_options_reach_the_job(shell_engine, pairs):
     }  # fmt: skip
     assert (job.payload["base_version_id"], job.payload["model"]) == (base_id, "city")
     assert "search" not in job.payload
+
+
+def test_what_is_odd_about_a_corpus_is_said_in_sentences(shell_engine, pairs):
+    add_version(shell_engine, "smollm2-135m-instruct")
+    done = finetune(str(pairs), "--name", "city")
+    assert "Warning: there is less than a megabyte of text" in " ".join(done.stderr.split())
+    assert set(_WARNINGS) == set(Warning_.__args__)
 
 
 def test_a_named_version_or_the_newest_is_gone_on_from(shell_engine, pairs):

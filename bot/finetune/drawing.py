@@ -61,7 +61,7 @@ class BoardFacts:
 def draw_board(catalogue: Catalogue, facts: BoardFacts) -> Draft:
     """The board of a fine-tune as it stands."""
     view = facts.view
-    phase = (str(view.state), view.is_read, str(view.wish), view.has_run)
+    phase = (str(view.state), view.is_read, str(view.wish), view.has_run, view.cancel_requested)
     if view.state is JobState.VALIDATING:
         return _draw_validation(catalogue, facts, phase)
     if view.state in (JobState.QUEUED, JobState.RUNNING):
@@ -83,7 +83,7 @@ def _draw_validation(catalogue: Catalogue, facts: BoardFacts, phase: tuple[objec
 
 
 def _draw_run(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]) -> Draft:
-    """Waiting, training, pausing, paused or stopping; with what was reached so far."""
+    """Waiting, training, pausing, paused, stopping or being cancelled; with what was reached."""
     view = facts.view
     embed = _plain(catalogue, view, f"board-{_name_of_run(view)}", discord.Colour.blurple())
     draw_progress(catalogue, embed, view, facts.curve, facts.trials)
@@ -92,6 +92,8 @@ def _draw_run(catalogue: Catalogue, facts: BoardFacts, phase: tuple[object, ...]
 
 def _name_of_run(view: BoardView) -> str:
     is_running = view.state is JobState.RUNNING
+    if view.cancel_requested:
+        return "cancelling"
     if view.wish is JobWish.PAUSE:
         return "pausing" if is_running else "paused"
     if view.wish is JobWish.STOP:
@@ -100,6 +102,8 @@ def _name_of_run(view: BoardView) -> str:
 
 
 def _actions_of_run(view: BoardView) -> tuple[Action, ...]:
+    if view.cancel_requested:
+        return ()
     if view.wish is JobWish.STOP:
         return (Action.CANCEL,)
     pausing = Action.RESUME if view.wish is JobWish.PAUSE else Action.PAUSE

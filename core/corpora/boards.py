@@ -28,6 +28,7 @@ class BoardView:
         result: progress while it runs, metrics once it succeeded, why it failed.
         error_code: why it failed.
         wish: what somebody wished of it: pause, or stop and keep the best.
+        cancel_requested: somebody cancelled it while a worker had it.
         has_run: whether a worker ever had it.
         report: of the corpus, once it is read.
     """
@@ -45,6 +46,7 @@ class BoardView:
     wish: JobWish | None
     has_run: bool
     report: dict[str, Any] | None
+    cancel_requested: bool = False
 
     @property
     def is_read(self) -> bool:
@@ -107,6 +109,7 @@ def _query() -> Select[Any]:
         Job.result,
         Job.error_code,
         Job.wish,
+        Job.cancel_requested,
         Job.started_at,
         Board.channel_id,
         Board.message_id,
@@ -134,4 +137,5 @@ def _view(session: Session, row: Any) -> BoardView:
         wish=None if row.wish is None else JobWish(row.wish),
         has_run=row.started_at is not None,
         report=report,
+        cancel_requested=row.cancel_requested,
     )

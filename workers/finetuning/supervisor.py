@@ -25,6 +25,7 @@ _MODULE = "workers.finetuning.run"
 _ENDINGS = ("finished", "paused", "cancelled", "failed")
 _LOG_TAIL_BYTES = 2000
 _LEAVE_SECONDS = 30
+_CANCEL_SECONDS = 5.0
 
 Ending = Literal["finished", "paused", "cancelled", "failed", "died"]
 
@@ -178,15 +179,22 @@ class TrainerProcess:
         if wish is None or wish is self._sent or child.stdin is None:
             return
         self._sent = wish
-        # A stopped run still judges and publishes, which takes its time.
-        self._deadline = (
-            float("inf") if wish is Wish.STOP else time.monotonic() + self._grace_seconds
-        )
+        self._deadline = time.monotonic() + self._patience_with(wish)
         try:
             child.stdin.write(f"{wish}\n")
             child.stdin.flush()
         except BrokenPipeError:
             return
+
+    def _patience_with(self, wish: Wish) -> float:
+        """Seconds after which the child is killed."""
+        if wish is Wish.STOP:
+            # It still judges and publishes, which takes its time.
+            return float("inf")
+        if wish is Wish.CANCEL and self._processes == 1:
+            # A step, or the evaluation of a base, can take minutes that nobody wants any more.
+            return min(_CANCEL_SECONDS, self._grace_seconds)
+        return self._grace_seconds
 
     def _outcome(self, exit_code: int) -> Outcome:
         tail = _tail(self._run_dir / LOG_FILE)

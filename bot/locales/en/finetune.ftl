@@ -88,6 +88,8 @@ board-running = 🦜 { $model }: training
 board-running-text = I measure the base first, to compare with later. Then the figures appear here.
 board-failed = 🦜 { $model }: that did not work
 board-failed-text = Nothing was changed.
+board-cancelling = 🦜 { $model }: being cancelled
+board-cancelling-text = Its worker lets go of it. Nothing will be kept.
 board-cancelled = 🦜 { $model }: cancelled
 board-cancelled-text = Nothing is kept of it.
 

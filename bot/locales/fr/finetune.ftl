@@ -88,6 +88,8 @@ board-running = 🦜 { $model } : entraînement
 board-running-text = Je mesure d’abord la base, pour comparer plus tard. Puis les chiffres apparaissent ici.
 board-failed = 🦜 { $model } : cela n’a pas marché
 board-failed-text = Rien n’a été changé.
+board-cancelling = 🦜 { $model } : annulation en cours
+board-cancelling-text = Le processus d’entraînement s’arrête. Rien n’en sera gardé.
 board-cancelled = 🦜 { $model } : annulé
 board-cancelled-text = Il n’en reste rien.
 

@@ -124,9 +124,10 @@ async def test_cancel_ends_a_run_and_takes_the_picture_away(wire):
         report_evaluation(wire, taken, 50, 3.0)
         await eventually(lambda: picture(wire) is not None)
         await press(wire, cast.CAMILLE, board(wire), "Cancel")
-        await eventually(lambda: job(wire, job_id).cancel_requested)
+        await eventually(lambda: "being cancelled" in title(wire))
+        assert (job(wire, job_id).cancel_requested, labels(board(wire))) == (True, [])
         change(wire, confirm_cancel, taken)
-        await eventually(lambda: "cancelled" in title(wire))
+        await eventually(lambda: title(wire).endswith(": cancelled"))
         assert (labels(board(wire)), board(wire)["attachments"]) == ([], [])
     with Session(wire.engine) as session:
         assert session.get(Board, job_id).closed_at is not None

@@ -174,15 +174,25 @@ def test_a_listener_that_raises_takes_the_child_down_with_it(tmp_path):
     assert not any(b"finetuning" in Path(f"/proc/{p}/cmdline").read_bytes() for p in _children())
 
 
-def test_a_child_that_does_not_obey_is_killed_after_its_grace(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("wish", "grace_seconds"), [(Wish.PAUSE, 0.3), pytest.param(Wish.CANCEL, 400.0, id="cancel")]
+)
+def test_a_child_that_does_not_obey_is_killed_after_its_grace(
+    tmp_path, monkeypatch, wish, grace_seconds
+):
     """The lock is held, so the child waits and hears nothing of the wish."""
+    monkeypatch.setattr("workers.finetuning.supervisor._CANCEL_SECONDS", 0.3)
     (tmp_path / "spec.json").write_text("{}")
     with (tmp_path / "lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         process = TrainerProcess(
-            tmp_path, lambda _: None, environment=ENVIRONMENT, grace_seconds=0.3, poll_seconds=0.05
+            tmp_path,
+            lambda _: None,
+            environment=ENVIRONMENT,
+            grace_seconds=grace_seconds,
+            poll_seconds=0.05,
         )
-        outcome = process.run(lambda: Wish.PAUSE)
+        outcome = process.run(lambda: wish)
     assert (outcome.ending, outcome.exit_code) == ("died", -signal.SIGKILL)
 
 

@@ -19,8 +19,8 @@ from core.jobs.finding import COLUMNS, Filters, Scope, plan_page, visible_models
 from core.jobs.forecast import expected_wait
 from core.jobs.states import JobKind, JobState, JobWish
 
-# Words of conversations never leave the answer they belong to.
-_WORDS = "text"
+# Words of conversations never leave the answer they belong to, nor do the tokens that they are.
+_WORDS = ("text", "logprobs")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def show_job(session: Session, scope: Scope, job_id: str) -> JobDetail:
         raise JobNotFoundError(job_id)
     summary = _summary(row, _model_names(session, scope, [row]))
     result = row.result or {}
-    hidden = (_WORDS, "progress", "error_data")
+    hidden = (*_WORDS, "progress", "error_data")
     return JobDetail(
         summary,
         _timeline(session, scope, row),

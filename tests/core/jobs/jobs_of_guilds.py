@@ -51,6 +51,8 @@ def bring_to(session: Session, job_id: str, state: JobState) -> None:
     taken = claim(session, job_id, "generate-host-1", 30)
     assert taken is not None
     if state is JobState.SUCCEEDED:
-        succeed(session, taken, {"text": "what a member was told", "tokens": 7})
+        token = {"token": "what", "logprob": -0.5, "likeliest": []}
+        told = {"text": "what a member was told", "logprobs": [token], "tokens": 7}
+        succeed(session, taken, told)
     elif state is JobState.FAILED:
         fail(session, taken, InvalidInputError("Too odd.", limit=3))

@@ -50,8 +50,12 @@ class KeyValueCache:
         """
         if layer not in self._keys or self._keys[layer].shape[2] < end:
             self.reserve(end)
-            self._keys[layer] = self._room_for(keys, self._keys.get(layer), start)
-            self._values[layer] = self._room_for(values, self._values.get(layer), start)
+            # Both or none: memory may run out between them, and the step is tried again then.
+            longer = (
+                self._room_for(keys, self._keys.get(layer), start),
+                self._room_for(values, self._values.get(layer), start),
+            )
+            self._keys[layer], self._values[layer] = longer
         return self._keys[layer], self._values[layer]
 
     @torch.inference_mode()

@@ -10,6 +10,7 @@ from tests.workers.generation.asking import (
     reference_text,
     text_of,
 )
+from workers.generation.attention import KeyValueCache
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.protocol import (
     EngineLostError,
@@ -125,6 +126,24 @@ def test_a_full_device_runs_fewer_at_a_time_and_loses_nobody(
         reference_text(loaded, reference, prompt) for prompt in asked
     ]
     assert engine.stats().preemptions > 0
+
+
+@pytest.mark.parametrize("nth", [2, 4], ids=["in the first layer", "in the second"])
+def test_memory_that_runs_out_between_keys_and_values_costs_no_answer(
+    loaded, reference, engine, monkeypatch, nth
+):
+    make_room, made = KeyValueCache._room_for, []
+
+    def run_out_once(*arguments):
+        made.append(arguments)
+        if len(made) == nth:
+            raise torch.OutOfMemoryError
+        return make_room(*arguments)
+
+    monkeypatch.setattr(KeyValueCache, "_room_for", run_out_once)
+    prompt = max(prompts(loaded, 8), key=len)
+    assert text_of(ask(engine, prompt)) == reference_text(loaded, reference, prompt)
+    assert len(made) > nth
 
 
 def test_what_does_not_fit_even_alone_fails_and_the_next_is_answered(

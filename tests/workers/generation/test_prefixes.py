@@ -4,9 +4,9 @@ from workers.generation.attention import KeyValueCache
 from workers.generation.prefixes import PrefixShelf
 
 
-def cache_of(token_ids, room: int = 8) -> KeyValueCache:
+def cache_of(token_ids) -> KeyValueCache:
     """A cache of one layer whose keys are the token ids themselves."""
-    cache = KeyValueCache(len(token_ids) + room)
+    cache = KeyValueCache(len(token_ids) + 8)
     keys = torch.tensor(token_ids, dtype=torch.float32).reshape(1, 1, -1, 1)
     room = cache.room(0, 0, len(token_ids), keys, -keys)
     for kept, part in zip(room, (keys, -keys), strict=True):

@@ -25,7 +25,7 @@ class Certificate:
 
 
 def make_certificate(folder: Path) -> Certificate:
-    """Write a certificate that holds for an hour."""
+    """Write a certificate that holds for a day, however long the tests take."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "perroquet test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -37,7 +37,7 @@ def make_certificate(folder: Path) -> Certificate:
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -19,7 +19,8 @@ def reference(loaded):
 
 
 @pytest.fixture
-def engine(loaded):
+def small_engine(loaded):
+    """One that has room for little; not called ``engine``, which is SQL's."""
     engine = ContinuousBatchingEngine(
         loaded, max_batch_size=4, cache_max_tokens=1024, step_max_tokens=16
     )

@@ -23,6 +23,11 @@ from workers.generation.protocol import (
 from workers.generation.scheduler import Scheduler
 
 
+@pytest.fixture
+def engine(small_engine):
+    return small_engine
+
+
 def test_a_request_alone_gets_what_transformers_generates(loaded, reference, engine):
     for prompt in prompts(loaded, 4):
         assert text_of(ask(engine, prompt)) == reference_text(loaded, reference, prompt)

@@ -19,6 +19,11 @@ from workers.generation.protocol import (
 )
 
 
+@pytest.fixture
+def engine(small_engine):
+    return small_engine
+
+
 @pytest.mark.parametrize(
     "prompt", [(), (-1,), (10_000,), (5,) * 256], ids=["empty", "negative", "unknown", "too long"]
 )

@@ -32,8 +32,9 @@ from workers.runner import write_within_lease
 
 log = structlog.get_logger(__name__)
 
-
 _LOGPROBS = "logprobs"
+# OpenAI's own figure for what is hardly possible; JSON has none for the logarithm of nothing.
+_LEAST_LOGPROB = -9999.0
 
 
 class EmptyAnswerError(PerroquetError):
@@ -207,12 +208,13 @@ class Answerer:
 
 def _plain(token: TokenLogprobs) -> dict[str, Any]:
     """As JSON has it, and as PostgreSQL can keep it, which is without NULs."""
-    likeliest = [
-        {"token": name.replace("\0", ""), "logprob": round(value, 4)}
-        for name, value in token.likeliest
-    ]
-    name = token.token.replace("\0", "")
-    return {"token": name, "logprob": round(token.logprob, 4), "likeliest": likeliest}
+    likeliest = [_named(name, value) for name, value in token.likeliest]
+    return {**_named(token.token, token.logprob), "likeliest": likeliest}
+
+
+def _named(token: str, logprob: float) -> dict[str, Any]:
+    value = round(max(logprob, _LEAST_LOGPROB), 4)
+    return {"token": token.replace("\0", ""), "logprob": value}
 
 
 def _seed_of(job_id: str) -> int:

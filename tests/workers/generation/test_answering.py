@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
+from structlog.testing import capture_logs
 
 from core.catalog.registry import StoredVersion, register_version
 from core.conversations.intake import IncomingMessage, ReplyOptions, receive
@@ -22,6 +23,7 @@ from workers.generation.protocol import (
     GenerationFailedError,
     GenerationStream,
     Standing,
+    TokenLogprobs,
 )
 from workers.generation.serving import Ask, ModelPool
 from workers.leases import HeldJob, StopReason
@@ -135,6 +137,20 @@ def test_a_text_is_kept_to_its_last_space_and_belongs_to_no_conversation(engine,
     assert [(u.role, u.text) for u in script.asked[0].utterances] == [("text", "Welcome to New")]
     with Session(engine) as session:
         assert not session.query(Message).count()
+
+
+def test_how_likely_tokens_were_is_kept_as_json_has_it_and_is_not_logged(engine, desk, version_id):
+    rare = TokenLogprobs("ra\0re", -0.12345, (("usual", -0.1), ("nothing", float("-inf"))))
+    script = Script(Chunk("rare", 1, FinishReason.STOP, logprobs=(rare,)))
+    held = ask(engine, logprobs=2)
+    subject, _ = answerer(desk, script)
+    with capture_logs() as lines:
+        answer(subject, engine, held)
+    (kept,) = read_job(engine, held.claim.job_id).result["logprobs"]
+    assert (kept["token"], kept["logprob"]) == ("rare", -0.1235)
+    assert [one["logprob"] for one in kept["likeliest"]] == [-0.1, -9999.0]
+    assert "answered" in [line["event"] for line in lines]
+    assert "usual" not in repr(lines)
 
 
 def test_a_text_may_end_at_once(engine, desk, version_id):

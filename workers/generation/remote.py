@@ -7,7 +7,7 @@ One thread runs an event loop for all answers of a server; each answer is a task
 import asyncio
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -235,10 +235,11 @@ class _Answer:
             async for event in response:
                 for choice in event.choices:
                     text = (choice.delta.content if self._text is None else choice.text) or ""
-                    if text:
+                    logprobs = self._logprobs_of(choice.logprobs)
+                    # A token that is no whole character has no text yet.
+                    if text or logprobs:
                         # Servers send a token an event, or a few where they are hurried.
-                        self._tokens += 1
-                        logprobs = self._logprobs_of(choice.logprobs)
+                        self._tokens += max(1, len(logprobs))
                         self._stream.put(Chunk(text, self._tokens, logprobs=logprobs))
                     if choice.finish_reason == "length":
                         finish = FinishReason.LENGTH
@@ -246,14 +247,23 @@ class _Answer:
 
     def _logprobs_of(self, said: Any) -> tuple[TokenLogprobs, ...]:
         """A conversation's tokens come as objects, a text's as columns."""
-        if said is None:
+        most = self._ask.sampling.logprobs
+        if said is None or most is None:
             return ()
         if self._text is None:
-            return tuple(_token_logprobs(token) for token in said.content or ())
-        columns = zip(said.tokens, said.token_logprobs, said.top_logprobs, strict=True)
+            return tuple(
+                TokenLogprobs(
+                    token.token,
+                    token.logprob,
+                    _likeliest(((o.token, o.logprob) for o in token.top_logprobs or ()), most),
+                )
+                for token in said.content or ()
+            )
+        tokens = said.tokens or []
+        others = said.top_logprobs or [None] * len(tokens)
         return tuple(
-            TokenLogprobs(token, value, tuple((others or {}).items()))
-            for token, value, others in columns
+            TokenLogprobs(token, value, _likeliest((beside or {}).items(), most))
+            for token, value, beside in zip(tokens, said.token_logprobs or (), others, strict=True)
         )
 
     def _options(self) -> dict[str, Any]:
@@ -285,9 +295,9 @@ class _Answer:
         return options
 
 
-def _token_logprobs(token: Any) -> TokenLogprobs:
-    likeliest = tuple((other.token, other.logprob) for other in token.top_logprobs)
-    return TokenLogprobs(token.token, token.logprob, likeliest)
+def _likeliest(others: Iterable[tuple[str, float]], most: int) -> tuple[tuple[str, float], ...]:
+    """Some servers put the chosen token first, or beside as many others as were asked for."""
+    return tuple(sorted(others, key=lambda other: other[1], reverse=True)[:most])
 
 
 def _make_client(settings: RemoteSettings) -> "AsyncOpenAI":

@@ -7,6 +7,7 @@ import threading
 from aiohttp import web
 
 KEY = "sk-sesame"
+HALF = "\ufffd"
 WORDS = ["Seeds ", "and ", "perhaps ", "a ", "nut 🥜."]
 
 
@@ -58,6 +59,10 @@ class Counterpart:
         finish = "length" if len(words) < len(WORDS) else "stop"
         try:
             for word in words:
+                if word == WORDS[-1] and "logprobs" in body:
+                    # The nut is made of several tokens, the first of which is no character.
+                    half = _event(model, {"content": ""}, None, _logprobs(body, HALF))
+                    await response.write(half)
                 await response.write(_event(model, {"content": word}, None, _logprobs(body, word)))
                 if model == "slow":
                     await asyncio.sleep(30)
@@ -74,10 +79,11 @@ def _logprobs(body: dict, word: str) -> dict | None:
     if asked is None:
         return None
     if "prompt" in body:
-        others = {word: -0.5, "Nuts ": -2.0} if asked else None
-        return {"tokens": [word], "token_logprobs": [-0.5], "top_logprobs": [others]}
+        # As vLLM does: the chosen token first, and beside as many others as were asked for.
+        others = [{word: -0.5, "Nuts ": -0.4, "Figs ": -2.0}] if asked else None
+        return {"tokens": [word], "token_logprobs": [-0.5], "top_logprobs": others}
     token = {"token": word, "logprob": -0.5, "bytes": None}
-    others = [token, {**token, "token": "Nuts ", "logprob": -2.0}][: body["top_logprobs"]]
+    others = [token, {**token, "token": "Nuts ", "logprob": -0.4}][: body["top_logprobs"]]
     return {"content": [{**token, "top_logprobs": others}]}
 
 

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from core.conversations.utterances import TEXT, Utterance, Weights
 from core.errors import ServiceUnavailableError
 from core.settings import RemoteSettings
-from tests.workers.generation.openai_counterpart import KEY, WORDS, Counterpart
+from tests.workers.generation.openai_counterpart import HALF, KEY, WORDS, Counterpart
 from workers.generation.errors import ModelUnreadableError
 from workers.generation.protocol import (
     FinishReason,
@@ -83,10 +83,11 @@ def test_a_text_is_gone_on_with_and_is_no_conversation(server, connect):
 
 @pytest.mark.parametrize("said", [HELLO, (Utterance(TEXT, "", "Once"),)])
 def test_each_word_comes_with_how_likely_it_was_where_that_is_asked(connect, said):
-    for most, likeliest in ((2, (("Seeds ", -0.5), ("Nuts ", -2.0))), (0, ())):
+    for most, likeliest in ((2, (("Nuts ", -0.4), ("Seeds ", -0.5))), (0, ())):
         chunks = list(ask(connect(), said, logprobs=most))
         reported = [token for chunk in chunks for token in chunk.logprobs]
-        assert [token.token for token in reported] == WORDS
+        assert [token.token for token in reported] == [*WORDS[:-1], HALF, WORDS[-1]]
+        assert chunks[-1].token_count == len(reported)
         assert (reported[0].logprob, reported[0].likeliest) == (-0.5, likeliest)
     assert not any(chunk.logprobs for chunk in ask(connect(), said))
 

@@ -97,16 +97,18 @@ class Reporter:
             self._reported_at = time.monotonic()
             if self._samples is None:
                 self._samples = self._samples_before(fields.get("trial"))
-            self._tell({**fields, **self._samples})
+            if self._samples is not None:
+                self._tell({**fields, **self._samples})
 
-    def _samples_before(self, trial: int | None) -> dict[str, Any]:
-        """What the attempt before had shown, of the same trial where it is a search."""
+    def _samples_before(self, trial: int | None) -> dict[str, Any] | None:
+        """What the attempt before had shown, of the same trial where it is a search; None where
+        SQL is away, so that progress without them does not replace them."""
         try:
             known = self._desk.hand_in(lambda session: _progress(session, self._held)).result()
         except SQLAlchemyError as exc:
             if not is_away(exc):
                 raise
-            return {}
+            return None
         is_same = known.get("trial") == trial
         return {name: known[name] for name in _OF_SAMPLES if is_same and name in known}
 

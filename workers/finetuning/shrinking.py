@@ -19,7 +19,7 @@ class Shrinkage:
     Attributes:
         parts: into which a micro-batch is parted.
         is_checkpointing: whether activations are computed again instead of being kept.
-        is_over: nothing is left to be made smaller.
+        is_over: nothing is left to be made smaller, or memory ran out outside of the steps.
     """
 
     parts: int = 1

@@ -100,9 +100,12 @@ def fine_tune(spec: RunSpec, run_dir: Path, emit: Emit, wishes: Wishes) -> Path:
                 published = _Run(spec, run_dir, both, wishes).carry_out()
             except (RuntimeError, MemoryError) as exc:
                 # Where nothing can be made smaller: the weights alone do not fit, say.
-                if is_out_of_memory(exc):
-                    raise OutOfMemoryError from exc
-                raise
+                if not is_out_of_memory(exc):
+                    raise
+                if not is_first():
+                    # Who speaks for all would only see that this process is gone.
+                    Shrinkage(is_over=True).leave_note(run_dir)
+                raise OutOfMemoryError from exc
     metrics = json.loads((published / METRICS).read_text("utf-8"))
     emit("finished", folder=published.name, metrics=metrics)
     return published

@@ -4,16 +4,17 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from tests.workers.finetuning.test_run import ENVIRONMENT
-from workers.finetuning import supervisor
+from workers.finetuning import supervisor, training
 from workers.finetuning.errors import OutOfMemoryError
 from workers.finetuning.parallel import is_first, share
 from workers.finetuning.shrinking import Shrinkage, read_note
 from workers.finetuning.supervisor import TrainerProcess
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_two_processes_learn_what_one_would(tmp_path, tiny_llama_folder, make_spec, run):
     # All eight rows in each step: how they are shuffled and parted changes no sum. Llama has no
     # dropout, whose dice would differ.
@@ -36,7 +37,7 @@ def test_two_processes_learn_what_one_would(tmp_path, tiny_llama_folder, make_sp
     assert outcome.event["metrics"]["tuned"]["validation"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_processes_of_which_one_has_little_memory_begin_again_with_smaller_steps(
     tmp_path, tiny_llama_folder, make_spec, run, monkeypatch
 ):
@@ -72,6 +73,22 @@ def test_where_nothing_can_be_made_smaller_the_next_attempt_says_so(
     assert read_note(tmp_path / "run") == Shrinkage()
 
 
+def test_memory_that_another_process_lacks_for_the_weights_is_told_by_the_next_attempt(
+    tmp_path, tiny_gpt2_folder, make_spec, run, monkeypatch
+):
+    def full(_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with monkeypatch.context() as second:
+        second.setenv("RANK", "1")
+        second.setattr(training, "load_trainee", full)
+        with pytest.raises(OutOfMemoryError):
+            run(make_spec(tiny_gpt2_folder))
+    with pytest.raises(OutOfMemoryError):
+        run(make_spec(tiny_gpt2_folder))
+    assert run(make_spec(tiny_gpt2_folder, max_steps=1)).losses
+
+
 MAKE_FRESH = """
 import os, sys
 from pathlib import Path
@@ -95,7 +112,6 @@ sys.exit(any(os.waitpid(pid, 0)[1] for pid in made))
 """
 
 
-@pytest.mark.timeout(300)
 def test_processes_that_make_a_fresh_base_at_once_do_not_disturb_each_other(
     tmp_path, tiny_gpt2_folder, make_spec
 ):

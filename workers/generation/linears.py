@@ -9,6 +9,7 @@ the same alone and in any batch. Every operation is PyTorch's own (oneDNN and FB
 """
 
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ _INT8_MAX = 127.0
 _UINT8_ZERO = 128
 # The second term of an activation divides a step of the first into so many.
 _FINE_STEPS = 2 * _INT8_MAX
+# Rows of fp16 that are always summed alike, and how long the rows of a trial are.
+_WHOLE_ROWS, _TRIED_FEATURES = 3, 64
 # A row of zeros must not be divided by its largest value.
 _TINY = 1e-20
 
@@ -78,27 +81,20 @@ class Float16Linear(PackedLinear):
     """Weights in fp16, products and sums in fp32 (FBGEMM): half the memory traffic.
 
     Only weights are rounded, so only their range matters (:func:`fits_float16`). Without AVX-512,
-    FBGEMM takes the last one or two rows of a block in another order than the others; whole threes
-    never leave so few.
+    some counts of rows are filled up (:func:`_filled`).
     """
 
     kind = WeightKind.FLOAT16
-    _rows_together = 1 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 3
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__(weight, bias)
-        engine = torch.backends.quantized.engine
-        torch.backends.quantized.engine = "fbgemm"
-        try:
-            self._packed = torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), self._bias)
-        finally:
-            torch.backends.quantized.engine = engine
+        self._packed = _packed_fp16(weight, self._bias)
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
-        missing = -len(rows) % self._rows_together
+        count = len(rows)
+        missing = _filled(count) - count
         filled = nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
-        product: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(filled, self._packed)
-        return product[: len(rows)]
+        return _multiply_fp16(filled, self._packed)[:count]
 
 
 class BFloat16Linear(PackedLinear):
@@ -199,6 +195,40 @@ def pack(kind: WeightKind, weight: torch.Tensor, bias: torch.Tensor | None) -> P
     if kind is WeightKind.BFLOAT16:
         return BFloat16Linear(weight, bias)
     return Float32Linear(weight, bias)
+
+
+def _packed_fp16(weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
+    engine = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"
+    try:
+        return torch.ops.quantized.linear_prepack_fp16(weight.contiguous(), bias)
+    finally:
+        torch.backends.quantized.engine = engine
+
+
+def _multiply_fp16(rows: torch.Tensor, packed: Any) -> torch.Tensor:
+    product: torch.Tensor = torch.ops.quantized.linear_dynamic_fp16(rows, packed)
+    return product
+
+
+@cache
+def _filled(count: int) -> int:
+    """The least number of rows, ``count`` at least, of which none depends on how many they are.
+
+    FBGEMM cuts rows into blocks of up to six, and where AVX-512 is missing it sums the rows of a
+    block of one or two in another order. How it cuts is known to it alone, so a small product
+    tells; blocks of three never leave so few, and are what others are compared with.
+    """
+    generator = torch.Generator().manual_seed(0)
+    packed = _packed_fp16(torch.randn(8, _TRIED_FEATURES, generator=generator), None)
+    rows = torch.randn(-(-count // _WHOLE_ROWS) * _WHOLE_ROWS, _TRIED_FEATURES, generator=generator)
+    expected = torch.cat(
+        [_multiply_fp16(block, packed) for block in torch.split(rows, _WHOLE_ROWS)]
+    )
+    for tried in range(count, len(rows)):
+        if torch.equal(_multiply_fp16(rows[:tried], packed), expected[:tried]):
+            return tried
+    return len(rows)
 
 
 def _reordered(weight: torch.Tensor) -> torch.Tensor:

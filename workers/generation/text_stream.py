@@ -36,8 +36,12 @@ class TextStream:
 
     def name(self, token_id: int) -> str:
         """A token's own text, special or not; half a character is broken."""
-        text: str = self._tokenizer.decode([token_id], skip_special_tokens=False)
-        return text
+        first: str = self._tokenizer.decode([token_id], skip_special_tokens=False)
+        if _NO_CHARACTER in first:
+            return first
+        # SentencePiece's decoders take its space from whatever begins a text.
+        twice: str = self._tokenizer.decode([token_id, token_id], skip_special_tokens=False)
+        return twice[len(first) :]
 
     def flush(self) -> str:
         """The answer has ended: what was held back is text after all, but half a character is not.

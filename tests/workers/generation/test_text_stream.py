@@ -1,6 +1,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
 
 from tests.workers.model_folders import make_tokenizer
 from workers.generation.text_stream import TextStream
@@ -38,6 +39,19 @@ def test_a_character_is_held_back_until_it_is_whole():
 
 def test_half_a_character_at_the_end_is_left_out():
     assert "".join(stream(ids_of("ok 鸚")[:-1])) == "ok "
+
+
+def test_the_names_of_tokens_make_the_text():
+    text = "hello there, hello"
+    assert "".join(map(TextStream(TOKENIZER, ()).name, ids_of(text))) == text
+
+
+def test_a_token_is_named_with_the_space_that_a_text_does_not_begin_with():
+    vocabulary = {"<unk>": 0, "\u2581seed": 1, "s": 2}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
+    parts = decoders.Replace("\u2581", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)
+    tokenizer.decoder = decoders.Sequence(list(parts))
+    assert [TextStream(tokenizer, ()).name(token) for token in (1, 2)] == [" seed", "s"]
 
 
 def test_special_tokens_are_never_text():

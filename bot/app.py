@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from bot.catalogue import Catalogue
 from bot.chat.cog import ChatCog
+from bot.chat.delay import DelayFinder
 from bot.chat.intake import ChatIntake
 from bot.chat.limits import Bounds, ChatLimits
 from bot.chat.live_reply import TYPING_LASTS_SECONDS, ReplyTools
@@ -64,6 +65,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         EditPacer(settings.chat.edit_interval_seconds, time.perf_counter),
         EditPacer(TYPING_LASTS_SECONDS, time.perf_counter),
         catalogue,
+        DelayFinder(desk, lambda: reader.is_reachable),
         settings.chat.delayed_after_seconds,
     )
     keeper = ReplyKeeper(tools, reader, share.names, settings.chat.sweep_interval_seconds)

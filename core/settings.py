@@ -95,7 +95,7 @@ class ChatSettings(Area):
     sweep_interval_seconds: Seconds = 2.0
     """How often the bot looks in SQL for answers whose words did not come."""
     delayed_after_seconds: Seconds = 10.0
-    """After so long without a word of the answer, the member is told once that it comes late."""
+    """After so long without a word of the answer, the member is told why."""
     history_max_messages: int = Field(default=60, gt=0)
     """Messages of a channel that a model is shown at most."""
     message_max_characters: int = Field(default=4000, gt=0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from bot.catalogue import Catalogue
+from bot.chat.delay import DelayFinder, Why
 from bot.chat.pacing import EditPacer
 from bot.chat.poster import DiscordUnavailableError, MessageGoneError, Poster, UndeliverableError
 from bot.chat.splitting import split_message
@@ -45,6 +46,7 @@ class ReplyTools:
     pacer: EditPacer
     typing_pacer: EditPacer
     catalogue: Catalogue
+    delays: DelayFinder
     delayed_after_seconds: float
 
 
@@ -67,6 +69,7 @@ class LiveReply:
     is_adopted: bool = False
     _shown: list[str] = field(default_factory=list)
     _text: StreamedText = field(default_factory=StreamedText)
+    _told: Why | None = None
     _has_turn: bool = False
     _has_grown: bool = False
     _taken_at: float = field(default_factory=time.perf_counter)
@@ -140,15 +143,16 @@ class LiveReply:
         """Show the text as it grows, at the channel's pace."""
         loop = asyncio.get_running_loop()
         is_late_at = loop.time() + self.tools.delayed_after_seconds
-        wait, is_told = _TYPING_AFTER_SECONDS, False
+        wait = _TYPING_AFTER_SECONDS
         while not self._ended.is_set():
             if await _comes(self._wake, wait):
                 self._wake.clear()
                 await self._show_growth()
                 continue
-            if not is_told and not self._text.text and loop.time() >= is_late_at:
-                is_told = await self._tell_delay()
-            elif not is_told:
+            if not self._text.text and loop.time() >= is_late_at:
+                await self._tell_delay()
+                is_late_at = loop.time() + self.tools.delayed_after_seconds
+            elif self._told is not Why.OUTAGE:
                 await self._show_typing()
             until_late = is_late_at - loop.time()
             is_soon_late = 0 < until_late < TYPING_LASTS_SECONDS
@@ -237,9 +241,13 @@ class LiveReply:
             if message_id not in keeping:
                 await self.tools.poster.delete(self.channel_id, message_id)
 
-    async def _tell_delay(self) -> bool:
-        await self._show([self._say("chat-delayed")])
-        return True
+    async def _tell_delay(self) -> None:
+        """Say why there are no words yet, and again once it is for another reason."""
+        delay = await self.tools.delays.find(self.job_id)
+        if delay is None or delay.why is self._told or self._wake.is_set():
+            return
+        self._told = delay.why
+        await self._show([delay.say(self.tools.catalogue, self.locale)])
 
     async def _show_typing(self) -> None:
         if not self.tools.typing_pacer.try_turn(self.channel_id):

@@ -30,7 +30,7 @@ def expected_wait(session: Session, kind: JobKind, ahead: int) -> float | None:
         None where no worker is alive, or where nothing has gone well yet to judge by.
     """
     usual = _usual_seconds(session, kind)
-    slots = _slots(session, kind)
+    slots = count_slots(session, kind)
     if usual is None or not slots:
         return None
     left = sorted(_seconds_left(session, kind, usual, limit=slots))
@@ -53,8 +53,8 @@ def _usual_seconds(session: Session, kind: JobKind) -> float | None:
     return median(lasted) if lasted else None
 
 
-def _slots(session: Session, kind: JobKind) -> int:
-    """How many jobs of a kind can run at a time, over all hosts."""
+def count_slots(session: Session, kind: JobKind) -> int:
+    """How many jobs of a kind can run at a time, over all living workers."""
     worker_kind = _WORKER_OF.get(kind, str(kind))
     processes = alive(session)
     return sum(int(p.info.get("slots", 1)) for p in processes if p.kind == worker_kind)

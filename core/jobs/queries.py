@@ -284,6 +284,13 @@ def _place(session: Session, row: Any) -> QueuePlace | None:
     """How many wait before a job; low priorities go first, then the older."""
     if row.state != JobState.QUEUED or row.wish == JobWish.PAUSE:
         return None
+    ahead, length = count_waiting(session, row)
+    return QueuePlace(ahead + 1, length, expected_wait(session, JobKind(row.kind), ahead))
+
+
+def count_waiting(session: Session, row: Any) -> tuple[int, int]:
+    """How many wait before a job, and how many for its workers in all; of ``row`` are read its
+    ``id``, ``kind`` and ``priority``."""
     is_ahead = or_(Job.priority < row.priority, and_(Job.priority == row.priority, Job.id < row.id))
     ahead, length = session.execute(
         select(func.count().filter(is_ahead), func.count()).where(
@@ -292,4 +299,4 @@ def _place(session: Session, row: Any) -> QueuePlace | None:
             Job.wish.is_distinct_from(JobWish.PAUSE),
         )
     ).one()
-    return QueuePlace(ahead + 1, length, expected_wait(session, JobKind(row.kind), ahead))
+    return ahead, length

@@ -1,6 +1,12 @@
 ### Talking with members.
 
 chat-placeholder = 🦜 …
+chat-thinking = 🦜 I am still thinking.
+chat-waiting = { $ahead ->
+    [0] 🦜 Your question is next.
+    [one] 🦜 Your question waits its turn; { $ahead } other came before it.
+   *[other] 🦜 Your question waits its turn; { $ahead } others came before it.
+}
 chat-delayed = 🦜 Part of me is down. Your message is kept, and I will answer as soon as I can.
 chat-cancelled = 🦜 An admin called this answer off.
 chat-database-down = 🦜 I cannot reach my memory at the moment. Your message is kept, and I will answer when it is back.

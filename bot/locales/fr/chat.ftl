@@ -1,6 +1,12 @@
 ### Parler avec les membres.
 
 chat-placeholder = 🦜 …
+chat-thinking = 🦜 Je réfléchis encore.
+chat-waiting = { $ahead ->
+    [0] 🦜 Ta question est la prochaine.
+    [one] 🦜 Ta question attend son tour ; { $ahead } autre est arrivée avant elle.
+   *[other] 🦜 Ta question attend son tour ; { $ahead } autres sont arrivées avant elle.
+}
 chat-delayed = 🦜 Une partie de moi est en panne. Ton message est gardé, et je répondrai dès que possible.
 chat-cancelled = 🦜 Un administrateur a annulé cette réponse.
 chat-database-down = 🦜 Je n’ai pas accès à ma mémoire pour l’instant. Ton message est gardé, et je répondrai dès que possible.

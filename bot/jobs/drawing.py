@@ -1,6 +1,7 @@
 """Jobs as embeds: a page of a list, and one job in full."""
 
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 
 import discord
 
@@ -10,7 +11,7 @@ from bot.finetune.outcome import compare
 from bot.finetune.wording import about, clipped, decimal, duration
 from core.errors import Datum
 from core.jobs.queries import JobDetail, JobSummary, Page, QueuePlace, TimelineEntry
-from core.jobs.states import JobState
+from core.jobs.states import JobKind, JobState
 
 _COLOURS = {
     JobState.SUCCEEDED: discord.Colour.green(),
@@ -55,16 +56,22 @@ def draw_page(
 
 
 def draw_detail(
-    catalogue: Catalogue, locale: str, detail: JobDetail, servers: Mapping[int, str]
+    catalogue: Catalogue,
+    locale: str,
+    detail: JobDetail,
+    servers: Mapping[int, str],
+    *,
+    with_host: bool,
 ) -> discord.Embed:
-    """One job with its timeline, and its server if ``servers`` names it."""
+    """One job with its timeline, and its server if ``servers`` names it. Hosts are for who sees all
+    guilds to know."""
     job = detail.summary
     embed = discord.Embed(
         title=f"{_SIGNS[job.state]} {say_kind(catalogue, locale, job)} `{job.id}`",
         description="\n".join(_timeline(catalogue, locale, detail)),
         colour=_COLOURS.get(job.state, discord.Colour.blurple()),
     )
-    for key, value in _fields(catalogue, locale, detail, servers):
+    for key, value in _fields(catalogue, locale, detail, servers, with_host=with_host):
         embed.add_field(name=catalogue.say(locale, key), value=value[:_VALUE_CHARACTERS])
     return embed
 
@@ -81,6 +88,11 @@ def say_state(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
 def say_kind(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
     """What a job does, in a word."""
     return catalogue.say(locale, f"job-kind-{job.kind}")
+
+
+def name_worker(kind: JobKind, worker_id: str) -> str:
+    """The process that does a kind of work, by a name that tells no host and stays the same."""
+    return f"{kind}-{sha256(worker_id.encode()).hexdigest()[:6]}"
 
 
 def _line(
@@ -105,7 +117,12 @@ def _line(
 
 
 def _fields(
-    catalogue: Catalogue, locale: str, detail: JobDetail, servers: Mapping[int, str]
+    catalogue: Catalogue,
+    locale: str,
+    detail: JobDetail,
+    servers: Mapping[int, str],
+    *,
+    with_host: bool,
 ) -> list[tuple[str, str]]:
     job = detail.summary
     fields = [("job-field-state", say_state(catalogue, locale, job))]
@@ -128,7 +145,8 @@ def _fields(
         )
         fields.append(("job-field-attempts", attempts))
     if detail.worker_id:
-        fields.append(("job-field-worker", f"`{detail.worker_id}`"))
+        worker = detail.worker_id if with_host else name_worker(job.kind, detail.worker_id)
+        fields.append(("job-field-worker", f"`{worker}`"))
     if job.state is JobState.FAILED:
         code = job.error_code or "internal"
         fields.append(("job-field-error", say_failure(catalogue, locale, code, detail.error_data)))

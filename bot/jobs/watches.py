@@ -14,7 +14,7 @@ from bot.jobs.drawing import draw_detail
 from bot.jobs.servers import ServerNames
 from core.db.desk import Desk
 from core.errors import InvalidInputError, NotFoundError, ServiceUnavailableError
-from core.jobs.finding import Scope
+from core.jobs.finding import ALL_GUILDS, Scope
 from core.jobs.queries import JobDetail, show_job
 
 log = structlog.get_logger(__name__)
@@ -91,7 +91,13 @@ class Watches:
     def draw(self, watched: Watched, detail: JobDetail, *, is_over: bool = False) -> discord.Embed:
         """The job as the message shows it."""
         servers = self._names.of(watched.scope, [detail.summary])
-        embed = draw_detail(self._catalogue, watched.locale, detail, servers)
+        embed = draw_detail(
+            self._catalogue,
+            watched.locale,
+            detail,
+            servers,
+            with_host=watched.scope is ALL_GUILDS,
+        )
         is_over = is_over or detail.summary.state.is_final
         key = "job-watch-over" if is_over else "job-watch-on"
         embed.set_footer(text=self._catalogue.say(watched.locale, key))

@@ -207,7 +207,7 @@ async def test_a_watched_message_follows_its_job_to_the_end(wire):
         assert "loss 1.235" in text_of(said)
         assert "1 min 1 s" in text_of(said)
         assert "Model: `coco`" in text_of(said)
-        assert "Worker: `finetune-host-1`" in text_of(said)
+        assert re.search("Worker: `finetune-[0-9a-f]{6}`", text_of(said))
         await use(wire, cast.CAMILLE, "jobs", "cancel", job=job_id)
         await eventually(lambda: "State: stopping" in text_of(said))
         from core.jobs.ledger import confirm_cancel
@@ -349,6 +349,11 @@ async def test_the_owner_of_the_application_sees_every_guild_and_only_if_asked_t
         assert await suggested(wire, cast.CAMILLE, "jobs", "cancel", "job", scope="all") == [
             foreign
         ]
+        for command in ("show", "watch"):
+            said = await use(wire, cast.CAMILLE, "jobs", command, job=ended)
+            assert "generate-host-1" not in repr(said)
+            said = await use(wire, cast.CAMILLE, "jobs", command, job=ended, scope="all")
+            assert "Worker: `generate-host-1`" in text_of(said)
         said = await use(wire, cast.CAMILLE, "jobs", "cancel", job=foreign, scope="all")
         assert "is cancelled" in said["content"]
     with Session(wire.engine) as session:

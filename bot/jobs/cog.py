@@ -15,7 +15,7 @@ from bot.jobs.pages import JobPages
 from bot.jobs.permission import Doorkeeper, think
 from bot.jobs.servers import ServerNames
 from bot.jobs.steering import JobSteering
-from bot.jobs.suggesting import ALL, ANY, OPEN, RETRYABLE, Suggester
+from bot.jobs.suggesting import ALL, ANY, OPEN, Suggester, find_jobs, find_retryable
 from bot.jobs.watches import Watched, Watches
 from bot.translation import text
 from core.db.desk import Desk
@@ -175,10 +175,12 @@ def make_jobs_cog(
         return Watched(allowed, job_id.strip(), locale_code(str(interaction.locale)))
 
     _let_suggest(JobsCog.list_, "model", suggester.models)
-    _let_suggest(JobsCog.show, "job", partial(suggester.jobs, states=ANY))
-    _let_suggest(JobsCog.watch, "job", partial(suggester.jobs, states=ANY))
-    _let_suggest(JobsCog.cancel, "job", partial(suggester.jobs, states=OPEN))
-    _let_suggest(JobsCog.retry, "job", partial(suggester.jobs, states=RETRYABLE))
+    _let_suggest(JobsCog.show, "job", partial(suggester.jobs, find=partial(find_jobs, states=ANY)))
+    _let_suggest(JobsCog.watch, "job", partial(suggester.jobs, find=partial(find_jobs, states=ANY)))
+    _let_suggest(
+        JobsCog.cancel, "job", partial(suggester.jobs, find=partial(find_jobs, states=OPEN))
+    )
+    _let_suggest(JobsCog.retry, "job", partial(suggester.jobs, find=find_retryable))
     return JobsCog()
 
 

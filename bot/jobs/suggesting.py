@@ -1,7 +1,7 @@
 """The jobs and models that a command suggests while somebody types."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import discord
 from discord import app_commands
@@ -17,16 +17,18 @@ from core.db.desk import Desk
 from core.jobs.finding import ALL_GUILDS, Filters, Scope
 from core.jobs.queries import JobSummary, list_jobs
 from core.jobs.states import FINAL_STATES, JobState
+from core.steering.actions import retryable_among
 
 _MOST_CHOICES = 25
 _LOOKED_THROUGH = 100
 _LABEL_CHARACTERS = 100
 
 OPEN = tuple(state for state in JobState if state not in FINAL_STATES)
-RETRYABLE = (JobState.FAILED, JobState.CANCELLED)
 ANY = (None,)
 # What the option ``scope`` holds where all guilds are meant.
 ALL = "all"
+
+Finder = Callable[[Session, Scope], list[JobSummary]]
 
 
 class Suggester:
@@ -41,12 +43,12 @@ class Suggester:
         self._doorkeeper = doorkeeper
 
     async def jobs(
-        self, interaction: discord.Interaction, typed: str, states: Iterable[JobState | None]
+        self, interaction: discord.Interaction, typed: str, find: Finder
     ) -> list[app_commands.Choice[str]]:
-        """The newest jobs in any of these states (None is all) that fit what was typed."""
+        """The jobs of those that are found that fit what was typed."""
         try:
             scope = await self._scope_of(interaction)
-            jobs = await self._desk.read(lambda session: find_jobs(session, scope, states))
+            jobs = await self._desk.read(lambda session: find(session, scope))
         except (app_commands.AppCommandError, NotOwnerError, SQLAlchemyError):
             return []
         locale = locale_code(str(interaction.locale))
@@ -82,6 +84,13 @@ def find_jobs(
         page = list_jobs(session, scope, Filters(state=state), limit=_LOOKED_THROUGH)
         found += page.jobs
     return sorted(found, key=lambda job: job.id, reverse=True)
+
+
+def find_retryable(session: Session, scope: Scope) -> list[JobSummary]:
+    """The newest jobs that ended badly and can be tried again, the newest first."""
+    found = find_jobs(session, scope, (JobState.FAILED, JobState.CANCELLED))
+    retryable = retryable_among(session, scope, {job.id for job in found})
+    return [job for job in found if job.id in retryable]
 
 
 def choose(

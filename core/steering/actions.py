@@ -1,5 +1,6 @@
 """What people do to a job that they found in a list: cancel it, or try it again."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from core.jobs.outbox import Hint
 from core.jobs.states import JobKind, JobState
 
 RETRIED, RETRY_OF = "retried", "retry_of"
+_ENDED_BADLY = (JobState.FAILED, JobState.CANCELLED)
 
 
 class NotRetryableError(InvalidInputError):
@@ -99,8 +101,29 @@ def retry_job(session: Session, scope: Scope, job_id: str, *, asked_by: int) -> 
     return Hint(new_id, kind, old.priority)
 
 
+def retryable_among(session: Session, scope: Scope, job_ids: Collection[str]) -> set[str]:
+    """Which of these jobs :func:`retry_job` would take."""
+    retried = select(JobEvent.id).where(JobEvent.job_id == Job.id, JobEvent.type == RETRIED)
+    corpus = select(Corpus.id).where(Corpus.store_path == Job.payload["corpus_path"].as_string())
+    base = select(Version.id).where(
+        Version.id == Job.payload["base_version_id"].as_string(), Version.retired_at.is_(None)
+    )
+    needs_nothing = Job.kind == JobKind.GENERATE
+    has_all = (Job.kind == JobKind.FINETUNE) & corpus.exists() & base.exists()
+    found = session.scalars(
+        select(Job.id).where(
+            Job.id.in_(job_ids),
+            Job.state.in_(_ENDED_BADLY),
+            needs_nothing | has_all,
+            ~retried.exists(),
+            *within(scope),
+        )
+    )
+    return set(found)
+
+
 def _check_retryable(session: Session, old: Job) -> None:
-    if old.state not in (JobState.FAILED, JobState.CANCELLED):
+    if old.state not in _ENDED_BADLY:
         raise NotRetryableError(
             f"Only a job that failed or was cancelled can be retried; this one is {old.state}.",
             state=old.state,

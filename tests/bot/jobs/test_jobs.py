@@ -248,9 +248,14 @@ async def test_suggestions_are_of_the_guild_and_of_what_the_command_can_do(wire)
     failed = add_job(wire.engine, JobState.FAILED)
     done = add_job(wire.engine, JobState.SUCCEEDED, kind=JobKind.FINETUNE, model="coco")
     foreign = add_job(wire.engine, guild_id=OTHER_GUILD)
+    # What cannot be tried again: an upload that could not be read, and who waited for it.
+    unread = add_job(wire.engine, JobState.FAILED, JobKind.VALIDATE, model="dodo")
+    waited = add_job(wire.engine, JobState.FAILED, JobKind.FINETUNE, model="dodo")
     async with wire.bot():
         boss = cast.CAMILLE
-        assert await suggested(wire, boss, "jobs", "show", "job") == [done, failed, waiting]
+        assert await suggested(wire, boss, "jobs", "show", "job") == [
+            waited, unread, done, failed, waiting,
+        ]  # fmt: skip
         assert await suggested(wire, boss, "jobs", "cancel", "job") == [waiting]
         assert await suggested(wire, boss, "jobs", "retry", "job") == [failed]
         assert await suggested(wire, boss, "jobs", "watch", "job", typed="Coco done") == [done]

@@ -19,6 +19,7 @@ from core.steering.actions import (
     NotRetryableError,
     cancel_job,
     retry_job,
+    retryable_among,
 )
 from tests.core.corpora.helpers import add_version, submit
 from tests.core.jobs.jobs_of_guilds import (
@@ -30,7 +31,7 @@ from tests.core.jobs.jobs_of_guilds import (
     bring_to,
     run,
 )
-from tests.workers.ledger_helpers import read_job
+from tests.workers.ledger_helpers import read_job, set_job
 
 
 def retry(engine, job_id, scope=GUILD):
@@ -156,3 +157,33 @@ def test_a_fine_tune_whose_corpus_is_gone_is_not_retried(any_engine):
         retry(any_engine, submitted.job_id)
     with pytest.raises(NothingToRetryError, match="upload"):
         retry(any_engine, submitted.validation_id)
+
+
+def test_what_is_said_to_be_retryable_is_exactly_what_a_retry_takes(any_engine):
+    base = add_version(any_engine)
+    ids = [add_job(any_engine, state, kind) for state in JobState for kind in JobKind]
+    ids.append(add_job(any_engine, JobState.FAILED, guild_id=OTHER_GUILD))
+    unread, cancelled, failed, baseless = (submit(any_engine, base) for _ in range(4))
+    run(any_engine, cancel_job, GUILD, unread.job_id)
+    for submitted in (cancelled, failed, baseless):
+        read_corpus(any_engine, submitted)
+    run(any_engine, cancel_job, GUILD, cancelled.job_id)
+    for submitted in (failed, baseless):
+        run(any_engine, bring_to, submitted.job_id, JobState.FAILED)
+    gone = {"base_version_id": "gone"}
+    set_job(
+        any_engine, baseless.job_id, payload=read_job(any_engine, baseless.job_id).payload | gone
+    )
+    ids += [s.job_id for s in (unread, cancelled, failed, baseless)]
+    retried = add_job(any_engine, JobState.FAILED)
+    retry(any_engine, retried)
+    offered = run(any_engine, retryable_among, GUILD, [*ids, retried])
+    assert {cancelled.job_id, failed.job_id} < offered
+    taken = set()
+    for job_id in [*ids, retried]:
+        try:
+            retry(any_engine, job_id)
+        except (NotFoundError, InvalidInputError):
+            continue
+        taken.add(job_id)
+    assert offered == taken

@@ -9,15 +9,20 @@ from sqlalchemy.orm import Session
 
 from core.catalog.registry import list_versions
 from core.catalog.renaming import rename_model
+from core.corpora.boards import open_boards
 from core.corpora.curves import read_curve
+from core.corpora.submissions import PreparedCorpus, accept_corpus, start_finetune
 from core.db.desk import Desk
-from core.db.tables import Version
-from core.jobs.ledger import NewJob, request_cancel, submit
+from core.db.tables import Model, Version
+from core.errors import ServiceUnavailableError
+from core.jobs.ledger import NewJob, fail, request_cancel, submit
 from core.jobs.states import JobKind
 from core.jobs.steering import pause, resume, stop_early
 from core.settings import FinetuningSettings
+from core.steering.actions import retry_job, retryable_among
 from models_store.store import ModelStore
 from tests.core.corpora.helpers import GUILD, add_version, run
+from tests.core.corpora.helpers import submit as ask
 from tests.workers.finetuning.trainer_here import TrainerHere
 from tests.workers.ledger_helpers import claim_job, read_job, submit_job
 from workers.finetuning import running
@@ -170,6 +175,29 @@ def test_a_model_that_is_renamed_meanwhile_gets_the_version(bench, monkeypatch):
         (first, "jaco", 1),
         (made, "jaco", 2),
     ]
+
+
+def test_a_failed_fine_tune_of_discord_is_tried_again_with_its_corpus(bench):
+    asked = ask(bench.engine, bench.base_id, options=OPTIONS)
+    read = claim_job(bench.engine, asked.validation_id)
+    prepared = PreparedCorpus(
+        bench.corpus.path, bench.corpus.manifest_sha256, "c" * 64, 1, report={}, plan={}
+    )
+    assert run(bench.engine, accept_corpus, read, prepared)
+    run(bench.engine, start_finetune, asked.job_id)
+    error = ServiceUnavailableError("The store is away.", service="store")
+    run(bench.engine, fail, claim_job(bench.engine, asked.job_id), error)
+    assert run(bench.engine, retryable_among, GUILD, [asked.job_id]) == {asked.job_id}
+    hint = run(bench.engine, retry_job, GUILD, asked.job_id, asked_by=1)
+    bench.runner.run(hint.job_id)
+    job = read_job(bench.engine, hint.job_id)
+    assert job.state == "succeeded"
+    with Session(bench.engine) as session:
+        version = session.get(Version, job.result["version_id"])
+        assert session.get(Model, version.model_id).guild_id == GUILD
+        assert bench.store.verify(version.store_path)
+    shown = [board.job_id for board in run(bench.engine, open_boards, ["bot-0"])]
+    assert hint.job_id in shown
 
 
 def test_a_cancelled_run_leaves_neither_version_nor_folder(bench):

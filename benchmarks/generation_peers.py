@@ -83,14 +83,17 @@ def llama_cpp(folder: Path, requests: Sequence[ChatRequest]) -> Run:
         server = xllamacpp.Server(_llama_parameters(path, len(requests)))
         watch = Stopwatch()
         times: Times = [[] for _ in requests]
+        errors: list[str] = []
         readers = [
-            threading.Thread(target=_ask_llama, args=(server, request, seen, watch))
+            threading.Thread(target=_ask_llama, args=(server, request, seen, watch, errors))
             for request, seen in zip(requests, times, strict=True)
         ]
         for reader in readers:
             reader.start()
         for reader in readers:
             reader.join()
+        if errors:
+            raise RuntimeError(errors[0])
         return watch.finish(times)
 
 
@@ -108,10 +111,13 @@ def _llama_parameters(path: Path, count: int) -> Any:
     return parameters
 
 
-def _ask_llama(server: Any, request: ChatRequest, seen: list[float], watch: Stopwatch) -> None:
+def _ask_llama(
+    server: Any, request: ChatRequest, seen: list[float], watch: Stopwatch, errors: list[str]
+) -> None:
     def note(said: dict[str, Any]) -> None:
         if said.get("error"):
-            raise RuntimeError(said["error"])
+            errors.append(str(said["error"]))
+            return
         # The last message holds no token, and says how many there were: a token that is no whole
         # character comes with the next.
         now = watch.seconds()

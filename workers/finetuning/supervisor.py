@@ -100,7 +100,8 @@ class TrainerProcess:
         while True:
             size = read_note(self._run_dir)
             outcome = self._run_once(wanted)
-            if outcome.ending == "finished" or read_note(self._run_dir) in (size, Shrinkage()):
+            is_wanted = outcome.ending != "finished" and self._sent is not Wish.CANCEL
+            if not is_wanted or read_note(self._run_dir) in (size, Shrinkage()):
                 return outcome
             log.info("trainer_shrunk", run=self._run_dir.name)
             # What is wished for is told again to those who begin.

@@ -43,7 +43,8 @@ class Answer:
     launched: int = 0
     # The newest tokens, whose text nobody has seen.
     unread: list[int] = field(default_factory=list)
-    # How likely they were, where that is asked.
+    # How likely tokens were, where that is asked: as the device says it, and in words.
+    reports: list[tuple[int, Report]] = field(default_factory=list)
     logprobs: list[TokenLogprobs] = field(default_factory=list)
     # Its place among those who run; its adapter has a slot on the device as long as it has one.
     seat: int | None = None
@@ -64,11 +65,6 @@ class Answer:
         self.generated += 1
         self.sampling.accept(token)
 
-    def report(self, token: int, report: Report) -> None:
-        """Keep how likely a token was until the next chunk."""
-        likeliest = tuple((self.text.name(other), value) for other, value in report.likeliest)
-        self.logprobs.append(TokenLogprobs(self.text.name(token), report.logprob, likeliest))
-
     def chunk(
         self, text: str, finish: FinishReason | None = None, error: PerroquetError | None = None
     ) -> Chunk:
@@ -79,6 +75,11 @@ class Answer:
 
     def read(self) -> str:
         """The text of the newest tokens, as far as it is certain."""
+        name = self.text.name
+        for token, report in self.reports:
+            likeliest = tuple((name(other), value) for other, value in report.likeliest)
+            self.logprobs.append(TokenLogprobs(name(token), report.logprob, likeliest))
+        self.reports.clear()
         if not self.unread:
             return ""
         text = self.text.push(*self.unread)
@@ -155,7 +156,7 @@ def keep_reports(
     for row, (piece, token) in enumerate(zip(work, tokens, strict=True)):
         answer = answers.get(piece[0])
         if answer is not None and token is not None and row in reports:
-            answer.report(token, reports[row])
+            answer.reports.append((token, reports[row]))
 
 
 def translate(exc: Exception) -> PerroquetError:

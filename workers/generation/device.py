@@ -139,11 +139,11 @@ class DeviceRunner:
             return Landed([])
         wanted = wanted_of(states)
         # Choosing changes the logits.
-        unchanged = logits.clone() if wanted else logits
+        unchanged = logits[[w.row for w in wanted]]
         tokens = choose_tokens(logits, states)
         if not wanted:
             return Landed(tokens)
-        chosen = torch.tensor([-1 if t is None else t for t in tokens], device=self._device)
+        chosen = torch.tensor([tokens[w.row] or 0 for w in wanted], device=self._device)
         return Landed(tokens, Scores(unchanged, chosen, wanted).read())
 
     @torch.inference_mode()

@@ -42,13 +42,12 @@ class Scores:
         self, logits: torch.Tensor, tokens: torch.Tensor, wanted: Sequence[Wanted]
     ) -> None:
         """Args:
-        logits: ``[rows, vocabulary]`` of any float dtype, as the model made them.
-        tokens: int64 ``[rows]``, what was chosen; below 0 where a row has no choice.
-        wanted: the rows that are reported.
+        logits: ``[wanted, vocabulary]`` of any float dtype, as the model made them.
+        tokens: int64 ``[wanted]``, what was chosen; below 0 where a row has no choice.
+        wanted: the rows that these are.
         """
-        rows = torch.tensor([w.row for w in wanted], device=logits.device)
-        scores = logits.index_select(0, rows).float().log_softmax(dim=-1)
-        chosen = tokens.index_select(0, rows).clamp(min=0)
+        scores = logits.float().log_softmax(dim=-1)
+        chosen = tokens.clamp(min=0)
         count = min(max(w.most for w in wanted), scores.shape[-1])
         self._wanted = wanted
         self._chosen = scores.gather(1, chosen[:, None]).squeeze(1)

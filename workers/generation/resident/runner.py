@@ -17,7 +17,7 @@ from workers.generation.attention import KeyValueCache
 from workers.generation.device import Flight, Span
 from workers.generation.errors import reason_of
 from workers.generation.loading import LoadedModel
-from workers.generation.logprobs import Report, Scores, wanted_of
+from workers.generation.logprobs import Report, Scores, Wanted, wanted_of
 from workers.generation.memory import collect_garbage, is_out_of_memory
 from workers.generation.resident.adapters import MAX_CODED_ROWS, Coded, choose_halves
 from workers.generation.resident.arena import Arena, ArenaCache, LayerShape
@@ -129,7 +129,7 @@ class ResidentRunner:
             tokens = self._programs.run(
                 key, lambda: self._step(key, inputs, host_spans), is_static=is_static
             )
-            scores = Scores(self._logits, tokens, wanted) if wanted else None
+            scores = self._scores(tokens, wanted)
         finally:
             self._bank.end()
             self._logits = self._nothing
@@ -218,6 +218,12 @@ class ResidentRunner:
             seats.seen.view(-1).index_fill_(0, cells, PENALISED | ANSWERED)
         # What is no number or endless differs from itself.
         return torch.where((best - best) == 0, tokens, -1)
+
+    def _scores(self, tokens: torch.Tensor, wanted: Sequence[Wanted]) -> Scores | None:
+        if not wanted:
+            return None
+        rows = torch.tensor([w.row for w in wanted], device=self._device)
+        return Scores(self._logits.index_select(0, rows), tokens.index_select(0, rows), wanted)
 
     def _flight(self, tokens: torch.Tensor, count: int, scores: Scores | None) -> Flight:
         host = self._results[0]

@@ -32,7 +32,8 @@ def draw_report(
         description=_describe(catalogue, view),
         colour=discord.Colour.gold() if report["warnings"] else discord.Colour.green(),
     )
-    epochs = float(options.get("epochs", 3.0))
+    # Plans of before the trainer chose them have neither.
+    epochs, rate = float(plan.get("epochs", 3.0)), float(plan.get("learning_rate", 2e-4))
     splits = {name: counts["documents"] for name, counts in report["splits"].items()}
     # Each mask is a word in brackets.
     masked = {kind: report["masked"].get(f"[{kind}]", 0) for kind in ("email", "phone", "secret")}
@@ -43,6 +44,7 @@ def draw_report(
         base=view.payload["base_name"],
         method=say(f"method-{options.get('method', 'lora')}"),
         epochs=decimal(epochs, 0 if epochs == int(epochs) else 1),
+        rate=f"{rate:.2g}",
         trials=trials,
     )
     time = say("report-time-unknown")

@@ -41,8 +41,10 @@ def measured_speed(
     for row in rows:
         metrics = (row.result or {}).get("metrics", {})
         is_alike = row.payload["base_version_id"] == base_version_id
-        if is_alike and metrics.get("method") == method and metrics.get("train_seconds"):
-            epochs = float(row.payload["options"].get("epochs", 3.0))
+        # Runs of before the trainer chose their epochs told of none.
+        is_told = metrics.get("train_seconds") and metrics.get("epochs")
+        if is_alike and metrics.get("method") == method and is_told:
+            epochs = metrics["epochs"]
             share = metrics["steps"] / max(1, metrics["planned_steps"])
             return float(metrics["train_tokens"] * epochs * share / metrics["train_seconds"])
     return None

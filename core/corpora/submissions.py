@@ -96,7 +96,7 @@ class PreparedCorpus:
         sha256: of its content.
         total_bytes: of its files.
         report: what the admin reads.
-        plan: ``steps`` and ``tokens`` (one pass) of the run, as the trainer would plan it.
+        plan: of the run, as the trainer would make it; see :mod:`workers.validation.child`.
     """
 
     store_path: str

@@ -6,7 +6,7 @@ from transformers import TrainingArguments
 
 from workers.finetuning.bases import Trainee
 from workers.finetuning.data import PackedSplits
-from workers.finetuning.plan import TrainingPlan
+from workers.finetuning.plan import TrainingPlan, choose_learning_rate
 from workers.finetuning.spec import RunSpec
 
 
@@ -21,7 +21,7 @@ def training_arguments(
         per_device_train_batch_size=plan.micro_batch_size,
         gradient_accumulation_steps=plan.accumulation,
         max_steps=plan.steps,
-        learning_rate=spec.peak_learning_rate,
+        learning_rate=choose_learning_rate(spec, trainee.width),
         lr_scheduler_type=spec.schedule,
         warmup_steps=plan.warmup_steps,
         weight_decay=spec.weight_decay,

@@ -53,6 +53,11 @@ class Trainee:
     context_window: int
 
     @property
+    def width(self) -> int:
+        """Numbers in the state of a token."""
+        return int(self.causal.config.hidden_size)
+
+    @property
     def pad_id(self) -> int:
         """The token that fills rows; it is never learnt from or attended to."""
         pad = self.tokenizer.pad_token_id

@@ -18,6 +18,12 @@ _COMPILED_FROM_FLOPS = 6e15
 # as they are 35 ms: with less than this at a time the device would wait for the host.
 _COMPILED_FROM_TOKENS = 16_384
 _EVALUATIONS = 10
+# Some dozens of steps teach a small corpus; those that are too many, validation ends.
+_STEPS_TO_LEARN_IN, _FEWEST_EPOCHS, _MOST_EPOCHS = 120, 3, 30
+_FULL_LEARNING_RATE = 5e-5
+# Ten times that at a width of 2,000, and the more the narrower the model.
+# See Schulman et al. 2025, "LoRA Without Regret".
+_LORA_LEARNING_RATE, _LORA_WIDTH, _LORA_EXPONENT, _MOST_LORA_LEARNING_RATE = 5e-4, 2000, 0.78, 2e-3
 # On a CPU an evaluation with its samples takes as long as two steps: more often than after four of
 # them a short run would be judged longer than it learns.
 _STEPS_APART, _FEWEST_EVALUATIONS = 4, 3
@@ -31,6 +37,7 @@ class TrainingPlan:
         micro_batch_size: rows in one forward pass of one process.
         accumulation: forward passes of one process in one optimizer step.
         steps: optimizer steps of the whole run.
+        epochs: passes over the training split that they make.
         warmup_steps: those in which the learning rate rises.
         evaluate_every, save_every: in optimizer steps.
     """
@@ -38,6 +45,7 @@ class TrainingPlan:
     micro_batch_size: int
     accumulation: int
     steps: int
+    epochs: float
     warmup_steps: int
     evaluate_every: int
     save_every: int
@@ -54,8 +62,18 @@ def choose_block_size(spec: RunSpec, context_window: int) -> int:
     return min(spec.block_size or _BLOCK_SIZE, context_window)
 
 
+def choose_learning_rate(spec: RunSpec, width: int) -> float:
+    """The peak of the rate for a model whose states have ``width`` numbers."""
+    if spec.learning_rate or spec.method == "full":
+        return spec.learning_rate or _FULL_LEARNING_RATE
+    rate = _LORA_LEARNING_RATE * (_LORA_WIDTH / width) ** _LORA_EXPONENT
+    return float(f"{min(_MOST_LORA_LEARNING_RATE, rate):.1e}")
+
+
 def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
     """Fill in what the spec leaves open.
+
+    An epoch of a small corpus has too few steps to learn it by, so that it gets more of them.
 
     Args:
         spec: the options.
@@ -72,19 +90,26 @@ def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
     micro = min(micro, share, rows_of_one)
     accumulation = max(1, round(share / micro))
     steps_an_epoch = math.ceil(math.ceil(rows_of_one / micro) / accumulation)
-    steps = spec.max_steps or max(1, math.ceil(steps_an_epoch * spec.epochs))
+    epochs = spec.epochs or _choose_epochs(steps_an_epoch)
+    steps = spec.max_steps or max(1, math.ceil(steps_an_epoch * epochs))
     apart = min(_STEPS_APART, math.ceil(steps / _FEWEST_EVALUATIONS))
     evaluate_every = spec.evaluate_every or max(apart, math.ceil(steps / _EVALUATIONS))
     return TrainingPlan(
         micro_batch_size=micro,
         accumulation=accumulation,
         steps=steps,
+        epochs=round(steps / steps_an_epoch, 2) if spec.max_steps else epochs,
         # The rate of a first step that warms up is nothing, and a run of one step would learn that.
         warmup_steps=min(spec.warmup_steps, steps - 1) or int(steps * spec.warmup_share),
         evaluate_every=evaluate_every,
         save_every=spec.save_every or evaluate_every,
         processes=spec.processes,
     )
+
+
+def _choose_epochs(steps_an_epoch: int) -> float:
+    wanted = math.ceil(_STEPS_TO_LEARN_IN / steps_an_epoch)
+    return float(min(_MOST_EPOCHS, max(_FEWEST_EPOCHS, wanted)))
 
 
 def is_worth_compiling(

@@ -16,7 +16,6 @@ _CHOICES = {
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "compile": ("auto", "yes", "no"),
 }
-_LEARNING_RATES = {"lora": 2e-4, "full": 5e-5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +35,10 @@ class RunSpec:
         vocabulary_size: train a new tokenizer of this size on the corpus; needs ``from_scratch``.
         layers, heads, width: the shape in place of the base's; needs ``from_scratch``.
         method: ``lora`` trains a small adapter, ``full`` all weights.
-        epochs: passes over the training split; ``max_steps`` overrides it.
+        epochs: passes over the training split; ``max_steps`` overrides it. Three,
+            and more of a small corpus, see :func:`workers.finetuning.plan.make_plan`.
         max_steps: optimizer steps.
-        learning_rate: peak; 2e-4 for LoRA, 5e-5 for full weights.
+        learning_rate: peak, see :func:`workers.finetuning.plan.choose_learning_rate`.
         schedule: course of the learning rate behind the warm-up.
         warmup_share: share of the steps in which the rate rises; ``warmup_steps`` overrides it.
         block_size: tokens in a packed row; up to 512, never more than the base can see.
@@ -83,7 +83,7 @@ class RunSpec:
     heads: int = 0
     width: int = 0
     method: Method = "lora"
-    epochs: float = 3.0
+    epochs: float = 0.0
     max_steps: int = 0
     learning_rate: float = 0.0
     schedule: str = "cosine"
@@ -126,11 +126,6 @@ class RunSpec:
     def is_whole(cls, option: str) -> bool:
         """Whether an option takes whole numbers alone."""
         return option in _WHOLE
-
-    @property
-    def peak_learning_rate(self) -> float:
-        """The rate in force."""
-        return self.learning_rate or _LEARNING_RATES[self.method]
 
     def write(self, run_dir: Path) -> None:
         """Put the spec where ``python -m workers.finetuning.run`` looks for it."""
@@ -215,7 +210,7 @@ _OF_FRESH_WEIGHTS = ("vocabulary_size", "layers", "heads", "width")
 # The least is what a byte-level tokenizer needs: one token a byte, and the special ones.
 _MIN_VOCABULARY = 260
 _RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (0.01, 1000),
+    "epochs": (0, 1000),
     "max_steps": (0, 10_000_000),
     "learning_rate": (0, 1),
     "warmup_share": (0, 1),

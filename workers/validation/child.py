@@ -58,8 +58,8 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
             ``validation_share``, None for the usual one.
 
     Returns:
-        ``report``, and ``plan`` with ``steps``, ``tokens`` of one pass, ``block_size`` and the
-        ``parameters`` of the base.
+        ``report``, and ``plan`` with ``steps``, ``epochs``, the highest ``learning_rate``,
+        ``tokens`` of one pass, ``block_size`` and the ``parameters`` of the base.
 
     Raises:
         CorpusError: a file cannot be used.
@@ -77,7 +77,7 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     from workers.finetuning.corpus.splitting import SplitShares
     from workers.finetuning.data import count_rows
     from workers.finetuning.encoding import ExampleEncoder
-    from workers.finetuning.plan import choose_block_size, make_plan
+    from workers.finetuning.plan import choose_block_size, choose_learning_rate, make_plan
     from workers.finetuning.spec import RunSpec
 
     base, corpus = Path(request["base"]), folder / CORPUS
@@ -118,11 +118,15 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     if rows <= _FEW_ROWS:
         # Few rows have holes; those of many hardly count, and need no encoding anew.
         rows = max(1, count_rows(corpus, encoder, block_size))
-    steps = make_plan(spec, rows, "cpu").steps
+    plan = make_plan(spec, rows, "cpu")
     return {
         "report": report.to_json(),
         "plan": {
-            "steps": steps,
+            "steps": plan.steps,
+            "epochs": plan.epochs,
+            "learning_rate": choose_learning_rate(
+                spec, int(getattr(config, "hidden_size", 0)) or 1
+            ),
             "tokens": tokens,
             "block_size": block_size,
             "parameters": _count_parameters(base),

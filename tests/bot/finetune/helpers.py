@@ -179,7 +179,13 @@ def validate(wire, **changes) -> str:
         "c" * 64,
         10,
         make_report(**changes),
-        {"steps": 120, "tokens": 100_000, "block_size": 512},
+        {
+            "steps": 120,
+            "epochs": 3.0,
+            "learning_rate": 0.0013,
+            "tokens": 100_000,
+            "block_size": 512,
+        },
     )
     with Session(wire.engine) as session, session.begin():
         taken = claim(session, job.id, "test", 30)

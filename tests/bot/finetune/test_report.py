@@ -16,8 +16,8 @@ REPORT = {
 
 def effort(locale, *, is_rough, **more):
     payload = {
-        "model": "coco", "base_name": "base", "options": {"epochs": 3.0},
-        "plan": {"tokens": 1000, "steps": 60}, **more,
+        "model": "coco", "base_name": "base", "options": {},
+        "plan": {"tokens": 1000, "steps": 60, "epochs": 3.0, "learning_rate": 0.0013}, **more,
     }  # fmt: skip
     view = BoardView(
         "j", JobState.VALIDATING, 1, 2, 3, None, locale, payload, {}, None, None,
@@ -25,6 +25,17 @@ def effort(locale, *, is_rough, **more):
     )  # fmt: skip
     embed = draw_report(Catalogue.load(), view, 10.0, is_rough=is_rough)
     return next(field.value for field in embed.fields if "60" in str(field.value))
+
+
+def test_the_report_says_what_was_chosen():
+    view = BoardView(
+        "j", JobState.VALIDATING, 1, 2, 3, None, "en",
+        {"model": "coco", "base_name": "base", "options": {},
+         "plan": {"tokens": 1000, "steps": 60, "epochs": 12.0, "learning_rate": 0.0013}},
+        {}, None, None, has_run=False, report=REPORT,
+    )  # fmt: skip
+    fields = [field.value for field in draw_report(Catalogue.load(), view, None).fields]
+    assert any("epochs: 12, learning rate: 0.0013" in value for value in fields)
 
 
 @pytest.mark.parametrize("is_rough", [True, False])

@@ -126,6 +126,7 @@ def test_the_speed_of_one_guild_says_nothing_to_another(any_engine, base, submit
         "method": "lora",
         "train_seconds": 10.0,
         "train_tokens": 500,
+        "epochs": 2.0,
         "steps": 20,
         "planned_steps": 40,
     }

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from workers.finetuning.bases import load_trainee
 from workers.finetuning.errors import SpecError
 from workers.finetuning.fresh import with_fresh_base
-from workers.finetuning.plan import is_worth_compiling, make_plan
+from workers.finetuning.plan import choose_learning_rate, is_worth_compiling, make_plan
 from workers.generation.errors import ModelUnreadableError
 
 
@@ -37,6 +37,34 @@ def test_accumulation_and_warm_up_are_counted_in_steps(tiny_gpt2_folder, make_sp
 def test_short_runs_are_judged_less_often(tiny_gpt2_folder, make_spec, steps, every):
     plan = make_plan(make_spec(tiny_gpt2_folder, max_steps=steps, evaluate_every=0), 100, "cpu")
     assert plan.evaluate_every == plan.save_every == every
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "steps"), [(1, 30, 30), (11, 11, 121), (45, 6, 138), (10_000, 3, 1875)]
+)
+def test_small_corpora_are_gone_through_more_often(
+    tiny_gpt2_folder, make_spec, rows, epochs, steps
+):
+    open_options = {"max_steps": 0, "batch_size": 0, "micro_batch_size": 0}
+    plan = make_plan(make_spec(tiny_gpt2_folder, **open_options), rows, "cpu")
+    assert (plan.epochs, plan.steps) == (epochs, steps)
+    asked = make_plan(make_spec(tiny_gpt2_folder, epochs=2, **open_options), rows, "cpu")
+    assert asked.epochs == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "width", "rate"),
+    [
+        ({}, 16, 2e-3),
+        ({}, 576, 1.3e-3),
+        ({}, 4096, 2.9e-4),
+        ({"method": "full"}, 576, 5e-5),
+        ({"learning_rate": 3e-4}, 576, 3e-4),
+    ],
+)
+def test_wider_models_learn_by_smaller_steps(tiny_gpt2_folder, make_spec, options, width, rate):
+    spec = make_spec(tiny_gpt2_folder, **{"learning_rate": 0.0, **options})
+    assert choose_learning_rate(spec, width) == rate
 
 
 @pytest.mark.parametrize("base", ["tiny_gpt2_folder", "tiny_llama_folder"])

@@ -310,7 +310,7 @@ def test_a_base_whose_files_are_broken_is_unreadable(
 @pytest.mark.parametrize(
     ("options", "option"),
     [
-        ({"epochs": 0}, "epochs"),
+        ({"epochs": -1}, "epochs"),
         ({"learning_rate": math.nan}, "learning_rate"),
         ({"lora_rank": "16"}, "lora_rank"),
         ({"method": "magic"}, "method"),

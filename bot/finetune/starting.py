@@ -119,4 +119,8 @@ class FinetuneStarter:
             return say_refusal(self._catalogue, locale, exc)
         except SQLAlchemyError:
             return self._catalogue.say(locale, "error-service-unavailable")
-        return self._catalogue.say(locale, "finetune-taken-in", count=len(request.attached))
+        sentence = self._catalogue.say(locale, "finetune-taken-in", count=len(request.attached))
+        if locale_code(request.place.locale) != locale:
+            # The report is the channel's, and so in the server's language.
+            sentence += " " + self._catalogue.say(locale, "finetune-other-language")
+        return sentence

@@ -68,6 +68,7 @@ finetune-taken-in =
         [one] I have your file and am reading it now. The report appears in this channel.
        *[other] I have your { $count } files and am reading them now. The report appears in this channel.
     }
+finetune-other-language = It will be in French, the language of this server; `/perroquet language` changes that.
 
 button-start = Start
 button-cancel = Cancel

@@ -68,6 +68,7 @@ finetune-taken-in =
         [one] J’ai ton fichier et je le lis. Le rapport apparaîtra dans ce salon.
        *[other] J’ai tes { $count } fichiers et je les lis. Le rapport apparaîtra dans ce salon.
     }
+finetune-other-language = Il sera en anglais, la langue de ce serveur ; `/perroquet langue` permet d’en changer.
 
 button-start = Commencer
 button-cancel = Annuler

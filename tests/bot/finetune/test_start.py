@@ -110,6 +110,24 @@ async def test_a_bad_file_is_refused_with_file_line_and_reason_in_the_guild_s_la
         assert session.query(Board).one().closed_at is not None
 
 
+@pytest.mark.parametrize(
+    ("guild", "admin", "told"),
+    [
+        ("en-US", "fr", "Il sera en anglais, la langue de ce serveur ; `/perroquet langue`"),
+        ("fr", "en-GB", "It will be in French, the language of this server; `/perroquet language`"),
+        ("fr", "fr", ""),
+    ],
+)
+async def test_an_admin_of_another_language_is_told_in_which_the_report_will_be(
+    wire, guild, admin, told
+):
+    wire.world.guilds[cast.PERROQUET_GUILD]["preferred_locale"] = guild
+    async with wire.bot():
+        said = (await start(wire, ("pairs.jsonl", PAIRS), locale=admin))["content"]
+        assert told in said
+        assert ("/perroquet" in said) == bool(told)
+
+
 async def test_cancel_before_the_report_keeps_nothing(wire, tmp_path):
     async with wire.bot():
         await start(wire, ("pairs.jsonl", PAIRS))

@@ -1,5 +1,6 @@
 """From a filled-in command or form to files that are taken in, and a sentence about it."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import discord
@@ -9,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bot.catalogue import Catalogue, LocaleCode, locale_code
 from bot.chat.places import Places
 from bot.finetune.board_keeper import BoardKeeper
+from bot.finetune.declaring import DeclareRights
 from bot.finetune.failures import say_refusal
 from bot.finetune.intake import FinetuneIntake, FinetuneRequest
 from bot.finetune.upload_modal import UploadModal
@@ -76,13 +78,16 @@ class FinetuneStarter:
             wishes: the options.
             files: what is to be learnt from.
             name: what the new model is to be called.
-            has_rights: whether the asker declares to have the rights to the files.
+            has_rights: whether the asker declares to have the rights to the files; a button asks
+                who does not.
         """
         locale = locale_code(str(interaction.locale))
-        hindrance = self._hindrance(interaction, has_rights=has_rights)
-        if hindrance:
-            sentence = self._catalogue.say(locale, hindrance)
+        if not interaction.app_permissions.is_superset(_NEEDED):
+            sentence = self._catalogue.say(locale, "finetune-cannot-write")
             await interaction.response.send_message(sentence, ephemeral=True)
+            return
+        if not has_rights:
+            await self._ask_for_rights(interaction, wishes, files, name)
             return
         # Downloads may outlast the three seconds that Discord waits for an answer.
         await interaction.response.defer(ephemeral=True, thinking=True)
@@ -104,13 +109,26 @@ class FinetuneStarter:
             # After a quarter of an hour the token is dead; the board says all that matters.
             log.info("finetune_answer_late", code=exc.code)
 
-    @staticmethod
-    def _hindrance(interaction: discord.Interaction, *, has_rights: bool) -> str:
-        """The key of what stands in the way; empty for nothing."""
-        if not has_rights:
-            return "finetune-rights-missing"
-        can_write = interaction.app_permissions.is_superset(_NEEDED)
-        return "" if can_write else "finetune-cannot-write"
+    async def _ask_for_rights(
+        self,
+        interaction: discord.Interaction,
+        wishes: StartWishes,
+        files: list[discord.Attachment],
+        name: str,
+    ) -> None:
+        """Take nothing in, but let a button go on with the same files."""
+
+        async def declare(pressed: discord.Interaction) -> None:
+            await self.begin(pressed, wishes, files, name, has_rights=True)
+            with suppress(discord.HTTPException):
+                await interaction.edit_original_response(view=None)
+
+        locale = locale_code(str(interaction.locale))
+        await interaction.response.send_message(
+            self._catalogue.say(locale, "finetune-rights-missing"),
+            view=DeclareRights(self._catalogue, locale, self._places.require_teacher, declare),
+            ephemeral=True,
+        )
 
     async def _take(self, request: FinetuneRequest, locale: LocaleCode) -> str:
         try:

@@ -61,7 +61,7 @@ finetune-form-prompts = Questions to ask before and after
 finetune-form-prompts-hint = One a line; left empty, some are taken from your files
 finetune-form-rights = I have the rights to these files
 finetune-form-rights-hint = And no messages in them were taken through Discord's API.
-finetune-rights-missing = I take files in only from those who have the rights to them. Discord forbids learning from messages that were taken through its API, so such files are not allowed either. If you have the rights, start again and say so: with `rights`, or in the form.
+finetune-rights-missing = I take files in only from those who have the rights to them. Discord forbids learning from messages that were taken through its API, so such files are not allowed either. If you have the rights and there are no such messages in your files, say so with the button; you need not send them again.
 finetune-cannot-write = I may not post here. Give me the permissions to see this channel, to send messages, to embed links and to attach files, or use another channel.
 finetune-taken-in =
     { $count ->

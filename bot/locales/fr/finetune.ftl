@@ -61,7 +61,7 @@ finetune-form-prompts = Questions à poser avant et après
 finetune-form-prompts-hint = Une par ligne ; si vide, elles viennent de tes fichiers
 finetune-form-rights = J’ai les droits sur ces fichiers
 finetune-form-rights-hint = Et aucun message n’y vient de l’API de Discord.
-finetune-rights-missing = Je n’accepte que des fichiers dont tu as les droits. Discord interdit d’apprendre des messages tirés de son API ; de tels fichiers ne sont donc pas admis non plus. Si tu as les droits, recommence et dis-le : avec `droits`, ou dans le formulaire.
+finetune-rights-missing = Je n’accepte que des fichiers dont tu as les droits. Discord interdit d’apprendre des messages tirés de son API ; de tels fichiers ne sont donc pas admis non plus. Si tu as les droits et que tes fichiers ne contiennent pas de tels messages, dis-le avec le bouton ; inutile de les renvoyer.
 finetune-cannot-write = Je ne peux pas écrire ici. Donne-moi les permissions de voir ce salon, d’envoyer des messages, d’intégrer des liens et de joindre des fichiers, ou choisis un autre salon.
 finetune-taken-in =
     { $count ->

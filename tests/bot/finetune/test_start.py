@@ -176,8 +176,26 @@ async def test_without_the_rights_nothing_is_downloaded(wire, tmp_path):
     async with wire.bot():
         said = await start(wire, ("pairs.jsonl", PAIRS), rights=False, locale="fr")
         assert "droits" in said["content"]
+        assert labels(said) == ["J’ai les droits sur ces fichiers"]
     assert jobs(wire, JobKind.FINETUNE) == []
     assert not (tmp_path / "store").exists()
+
+
+async def test_rights_declared_with_the_button_take_in_the_files_that_were_sent(wire):
+    async with wire.bot():
+        said = await start(wire, ("pairs.jsonl", PAIRS), ("more.txt", PAIRS), rights=False)
+        button = said["components"][0]["components"][0]["custom_id"]
+        await press_id(wire, cast.ALICE, said, button)
+        await eventually(lambda: "may not" in "".join(whispers(wire, cast.ALICE)))
+        assert jobs(wire, JobKind.FINETUNE) == []
+        await press(wire, cast.CAMILLE, said, "I have the rights to these files")
+        await eventually(lambda: "your 2 files" in "".join(whispers(wire, cast.CAMILLE)))
+        await eventually(lambda: labels(said) == [])
+        await eventually(lambda: "reading" in title(wire))
+    (validation,) = jobs(wire, JobKind.VALIDATE)
+    assert [f["name"] for f in validation.payload["files"]] == ["pairs.jsonl", "more.txt"]
+    (corpus,) = corpora(wire)
+    assert corpus.rights_declared_at > 0
 
 
 @pytest.mark.parametrize(

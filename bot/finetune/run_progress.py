@@ -6,13 +6,12 @@ import discord
 
 from bot.catalogue import Catalogue
 from bot.finetune.curve_picture import CurveLabels
-from bot.finetune.wording import clipped, decimal, duration, options_text
+from bot.finetune.wording import bar, clipped, decimal, duration, options_text
 from core.corpora.boards import BoardView
 from core.corpora.curves import Curve
 from core.corpora.searches import Trial, best_trial
 from core.jobs.states import JobState
 
-_BAR_CELLS = 20
 _MAX_SAMPLES = 2
 _MAX_PROMPT, _MAX_ANSWER = 100, 300
 
@@ -86,13 +85,6 @@ def _trial_rows(
         )
         rows.append(("run-best-trial", value))
     return rows
-
-
-def bar(step: int, steps: int) -> str:
-    """A bar of text with the share that is done."""
-    share = min(1.0, step / max(1, steps))
-    full = round(share * _BAR_CELLS)
-    return f"`{'█' * full}{'░' * (_BAR_CELLS - full)}` {share * 100:.0f} %"
 
 
 def curve_labels(catalogue: Catalogue, locale: str) -> CurveLabels:

@@ -6,6 +6,7 @@ from typing import cast
 from fluent.runtime.types import fluent_number
 
 _MINUTE, _HOUR = 60, 3600
+_BAR_CELLS = 20
 
 
 def decimal(value: float, digits: int) -> float:
@@ -51,3 +52,10 @@ def clipped(text: str, most: int) -> str:
     """A text that fits, with code marks made harmless."""
     harmless = text.replace("`", "'")
     return harmless if len(harmless) <= most else harmless[: most - 1] + "…"
+
+
+def bar(step: int, steps: int, cells: int = _BAR_CELLS) -> str:
+    """A bar of text with the share that is done."""
+    share = min(1.0, step / max(1, steps))
+    full = round(share * cells)
+    return f"`{'█' * full}{'░' * (cells - full)}` {share * 100:.0f} %"

@@ -8,7 +8,7 @@ import discord
 from bot.catalogue import Catalogue
 from bot.finetune.failures import say_failure
 from bot.finetune.outcome import compare
-from bot.finetune.wording import about, clipped, decimal, duration
+from bot.finetune.wording import about, bar, clipped, decimal, duration
 from core.errors import Datum
 from core.jobs.queries import JobDetail, JobSummary, Page, QueuePlace, TimelineEntry
 from core.jobs.states import JobKind, JobState
@@ -210,14 +210,14 @@ def _progress(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
     step, steps = job.progress.get("step"), job.progress.get("steps")
     if not isinstance(step, int) or not isinstance(steps, int) or steps < 1:
         return _figures(catalogue, locale, job.progress)
-    full = min(_BAR_CELLS, _BAR_CELLS * step // steps)
-    bar = "▰" * full + "▱" * (_BAR_CELLS - full)
     left = job.progress.get("seconds_left")
     rest = [_figures(catalogue, locale, {"loss": job.progress.get("loss")})]
     # Of a job that has ended, progress is the last that was heard of it.
     if isinstance(left, int | float) and job.state is JobState.RUNNING:
         rest.append(catalogue.say(locale, "job-time-left", time=duration(left)))
-    return "\n".join([f"{bar} {step}/{steps}", *(part for part in rest if part)])
+    return "\n".join(
+        [f"{bar(step, steps, _BAR_CELLS)} · {step}/{steps}", *(part for part in rest if part)]
+    )
 
 
 def _timeline(catalogue: Catalogue, locale: str, detail: JobDetail) -> list[str]:

@@ -22,7 +22,7 @@ listening-off = 🦜 Dans ce salon, je ne réponds désormais qu’à qui me men
 listening-already-on = Je réponds déjà à chaque message de ce salon.
 listening-already-off = Dans ce salon, je ne réponds déjà qu’à qui s’adresse à moi.
 language-chosen = Désormais je parle français sur ce serveur.
-undo = Annuler
+undo = Rétablir
 help-title = Parle avec moi
 help-text =
     Pour parler, **mentionne-moi**, réponds à l’un de mes messages ou écris-moi en message privé.

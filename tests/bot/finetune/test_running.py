@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from bot.catalogue import Catalogue
 from bot.finetune.curve_picture import CurveLabels, draw_curve, nice_ticks
-from bot.finetune.run_progress import bar, curve_labels
+from bot.finetune.run_progress import curve_labels
+from bot.finetune.wording import bar
 from core.corpora.curves import Curve
 from core.db.tables import Board, Job
 from core.jobs.ledger import confirm_cancel, fail, release

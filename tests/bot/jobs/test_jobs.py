@@ -203,7 +203,7 @@ async def test_a_watched_message_follows_its_job_to_the_end(wire):
         await eventually(lambda: "State: running" in text_of(said))
         progress = {"step": 3, "steps": 9, "loss": 1.23456, "seconds_left": 61}
         run(wire.engine, report_progress, taken, progress)
-        await eventually(lambda: "3/9" in text_of(said))
+        await eventually(lambda: "`████░░░░░░░░` 33 % · 3/9" in text_of(said))
         assert "loss 1.235" in text_of(said)
         assert "1 min 1 s" in text_of(said)
         assert "Model: `coco`" in text_of(said)

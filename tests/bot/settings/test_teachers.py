@@ -65,7 +65,7 @@ async def test_the_role_is_taken_back_by_undo_and_by_leaving_it_out(wire):
     async with wire.bot():
         said = await choose_teachers(wire, locale="fr")
         assert "peuvent maintenant" in said["content"]
-        await press(wire, cast.CAMILLE, said, "Annuler", locale="fr")
+        await press(wire, cast.CAMILLE, said, "Rétablir", locale="fr")
         await eventually(lambda: "Seuls" in said["content"])
         assert roles(wire) == {}
         await choose_teachers(wire)
@@ -87,7 +87,7 @@ async def test_the_language_of_a_server_is_taken_back(wire):
         options = [{"name": "language", "type": STRING, "value": "Français"}]
         said = await use(wire, cast.CAMILLE, "perroquet", "language", options)
         assert locales(wire) == {GUILD: "fr"}
-        await press(wire, cast.CAMILLE, said, "Annuler")
+        await press(wire, cast.CAMILLE, said, "Rétablir")
         await eventually(lambda: "English" in said["content"])
         assert said["components"] == []
         again = [{"name": "language", "type": STRING, "value": "English"}]

@@ -3,9 +3,10 @@
 import discord
 
 from bot.catalogue import Catalogue
-from bot.finetune.wording import clipped, decimal, duration, shares
+from bot.finetune.wording import about, clipped, decimal, shares
 from core.corpora.boards import BoardView
 from core.corpora.searches import SEARCH
+from core.corpora.speed import expected_seconds
 
 _MAX_FILES_CHARACTERS = 500
 
@@ -52,7 +53,8 @@ def draw_report(
         # Those that fall behind end early, so a search takes less; how much depends on them.
         bound = "-search" if search else ""
         key = f"report-time-rough{bound}" if is_rough else f"report-time-about{bound}"
-        time = say(key, time=duration(plan["tokens"] * epochs * trials / speed))
+        least, most = expected_seconds(plan, speed, is_rough=is_rough)
+        time = say(key, time=about(least * trials), most=about(most * trials))
     rows = (
         (
             "report-documents",

@@ -16,11 +16,34 @@ _CPU_FLOPS, _GPU_FLOPS = 2e11, 1e14
 # which an adapter's base does without.
 _FLOPS = {"lora": 4, "full": 6}
 
+# Until it can learn: importing, reading the base.
+_START_SECONDS = 20
+# A rule of thumb knows of an idle machine; others that share it, or a slower one, take it further.
+_MOST_SLOWER = 8
+
+
+def expected_seconds(plan: dict[str, Any], speed: float, *, is_rough: bool) -> tuple[float, float]:
+    """How long a run takes at least and at most; the same where the speed was measured.
+
+    Args:
+        plan: of the run, as validation made it.
+        speed: tokens a second.
+        is_rough: by a rule of thumb, which knows the steps alone. What was measured was measured
+            over evaluations and samples, too.
+    """
+    tokens = plan["tokens"] * plan.get("epochs", 3.0) + plan.get("judging_before_and_after", 0)
+    if not is_rough:
+        seconds = _START_SECONDS + tokens / speed
+        return seconds, seconds
+    seconds = (tokens + plan.get("judging_between_steps", 0)) / speed
+    return _START_SECONDS + seconds, _MOST_SLOWER * (_START_SECONDS + seconds)
+
 
 def measured_speed(
     session: Session, guild_id: int | None, base_version_id: str, method: str
 ) -> float | None:
-    """Tokens a second of the newest comparable run; None where there was none.
+    """Tokens a second of the newest comparable run, its evaluations and samples being part of the
+    time; None where there was none.
 
     Args:
         session: an open transaction.

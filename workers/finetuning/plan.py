@@ -24,6 +24,9 @@ _FULL_LEARNING_RATE = 5e-5
 # Ten times that at a width of 2,000, and the more the narrower the model.
 # See Schulman et al. 2025, "LoRA Without Regret".
 _LORA_LEARNING_RATE, _LORA_WIDTH, _LORA_EXPONENT, _MOST_LORA_LEARNING_RATE = 5e-4, 2000, 0.78, 2e-3
+# What a token that is only measured takes of the time of one that is learnt, and what a token of
+# all samples at once takes. On the CPU; a GPU takes longer for samples, and for nothing else.
+_MEASURED, _SAMPLED = 0.4, 6
 # On a CPU an evaluation with its samples takes as long as two steps: more often than after four of
 # them a short run would be judged longer than it learns.
 _STEPS_APART, _FEWEST_EVALUATIONS = 4, 3
@@ -105,6 +108,32 @@ def make_plan(spec: RunSpec, rows: int, device_type: str) -> TrainingPlan:
         save_every=spec.save_every or evaluate_every,
         processes=spec.processes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What a run does beside learning, in tokens that it could have learnt in the time.
+
+    Attributes:
+        between_steps: the evaluations of the run with their samples.
+        before_and_after: the figures of the base and of the result.
+    """
+
+    between_steps: int
+    before_and_after: int
+
+
+def count_judging(
+    spec: RunSpec, plan: TrainingPlan, *, block_size: int, validation_tokens: int, test_tokens: int
+) -> Judging:
+    """What measuring and sampling will take, by the sizes of the splits that are held back."""
+    most = spec.max_evaluation_rows * block_size
+    validation = _MEASURED * min(validation_tokens, most)
+    evaluations = plan.steps // plan.evaluate_every if validation_tokens else 0
+    rounds = plan.steps // spec.sample_every if spec.sample_every else evaluations
+    sampling = _SAMPLED * spec.sample_max_new_tokens
+    figures = validation + _MEASURED * min(test_tokens, most) + sampling
+    return Judging(round(evaluations * validation + rounds * sampling), round(2 * figures))
 
 
 def _choose_epochs(steps_an_epoch: int) -> float:

@@ -59,7 +59,9 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``report``, and ``plan`` with ``steps``, ``epochs``, the highest ``learning_rate``,
-        ``tokens`` of one pass, ``block_size`` and the ``parameters`` of the base.
+        ``tokens`` of one pass, ``judging_between_steps`` and ``judging_before_and_after`` as
+        :class:`workers.finetuning.plan.Judging` has them, ``block_size`` and the ``parameters`` of
+        the base.
 
     Raises:
         CorpusError: a file cannot be used.
@@ -77,7 +79,12 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
     from workers.finetuning.corpus.splitting import SplitShares
     from workers.finetuning.data import count_rows
     from workers.finetuning.encoding import ExampleEncoder
-    from workers.finetuning.plan import choose_block_size, choose_learning_rate, make_plan
+    from workers.finetuning.plan import (
+        choose_block_size,
+        choose_learning_rate,
+        count_judging,
+        make_plan,
+    )
     from workers.finetuning.spec import RunSpec
 
     base, corpus = Path(request["base"]), folder / CORPUS
@@ -119,6 +126,13 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
         # Few rows have holes; those of many hardly count, and need no encoding anew.
         rows = max(1, count_rows(corpus, encoder, block_size))
     plan = make_plan(spec, rows, "cpu")
+    judging = count_judging(
+        spec,
+        plan,
+        block_size=block_size,
+        validation_tokens=report.splits["validation"].tokens,
+        test_tokens=report.splits["test"].tokens,
+    )
     return {
         "report": report.to_json(),
         "plan": {
@@ -128,6 +142,8 @@ def prepare(folder: Path, request: dict[str, Any]) -> dict[str, Any]:
                 spec, int(getattr(config, "hidden_size", 0)) or 1
             ),
             "tokens": tokens,
+            "judging_between_steps": judging.between_steps,
+            "judging_before_and_after": judging.before_and_after,
             "block_size": block_size,
             "parameters": _count_parameters(base),
         },

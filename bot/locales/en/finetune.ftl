@@ -171,10 +171,10 @@ report-run-search = { $base }, { $method }, epochs: { $epochs }, learning rate: 
 report-steps = Effort
 report-steps-value = about { $steps } steps, { $time }
 report-time-unknown = time unknown until the first run
-report-time-about = { $time }
-report-time-about-search = at most { $time } for all trials
-report-time-rough = roughly { $time }; the first run will measure it
-report-time-rough-search = roughly { $time } at most for all trials; the first run will measure it
+report-time-about = about { $time }
+report-time-about-search = at most about { $time } for all trials
+report-time-rough = between { $time } and { $most } as the machine allows; the first run will measure it
+report-time-rough-search = between { $time } and { $most } at most for all trials, as the machine allows; the first run will measure it
 
 corpus-warning-little-text = There is less than a megabyte of text. The model learns its tone and a few facts, not much more.
 corpus-warning-one-speaker = Only one person speaks. The model learns to talk like them, not to answer.

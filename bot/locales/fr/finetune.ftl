@@ -171,10 +171,10 @@ report-run-search = { $base }, { $method }, époques : { $epochs }, taux d’app
 report-steps = Effort
 report-steps-value = environ { $steps } pas, { $time }
 report-time-unknown = durée inconnue avant le premier affinage
-report-time-about = { $time }
-report-time-about-search = { $time } au plus pour tous les essais
-report-time-rough = environ { $time }, au jugé ; le premier affinage le mesurera
-report-time-rough-search = environ { $time } au plus pour tous les essais, au jugé ; le premier affinage le mesurera
+report-time-about = environ { $time }
+report-time-about-search = environ { $time } au plus pour tous les essais
+report-time-rough = entre { $time } et { $most } selon la machine ; le premier affinage le mesurera
+report-time-rough-search = entre { $time } et { $most } au plus pour tous les essais, selon la machine ; le premier affinage le mesurera
 
 corpus-warning-little-text = Il y a moins d’un mégaoctet de texte. Le modèle apprendra un ton et quelques faits, guère plus.
 corpus-warning-one-speaker = Une seule personne parle. Le modèle apprendra à parler comme elle, pas à répondre.

@@ -10,7 +10,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from workers.finetuning.bases import load_trainee
 from workers.finetuning.errors import SpecError
 from workers.finetuning.fresh import with_fresh_base
-from workers.finetuning.plan import choose_learning_rate, is_worth_compiling, make_plan
+from workers.finetuning.plan import (
+    choose_learning_rate,
+    count_judging,
+    is_worth_compiling,
+    make_plan,
+)
 from workers.generation.errors import ModelUnreadableError
 
 
@@ -65,6 +70,25 @@ def test_small_corpora_are_gone_through_more_often(
 def test_wider_models_learn_by_smaller_steps(tiny_gpt2_folder, make_spec, options, width, rate):
     spec = make_spec(tiny_gpt2_folder, **{"learning_rate": 0.0, **options})
     assert choose_learning_rate(spec, width) == rate
+
+
+def test_what_a_run_does_beside_its_steps_is_counted(tiny_gpt2_folder, make_spec):
+    def judging(validation_tokens, **options):
+        spec = make_spec(tiny_gpt2_folder, max_steps=120, evaluate_every=0, **options)
+        return count_judging(
+            spec,
+            make_plan(spec, 12, "cpu"),
+            block_size=64,
+            validation_tokens=validation_tokens,
+            test_tokens=500,
+        )
+
+    held_back, none = judging(1000), judging(0)
+    assert held_back.between_steps == 10 * (400 + 24)
+    assert held_back.before_and_after == 2 * (400 + 200 + 24)
+    assert (none.between_steps, none.before_and_after) == (0, 2 * (200 + 24))
+    assert judging(1000, sample_every=60).between_steps == 10 * 400 + 2 * 24
+    assert judging(10**9, max_evaluation_rows=1).between_steps == 10 * (26 + 24) - 4
 
 
 @pytest.mark.parametrize("base", ["tiny_gpt2_folder", "tiny_llama_folder"])

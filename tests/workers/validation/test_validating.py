@@ -140,6 +140,7 @@ def test_an_upload_becomes_a_published_corpus_with_its_report_and_plan(bench, tm
     assert view.report["examples"] == 40
     assert view.report["tokens"] > view.report["trained_tokens"] > 0
     assert view.payload["plan"]["steps"] > 0
+    assert view.payload["plan"]["judging_between_steps"] > 0
     assert view.payload["plan"]["parameters"] == bench.base_parameters
     corpus = bench.store.fetch(view.payload["corpus_path"])
     assert hash_prepared(corpus) == view.report["sha256"]

@@ -23,6 +23,7 @@ from core.jobs.finding import ALL_GUILDS
 from core.settings import Settings
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+_IMPORT_NOTE = "once, about 20 s on an idle machine"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 _SCHEMES = ("hf", "path", "gguf", "smollm2")
 
@@ -130,8 +131,7 @@ def ensure_default_model(settings: Settings, screen: Screen) -> None:
             "`perroquet models add`.",
             model=wanted,
         )
-    name = "SmolLM2-135M-Instruct (once, about 20 s on an idle machine)"
-    with screen.counting(name, "Importing", "is imported"):
+    with screen.counting("SmolLM2-135M-Instruct", "Importing", "is imported", _IMPORT_NOTE):
         add_model(settings, "smollm2", None)
 
 

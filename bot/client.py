@@ -38,6 +38,8 @@ class PerroquetBot(commands.AutoShardedBot):
         share: Share,
         turns: IdentifyTurns,
     ) -> None:
+        # discord.py warns at each start that the packages for voice are missing.
+        discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
         super().__init__(
             command_prefix=commands.when_mentioned,
             help_command=None,

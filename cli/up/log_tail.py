@@ -15,9 +15,8 @@ _SERIOUS = re.compile(
     """,
     re.VERBOSE,
 )
-# Valkey warns of kernel settings that matter to servers with gigabytes of data, and discord.py of
-# packages for voice, which Perroquet does not use.
-_HARMLESS = re.compile(r"overcommit|Transparent Huge Pages|TCP backlog|voice will NOT be supported")
+# Valkey warns of kernel settings that matter to servers with gigabytes of data.
+_HARMLESS = re.compile(r"overcommit|Transparent Huge Pages|TCP backlog")
 # One outage of Redis is noticed by several parts of a process, and again at each of their attempts.
 _REDIS_LOST = re.compile(
     r"Connection to broker lost|Cannot connect to redis|broker_unreachable|stream_unreachable"

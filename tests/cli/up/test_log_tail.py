@@ -14,7 +14,6 @@ from cli.up.log_tail import LogTail, is_serious, shorten
         ("123:M 01 Jan 2026 10:00:00.123 # Can't save in background: fork", True),
         ("123:M 01 Jan 2026 10:00:00.123 * Ready to accept connections tcp", False),
         ("123:M 01 Jan 2026 10:00:00.123 # WARNING Memory overcommit must be enabled!", False),
-        ("… [warning  ] davey is not installed, voice will NOT be supported", False),
     ],
 )
 def test_warnings_and_errors_are_serious(line, expected):

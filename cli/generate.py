@@ -18,7 +18,7 @@ from cli.chat.printing import printable
 from cli.chat.running import Running, running
 from cli.up.screen import Screen
 from cli.wiring import read_settings
-from core.catalog.finding import find_version
+from core.catalog.finding import find_version, guilds_with
 from core.catalog.resolution import resolve_version
 from core.conversations.texts import NewText, submit_text
 from core.db.desk import Desk
@@ -31,6 +31,7 @@ from core.transport.courier import make_publishing_celery
 from core.transport.publisher import Publisher
 
 _POLL_SECONDS = 0.1
+_MOST_NAMED = 5
 
 
 class TextFailedError(PerroquetError):
@@ -45,7 +46,8 @@ class TextOrder:
 
     Attributes:
         prefix: how each text begins.
-        model: a model's or version's name; None is the default model.
+        model: a model's or version's name; None is the model that answers.
+        guild: the server whose models are meant, before the operator's; None is the operator.
         samples: how many texts.
         batch: how many at the same time at most.
         sampling: by the engine's names.
@@ -58,6 +60,7 @@ class TextOrder:
     batch: int
     sampling: dict[str, Any]
     seed: int | None
+    guild: int | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def _results(found: Running, order: TextOrder) -> Iterator[dict[str, Any]]:
 @contextmanager
 def _open_writing(found: Running, order: TextOrder) -> Iterator["_Writing"]:
     with Session(found.engine) as session:
-        version_id = _find_version(session, found, order.model)
+        version_id = _find_version(session, found, order)
     desk = Desk(found.engine)
     publisher = Publisher(make_publishing_celery(found.settings), desk)
     desk.start()
@@ -147,14 +150,30 @@ def _open_writing(found: Running, order: TextOrder) -> Iterator["_Writing"]:
         desk.close()
 
 
-def _find_version(session: Session, found: Running, model: str | None) -> str:
-    if model is not None:
-        return find_version(session, None, model).version_id
+def _find_version(session: Session, found: Running, order: TextOrder) -> str:
+    if order.model is not None:
+        try:
+            return find_version(session, order.guild, order.model).version_id
+        except NotFoundError as exc:
+            _point_to_servers(session, order.model, exc)
+            raise
     default = found.settings.generation.model
-    version_id = resolve_version(session, None, None, default)
+    version_id = resolve_version(session, order.guild, None, default)
     if version_id is None:
         raise NotFoundError(f"There is no model “{default}”.", model=default)
     return version_id
+
+
+def _point_to_servers(session: Session, model: str, exc: NotFoundError) -> None:
+    """Name the servers that have the model, where the one that was asked has not.
+
+    Raises:
+        NotFoundError: there are such servers.
+    """
+    guilds = guilds_with(session, model)
+    if guilds:
+        options = " or ".join(f"--guild {guild}" for guild in guilds[:_MOST_NAMED])
+        raise NotFoundError(f"{exc} A server has one of its own: name it with {options}.") from exc
 
 
 def _submit(new: NewText, session: Session) -> str:

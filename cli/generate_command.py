@@ -15,6 +15,9 @@ def generate(
     model: Annotated[
         str | None, typer.Option(help="A model, or a version such as “coco 2”.")
     ] = None,
+    guild: Annotated[
+        int | None, typer.Option(help="The id of the Discord server whose model it is.")
+    ] = None,
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="How many texts.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Texts made at the same time.")] = 8,
     length: Annotated[
@@ -84,6 +87,6 @@ def generate(
     }
     if logprobs is not None:
         sampling["logprobs"] = logprobs
-    order = TextOrder(prefix, model, samples, batch, sampling, seed)
+    order = TextOrder(prefix, model, samples, batch, sampling, seed, guild)
     before = prefix if include_prefix else ""
     write_texts(order, Layout(before, delimiter, is_json=is_json), to)

@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session
 
 from core.catalog.registry import CatalogEntry, list_versions
 from core.errors import NotFoundError
+from core.jobs.finding import ALL_GUILDS
 
 
 def find_version(session: Session, guild_id: int | None, wanted: str) -> CatalogEntry:
@@ -19,16 +20,26 @@ def find_version(session: Session, guild_id: int | None, wanted: str) -> Catalog
     Raises:
         NotFoundError: the guild sees no such version.
     """
-    entries = list_versions(session, guild_id)
-    for entry in entries:
-        if entry.version_id == wanted:
-            return entry
-    name, _, number = wanted.strip().lower().rpartition(" ")
-    named = [e for e in entries if name and e.model == name and str(e.number) == number]
-    named = named or [e for e in entries if e.model == wanted.strip().lower()]
+    named = _meant(list_versions(session, guild_id), wanted)
     if not named:
         raise NotFoundError(f"There is no model “{wanted}”.", model=wanted)
     return max(named, key=lambda entry: (entry.guild_id is not None, entry.number))
+
+
+def guilds_with(session: Session, wanted: str) -> list[int]:
+    """The guilds that have a version of their own which a person may mean; for the operator."""
+    named = _meant(list_versions(session, ALL_GUILDS), wanted)
+    return sorted({entry.guild_id for entry in named if entry.guild_id is not None})
+
+
+def _meant(entries: list[CatalogEntry], wanted: str) -> list[CatalogEntry]:
+    """The version with this id, or those that are called so."""
+    exact = [entry for entry in entries if entry.version_id == wanted]
+    if exact:
+        return exact
+    name, _, number = wanted.strip().lower().rpartition(" ")
+    named = [e for e in entries if name and e.model == name and str(e.number) == number]
+    return named or [e for e in entries if e.model == wanted.strip().lower()]
 
 
 def search_versions(

@@ -16,7 +16,7 @@ from core.db.desk import Desk
 from core.db.tables import Job
 from core.errors import NotFoundError, PerroquetError, WrongUsageError
 from core.settings import ChatSettings, GenerationSettings, RedisSettings, Settings
-from tests.core.corpora.helpers import add_version
+from tests.core.corpora.helpers import GUILD, add_version
 from workers.generation.answering import Answerer
 from workers.generation.responder import load_responder
 from workers.generation.serving import ModelPool
@@ -150,6 +150,18 @@ def test_what_cannot_be_written_leaves_no_job(worker, arguments, error):
     assert isinstance(done.exception, error)
     with Session(worker) as session:
         assert not session.scalars(select(Job)).all()
+
+
+def test_a_server_s_model_is_named_with_its_server(worker):
+    own = add_version(worker, "coco", GUILD)
+    refused = generate("Hi", "--model", "coco").exception
+    assert isinstance(refused, NotFoundError)
+    assert f"--guild {GUILD}" in str(refused)
+    for arguments in (("--model", "coco"), ("--model", "coco 1")):
+        done = generate("Hi", "--length", "4", *arguments, "--guild", str(GUILD))
+        assert done.exit_code == 0, done.output
+    with Session(worker) as session:
+        assert {job.payload["version_id"] for job in session.scalars(select(Job))} == {own}
 
 
 def test_where_one_text_fails_the_others_are_cancelled(worker, monkeypatch):

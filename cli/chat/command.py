@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from functools import partial
 
 from cli.chat.printing import GrowingText, printable
 from cli.chat.running import Running, running
@@ -16,8 +17,8 @@ from cli.chat.terminal import (
 from cli.up.screen import Screen
 from cli.wiring import read_settings
 from core.errors import WrongUsageError
-
-_DELAYED = "No worker has taken this up yet; the answer comes as soon as one does"
+from core.jobs.standing import Standing
+from core.jobs.states import JobState
 
 
 def chat(once: str | None, *, is_new: bool) -> None:
@@ -44,7 +45,7 @@ def chat(once: str | None, *, is_new: bool) -> None:
 async def _answer_once(found: Running, text: str, screen: Screen) -> None:
     async with open_terminal(found, ONCE_CHANNEL) as terminal:
         await terminal.forget()
-        answer = await terminal.ask(text, lambda _: None, lambda: screen.say(_DELAYED))
+        answer = await terminal.ask(text, lambda _: None, partial(_note_delay, screen))
         sys.stdout.write(printable(answer) + "\n")
 
 
@@ -79,7 +80,7 @@ def read_line() -> str:
 async def _ask(terminal: Terminal, text: str, screen: Screen) -> None:
     """Ask and show the answer as it comes; Ctrl-C stops it."""
     growing = GrowingText(_write)
-    asking = asyncio.ensure_future(terminal.ask(text, growing.show, lambda: screen.say(_DELAYED)))
+    asking = asyncio.ensure_future(terminal.ask(text, growing.show, partial(_note_delay, screen)))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGINT, asking.cancel)
     try:
@@ -90,6 +91,20 @@ async def _ask(terminal: Terminal, text: str, screen: Screen) -> None:
         screen.say("Stopped")
     finally:
         loop.remove_signal_handler(signal.SIGINT)
+
+
+def say_standing(standing: Standing) -> str:
+    """Why there is no word of an answer yet."""
+    if not standing.is_attended:
+        return "No worker is there; the answer comes as soon as one is"
+    if standing.state is JobState.RUNNING:
+        return "Still thinking"
+    return f"Waiting its turn, {standing.ahead} before it"
+
+
+def _note_delay(screen: Screen, standing: Standing | None) -> None:
+    if standing is not None:
+        screen.say(say_standing(standing))
 
 
 def _write(text: str) -> None:

@@ -20,6 +20,7 @@ from core.db.tables import Job
 from core.errors import PerroquetError, ServiceUnavailableError
 from core.jobs.ledger import request_cancel
 from core.jobs.outbox import Hint
+from core.jobs.standing import Standing, find_standing
 from core.jobs.states import JobKind, JobState
 from core.settings import Settings
 from core.transport.courier import make_publishing_celery
@@ -64,14 +65,15 @@ class Terminal:
         await self._desk.write(lambda session: forget_channel(session, self._channel_id))
 
     async def ask(
-        self, text: str, show: Callable[[str], None], note_delay: Callable[[], None]
+        self, text: str, show: Callable[[str], None], note_delay: Callable[[Standing | None], None]
     ) -> str:
         """Ask, and return the whole answer. Cancelled, it cancels the job too.
 
         Args:
             text: the question.
             show: called with the text so far whenever there is more of it.
-            note_delay: called once where no word of the answer comes for a while.
+            note_delay: called once where no word of the answer comes for a while, with where its
+                job stands then.
 
         Raises:
             AnswerFailedError: the job ended without an answer.
@@ -93,7 +95,10 @@ class Terminal:
         return job_id
 
     async def _follow(
-        self, job_id: str, show: Callable[[str], None], note_delay: Callable[[], None]
+        self,
+        job_id: str,
+        show: Callable[[str], None],
+        note_delay: Callable[[Standing | None], None],
     ) -> str:
         streamed = StreamedText()
         delayed_at = time.monotonic() + self._running.settings.chat.delayed_after_seconds
@@ -109,7 +114,7 @@ class Terminal:
                     return answer
                 self._check_alive()
             if not streamed.text and time.monotonic() > delayed_at:
-                note_delay()
+                note_delay(await self._desk.read(lambda session: find_standing(session, job_id)))
                 delayed_at = float("inf")
 
     async def _next_entry(self) -> StreamEntry | None:

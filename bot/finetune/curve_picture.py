@@ -11,11 +11,13 @@ from core.corpora.curves import Curve
 
 # Everything is drawn twice as large and then shrunk, which smooths the lines.
 _SCALE = 2
-_WIDTH, _HEIGHT = 800, 400
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 44, 44
+_WIDTH, _HEIGHT = 800, 450
+# A phone shows the picture some 330 pixels wide: letters and lines must bear that.
+_LETTERS, _LINE = 30, 6
+_LEFT, _RIGHT, _TOP, _BOTTOM = 92, 24, 64, 88
 _BACKGROUND, _GRID, _INK = "#1f2430", "#39404f", "#d5d9e2"
 TRAIN, VALIDATION = "#6c7a99", "#3ecf7a"
-_TICKS = 5
+_TICKS = 4
 _ROOM = 0.08
 
 Point = tuple[float, float]
@@ -62,13 +64,13 @@ def draw_curve(curve: Curve, labels: CurveLabels, steps: int) -> bytes:
         steps: of the whole run, so that the picture shows how much is left.
 
     Returns:
-        A PNG, 800 by 400 pixels.
+        A PNG, 800 by 450 pixels.
     """
     canvas = Canvas((*curve.train, *curve.validation), labels, steps)
-    canvas.draw_line(curve.train, TRAIN, width=2)
-    canvas.draw_line(curve.validation, VALIDATION, width=3)
+    canvas.draw_line(curve.train, TRAIN, width=_LINE - 2)
+    canvas.draw_line(curve.validation, VALIDATION, width=_LINE)
     for step, loss in curve.validation:
-        canvas.draw_dot(step, loss, 6 if step == curve.best_step else 3)
+        canvas.draw_dot(step, loss, 13 if step == curve.best_step else 6)
     canvas.draw_legend(((labels.validation, VALIDATION), (labels.train, TRAIN)))
     return canvas.to_png()
 
@@ -87,7 +89,7 @@ class Canvas:
     ) -> None:
         self._image = Image.new("RGB", (_WIDTH * _SCALE, _HEIGHT * _SCALE), _BACKGROUND)
         self._draw = ImageDraw.Draw(self._image)
-        self._font = ImageFont.load_default(13 * _SCALE)
+        self._font = ImageFont.load_default(_LETTERS * _SCALE)
         self._frame = _make_frame(points, steps)
         _draw_grid(self._draw, self._font, self._frame, labels)
 
@@ -104,16 +106,16 @@ class Canvas:
 
     def draw_legend(self, entries: Sequence[tuple[str, str]]) -> None:
         """Words and their colours, from the right."""
-        right, y = float(_WIDTH - _RIGHT) * _SCALE, 16 * _SCALE
+        right, y = float(_WIDTH - _RIGHT) * _SCALE, _TOP // 2 * _SCALE
         for word, colour in entries:
             self._draw.text((right, y), word, fill=_INK, font=self._font, anchor="rm")
-            right -= self._draw.textlength(word, font=self._font) + 8 * _SCALE
-            start = (right - 24 * _SCALE, y)
-            self._draw.line([start, (right, y)], fill=colour, width=3 * _SCALE)
-            right -= 44 * _SCALE
+            right -= self._draw.textlength(word, font=self._font) + 10 * _SCALE
+            start = (right - 34 * _SCALE, y)
+            self._draw.line([start, (right, y)], fill=colour, width=_LINE * _SCALE)
+            right -= 60 * _SCALE
 
     def to_png(self) -> bytes:
-        """What was drawn: a PNG, 800 by 400 pixels."""
+        """What was drawn: a PNG, 800 by 450 pixels."""
         small = self._image.resize((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
         out = io.BytesIO()
         small.save(out, "PNG", optimize=True)
@@ -135,22 +137,24 @@ def _draw_grid(
 ) -> None:
     for loss in nice_ticks(frame.low, frame.high):
         start, end = frame.at(0, loss), frame.at(frame.last_step, loss)
-        draw.line([start, end], fill=_GRID, width=_SCALE)
+        draw.line([start, end], fill=_GRID, width=2 * _SCALE)
         text = f"{loss:.3g}".replace(".", labels.decimal_mark)
-        draw.text((start[0] - 8 * _SCALE, start[1]), text, fill=_INK, font=font, anchor="rm")
+        draw.text((start[0] - 12 * _SCALE, start[1]), text, fill=_INK, font=font, anchor="rm")
     for step in nice_ticks(0, frame.last_step):
         if step != int(step):
             continue
         x, y = frame.at(step, frame.low)
-        draw.text((x, y + 8 * _SCALE), f"{step:.0f}", fill=_INK, font=font, anchor="mt")
+        # The last one, at the edge, stays within it.
+        anchor = "rt" if step > 0.95 * frame.last_step else "mt"
+        draw.text((x, y + 12 * _SCALE), f"{step:.0f}", fill=_INK, font=font, anchor=anchor)
     middle = (_LEFT + _WIDTH - _RIGHT) / 2 * _SCALE
-    bottom = (_HEIGHT - 6) * _SCALE
+    bottom = (_HEIGHT - 8) * _SCALE
     draw.text((middle, bottom), labels.step, fill=_INK, font=font, anchor="mb")
-    draw.text((12 * _SCALE, 16 * _SCALE), labels.loss, fill=_INK, font=font, anchor="lm")
+    draw.text((12 * _SCALE, _TOP // 2 * _SCALE), labels.loss, fill=_INK, font=font, anchor="lm")
 
 
 def nice_ticks(low: float, high: float) -> Iterator[float]:
-    """Round numbers between two others: about five, one, two or five times a power of ten apart."""
+    """Round numbers between two others: about four, one, two or five times a power of ten apart."""
     raw = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     distance = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)

@@ -17,19 +17,19 @@ def draw_trials(trials: Sequence[Trial], labels: CurveLabels, steps: int) -> byt
         steps: of one trial.
 
     Returns:
-        A PNG, 800 by 400 pixels.
+        A PNG, 800 by 450 pixels.
     """
     best = best_trial(list(trials))
     canvas = Canvas([point for trial in trials for point in trial.validation], labels, steps)
     for trial in trials:
         colour = _PRUNED if trial.state is TrialState.PRUNED else TRAIN
         if trial != best:
-            canvas.draw_line(trial.validation, colour, width=2)
+            canvas.draw_line(trial.validation, colour, width=4)
             for step, loss in trial.validation[-1:]:
-                canvas.draw_dot(step, loss, 4, colour)
+                canvas.draw_dot(step, loss, 8, colour)
     if best is not None:
-        canvas.draw_line(best.validation, VALIDATION, width=4)
+        canvas.draw_line(best.validation, VALIDATION, width=7)
         for step, loss in best.validation:
-            canvas.draw_dot(step, loss, 4)
+            canvas.draw_dot(step, loss, 9)
     canvas.draw_legend(((labels.best, VALIDATION), (labels.pruned, _PRUNED), (labels.trial, TRAIN)))
     return canvas.to_png()

@@ -61,7 +61,7 @@ async def test_progress_and_picture_follow_the_run_across_a_restart(wire):
         report_evaluation(wire, taken, 50, 3.0)
         await eventually(lambda: picture(wire) is not None)
         first = picture(wire)
-        assert Image.open(io.BytesIO(first)).size == (800, 400)
+        assert Image.open(io.BytesIO(first)).size == (800, 450)
         report_step(wire, taken, 60)
         await eventually(lambda: "60 of 200" in text_of(board(wire)))
         assert picture(wire) == first, "an edit between evaluations keeps the picture"
@@ -196,12 +196,22 @@ def test_lower_losses_are_drawn_lower():
         image = Image.open(io.BytesIO(draw_curve(curve, words, 10)))
         green = (62, 207, 122)
         dots = [
-            (x, y) for x in (64, 779) for y in range(50, 350) if image.getpixel((x, y)) == green
+            (x, y) for x in (92, 775) for y in range(70, 360) if image.getpixel((x, y)) == green
         ]
-        return [min(y for x, y in dots if x == column) for column in (64, 779)]
+        return [min(y for x, y in dots if x == column) for column in (92, 775)]
 
     left, right = heights(Curve(validation=((0, 3.0), (10, 1.0))))
     assert left < right
+
+
+def test_letters_can_be_read_where_a_phone_shows_the_picture_small():
+    words = CurveLabels("step", "loss", "training", "validation")
+    png = draw_curve(Curve(validation=((0, 3.0), (10, 1.0))), words, 10)
+    image = Image.open(io.BytesIO(png)).convert("L")
+    small = image.resize((330, 330 * image.height // image.width), Image.Resampling.LANCZOS)
+    word = small.crop((0, 0, 60, 26)).point(lambda grey: 255 * (grey > 120)).getbbox()
+    assert word is not None
+    assert word[3] - word[1] >= 8, "the height of the l in loss"
 
 
 def test_ticks_are_round_and_few():

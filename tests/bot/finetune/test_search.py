@@ -93,7 +93,7 @@ async def test_the_board_shows_trial_best_and_picture_and_ends_with_the_best(wir
         said = text_of(board(wire))
         assert "trial 1, loss 3.000: learning_rate 0.0003" in said
         image = board(wire)["embeds"][0]["image"]["url"].removeprefix(wire.server.base)
-        assert Image.open(io.BytesIO(wire.world.files[image][0])).size == (800, 400)
+        assert Image.open(io.BytesIO(wire.world.files[image][0])).size == (800, 450)
         finish(wire, taken)
         await eventually(lambda: "version 1" in title(wire))
         assert "the best of 2 trials is trial 1: learning_rate 0.0003" in text_of(board(wire))

@@ -154,10 +154,10 @@ def _draw_grid(
 
 
 def nice_ticks(low: float, high: float) -> Iterator[float]:
-    """Round numbers between two others: about four, one, two or five times a power of ten apart."""
+    """Round numbers between two others: some four, 1, 2, 2.5 or 5 times a power of ten apart."""
     raw = (high - low) / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
-    distance = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+    distance = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
     tick = math.ceil(low / distance) * distance
     while tick <= high + distance * 1e-9:
         yield round(tick, 10)

@@ -216,8 +216,8 @@ def test_letters_can_be_read_where_a_phone_shows_the_picture_small():
 
 def test_ticks_are_round_and_few():
     assert list(nice_ticks(0, 200)) == [0, 50, 100, 150, 200]
-    assert list(nice_ticks(1.13, 1.94)) == [1.2, 1.4, 1.6, 1.8]
-    assert all(2 <= len(list(nice_ticks(0, high))) <= 6 for high in range(1, 500))
+    assert list(nice_ticks(1.13, 1.94)) == [1.25, 1.5, 1.75]
+    assert all(3 <= len(list(nice_ticks(0, high))) <= 5 for high in range(1, 500))
 
 
 async def test_samples_are_shown_as_training_goes(wire):

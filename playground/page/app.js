@@ -10,7 +10,7 @@ import { Picker, openModal } from "./commands.js";
 const LIMIT = 4000, COUNTED_FROM = 200;
 const MANAGE_GUILD = 32n, EPHEMERAL = 64, DIRECT = 1, THREAD = 11, BOT = "1000";
 const state = { me: null, users: new Map(), guilds: [], channels: new Map(), history: new Map(), commands: [], online: false, unread: new Set(), replyTo: null, files: [], channelId: null };
-let disconnect = null, typingTimer = null;
+let disconnect = null, typingTimer = null, size = "", staysAtEnd = true;
 
 const channel = () => state.channels.get(state.channelId);
 const guildOf = (id) => state.guilds.find((guild) => guild.id === state.channels.get(id)?.guild_id);
@@ -31,6 +31,7 @@ const view = {
 const picker = new Picker({
   me: () => state.me, channelId: () => state.channelId, commands: () => (isAbsent() ? [] : state.commands),
   permissions: () => { const guild = guildOf(state.channelId); return guild ? BigInt(guild.permissions) : null; },
+  goToEnd,
   clear: () => { $("text").value = ""; grow(); },
 });
 
@@ -72,7 +73,7 @@ const handlers = {
   MESSAGE_DELETE(d) {
     const messages = state.history.get(d.channel_id) ?? [];
     state.history.set(d.channel_id, messages.filter((message) => message.id !== d.id));
-    $(`m${d.id}`)?.remove();
+    keepingBottom(() => $(`m${d.id}`)?.remove());
     if (d.channel_id === state.channelId && !$("messages").children.length) drawMessages();
   },
   MESSAGE_REACTION_ADD(d) { changeReaction(d, true); },
@@ -98,7 +99,7 @@ function changeReaction(d, isAdded) {
   found.users = isAdded ? [...new Set([...found.users, d.user_id])] : found.users.filter((id) => id !== d.user_id);
   found.count = found.users.length;
   message.reactions = message.reactions.filter((r) => r.count);
-  $(`m${message.id}`)?.replaceWith(messageNode(message, view));
+  keepingBottom(() => $(`m${message.id}`)?.replaceWith(messageNode(message, view)));
 }
 
 /** Discord's client starts anew in another language, and has no ephemeral message then. */
@@ -108,22 +109,27 @@ function dropEphemeral() {
 
 const isAtEnd = (list) => list.scrollHeight - list.scrollTop - list.clientHeight < 80;
 
-/** A list that becomes narrower or lower stays at its end if the reader was there before. */
+const measured = (list) => `${list.clientWidth} ${list.clientHeight} ${list.scrollHeight}`;
+
+/** The list stays at its end, whatever grows or shrinks, until the reader leaves it. */
 function watchSize(list) {
-  let size = "", wasAtEnd = true;
-  const measured = () => `${list.clientWidth} ${list.clientHeight}`;
-  // Where the window itself scrolls what it squeezes, that was not the reader.
-  list.addEventListener("scroll", () => { if (measured() === size) wasAtEnd = isAtEnd(list); });
-  new ResizeObserver(() => { size = measured(); if (wasAtEnd) list.scrollTop = list.scrollHeight; }).observe(list);
+  // Where the list scrolls because it was squeezed or has grown, that was not the reader.
+  list.addEventListener("scroll", () => { if (measured(list) === size) staysAtEnd = isAtEnd(list); else settle(); });
+  // Pictures come after their messages; this event does not bubble.
+  list.addEventListener("load", settle, true);
+  new ResizeObserver(settle).observe(list);
 }
 
-/** Change the list and stay at its end if the reader was there; else leave the reader in peace. */
-function keepingBottom(change) {
+function settle() {
   const list = $("messages");
-  const wasAtEnd = isAtEnd(list);
-  change();
-  if (wasAtEnd) list.scrollTop = list.scrollHeight;
+  if (staysAtEnd) list.scrollTop = list.scrollHeight;
+  size = measured(list);
 }
+
+function goToEnd() { staysAtEnd = true; settle(); }
+
+/** Change the list and stay at its end if the reader was there; else leave the reader in peace. */
+function keepingBottom(change) { change(); settle(); }
 
 function open(id) {
   state.channelId = id;
@@ -180,7 +186,7 @@ function botSwitch(guild) {
 function drawMessages() {
   const messages = state.history.get(state.channelId) ?? [];
   $("messages").replaceChildren(...(messages.length ? messages.map((message) => messageNode(message, view)) : [empty()]));
-  $("messages").scrollTop = $("messages").scrollHeight;
+  goToEnd();
   drawTyping(null);
 }
 
@@ -251,7 +257,7 @@ async function submit() {
   drawFiles(); drawReply(); grow();
   const sent = await api.sayIn(state.channelId, { user_id: state.me.id, content, reply_to: replyTo }, files);
   if (!sent) { $("text").value = kept; state.files = files; drawFiles(); grow(); }
-  $("messages").scrollTop = $("messages").scrollHeight;
+  goToEnd();
 }
 
 /** "@Perroquet" as people type it becomes the mention that Discord sends. */

@@ -112,7 +112,7 @@ export class Picker {
     this.run(item, options, files);
   }
 
-  run(item, options, files) { this.begin(2, item, options, files, crypto.randomUUID()); }
+  run(item, options, files) { this.view.goToEnd(); this.begin(2, item, options, files, crypto.randomUUID()); }
 
   begin(type, item, options, files, nonce) {
     const nested = item.path.reduceRight((inner, node) => [{ name: node.name, type: node.type, options: inner }], options);

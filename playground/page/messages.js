@@ -17,7 +17,7 @@ export function messageNode(message, view) {
   if (message.flags & LOADING) body.append(el("p", { className: "pending" }, "…"));
   body.append(render(message.content, view.names));
   if (message.edited_timestamp) head.append(el("span", { className: "edited" }, say("edited")));
-  message.embeds.forEach((embed) => body.append(embedNode(embed, view)));
+  message.embeds.forEach((embed) => body.append(embedNode(embed, message, view)));
   // A picture that an embed shows is not shown twice.
   const shown = message.attachments.filter((file) => !message.embeds.some((embed) => embed.image?.url === file.url));
   if (shown.length) body.append(attachments(shown));
@@ -53,7 +53,7 @@ function tools(message, view) {
     own ? el("button", { type: "button", onclick: () => api.remove(message.channel_id, message.id, view.me.id) }, say("delete")) : null);
 }
 
-function embedNode(embed, view) {
+function embedNode(embed, message, view) {
   const colour = embed.color ? `#${embed.color.toString(16).padStart(6, "0")}` : null;
   const node = el("article", { className: "embed", style: colour ? `border-left-color:${colour}` : "" });
   if (embed.title) node.append(el("h4", {}, ...inline(embed.title, view.names)));
@@ -62,7 +62,8 @@ function embedNode(embed, view) {
     node.append(el("div", { className: "fields" }, ...embed.fields.map((field) =>
       el("div", { className: field.inline ? "" : "wide" }, el("b", {}, field.name), render(field.value, view.names)))));
   }
-  if (embed.image) node.append(el("img", { src: embed.image.url, alt: embed.title ?? "", loading: "lazy" }));
+  const file = message.attachments.find((one) => one.url === embed.image?.url);
+  if (embed.image) node.append(el("img", { src: embed.image.url, alt: embed.title ?? "", width: file?.width, height: file?.height }));
   if (embed.footer) node.append(el("footer", {}, embed.footer.text));
   return node;
 }
@@ -70,7 +71,7 @@ function embedNode(embed, view) {
 function attachments(files) {
   return el("div", { className: "attachments" }, ...files.map((file) =>
     file.content_type?.startsWith("image/")
-      ? el("img", { src: file.url, alt: file.description ?? file.filename, loading: "lazy" })
+      ? el("img", { src: file.url, alt: file.description ?? file.filename, width: file.width, height: file.height })
       : el("a", { className: "chip", href: file.url, download: file.filename }, `📄 ${file.filename}`, el("small", {}, size(file.size)))));
 }
 

@@ -3,6 +3,7 @@
 import json
 import mimetypes
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from playground.world import Object, World
 _MAX_CONTENT = 2000
 _MAX_EMBEDS = 10
 _MAX_FILE_BYTES = 25 * 2**20
+_PNG, _PNG_HEADER = b"\x89PNG\r\n\x1a\n", 24
 _FILE_FIELD = re.compile(r"files?\[(\d+)\]$|file(\d*)$")
 
 
@@ -76,10 +78,19 @@ def keep_files(world: World, base: str, channel_id: str, body: Body) -> list[Obj
                 "url": base + path,
                 "proxy_url": base + path,
                 "content_type": content_type,
+                **_picture_size(content),
                 "description": described.get(number, {}).get("description"),
             }
         )
     return attachments
+
+
+def _picture_size(content: bytes) -> Object:
+    """What Discord tells of pictures, of PNG alone: pages keep the room for them."""
+    if content[:8] != _PNG or len(content) < _PNG_HEADER:
+        return {}
+    width, height = struct.unpack(">II", content[16:_PNG_HEADER])
+    return {"width": width, "height": height}
 
 
 def message_fields(data: Object, attachments: list[Object], kept: Sequence[Object] = ()) -> Object:

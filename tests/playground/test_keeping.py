@@ -42,6 +42,15 @@ def test_the_files_of_kept_messages_outlive_a_restart(world, tmp_path):
     assert len(list((tmp_path / "state.files").iterdir())) == 1
 
 
+def test_pictures_have_their_size_and_other_files_none(world):
+    head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (800).to_bytes(4, "big") + (450).to_bytes(4, "big")
+    picture, _ = attach(world, "curve.png", head)
+    assert (picture["width"], picture["height"]) == (800, 450)
+    cut, _ = attach(world, "curve.png", head[:20])
+    text, _ = attach(world, "notes.txt", b"words")
+    assert not {"width", "height"} & (cut.keys() | text.keys())
+
+
 @pytest.mark.parametrize("where", ["disk", "memory"])
 def test_a_file_goes_after_its_message(world, monkeypatch, where):
     world = world if where == "disk" else World()

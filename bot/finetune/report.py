@@ -69,7 +69,7 @@ def draw_report(
             "report-tokens",
             say("report-tokens-value", tokens=report["tokens"], learnt=report["trained_tokens"]),
         ),
-        ("report-languages", shares(report["languages"]) or say("report-unknown")),
+        ("report-languages", shares(report["languages"], locale) or say("report-unknown")),
         (
             "report-dropped",
             say(

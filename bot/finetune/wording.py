@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
+from babel import Locale
 from fluent.runtime.types import fluent_number
 
 _MINUTE, _HOUR = 60, 3600
@@ -34,10 +35,11 @@ def about(seconds: float) -> str:
     return f"{seconds / _HOUR:.0f} h"
 
 
-def shares(found: dict[str, float], most: int = 3) -> str:
-    """Languages with their share, the largest first."""
+def shares(found: dict[str, float], locale: str, most: int = 3) -> str:
+    """Languages by their names in another, with their share, the largest first."""
+    names = Locale("fr" if locale == "fr" else "en").languages
     largest = sorted(found.items(), key=lambda item: -item[1])[:most]
-    return ", ".join(f"{code} {share * 100:.0f} %" for code, share in largest)
+    return ", ".join(f"{names.get(code, code)} {share * 100:.0f} %" for code, share in largest)
 
 
 def options_text(options: Mapping[str, str | int | float]) -> str:

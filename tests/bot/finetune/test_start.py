@@ -68,7 +68,14 @@ async def test_the_report_has_start_and_start_queues_the_job(wire):
         await eventually(lambda: "ready to start" in title(wire))
         report = board(wire)
         said = text_of(report)
-        for fragment in ("`pairs.jsonl`", "1,200", "123,456", "fr 92 %", "120 steps", "megabyte"):
+        for fragment in (
+            "`pairs.jsonl`",
+            "1,200",
+            "123,456",
+            "French 92 %",
+            "120 steps",
+            "megabyte",
+        ):
             assert fragment in said
         assert labels(report) == ["Start", "Cancel"]
         await press(wire, cast.CAMILLE, report, "Start")

@@ -119,7 +119,9 @@ def test_prompts_are_parted_by_bars_and_bounded():
 
 def test_time_and_languages_read_well():
     assert [duration(s) for s in (5, 65, 7300)] == ["5 s", "1 min 5 s", "2 h 1 min"]
-    assert shares({"en": 0.08, "fr": 0.92}) == "fr 92 %, en 8 %"
+    found = {"en": 0.08, "fr": 0.9, "xx": 0.02}
+    assert shares(found, "en") == "French 90 %, English 8 %, xx 2 %"
+    assert shares(found, "fr") == "français 90 %, anglais 8 %, xx 2 %"
 
 
 def test_a_guess_is_told_in_its_largest_unit_alone():

@@ -7,6 +7,8 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[impo
 
 _MAX_CHARACTERS = 600
 _MIN_CHARACTERS = 20
+# What is less beside another language is more likely a guess that went wrong.
+_MIN_SHARE, _MIN_CHARACTERS_BESIDE = 0.05, 400
 UNKNOWN = "und"
 
 
@@ -43,10 +45,14 @@ class LanguageTally:
             self._stride *= 2
 
     def shares(self) -> dict[str, float]:
-        """Language code to share of characters, greatest first; those under 2 % are left out."""
+        """Language code to share of characters, greatest first; beside it only what is 5 % and some
+        sixty words at least."""
         weights: Counter[str] = Counter()
         for code, size in self._samples:
             weights[code] += size
         total = sum(weights.values()) or 1
-        shares = {code: round(size / total, 3) for code, size in weights.most_common()}
-        return {code: share for code, share in shares.items() if share >= 0.02}
+        return {
+            code: round(size / total, 3)
+            for place, (code, size) in enumerate(weights.most_common())
+            if place == 0 or (size / total >= _MIN_SHARE and size >= _MIN_CHARACTERS_BESIDE)
+        }

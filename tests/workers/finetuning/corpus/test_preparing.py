@@ -8,6 +8,7 @@ import pytest
 from workers.finetuning.base_tokenizer import load_tokenizer
 from workers.finetuning.corpus.errors import CorpusError
 from workers.finetuning.corpus.files import CorpusFile
+from workers.finetuning.corpus.languages import LanguageTally
 from workers.finetuning.corpus.prepared import hash_prepared, read_split
 from workers.finetuning.corpus.preparing import PreparationOptions, prepare_corpus
 from workers.finetuning.corpus.report import CorpusReport
@@ -135,6 +136,29 @@ def test_personal_data_is_masked_and_counted(tmp_path):
     assert "ghp_" not in everything
     kept = PreparationOptions(mask_personal_data=False)
     assert prepare_corpus(upload(tmp_path, records), tmp_path / "raw", options=kept).masked == {}
+
+
+FRENCH = "Le perroquet mange des graines de tournesol sous le vieux tilleul. "
+ENGLISH = "The old parrot eats sunflower seeds under the tree in the garden. "
+
+
+@pytest.mark.parametrize(
+    ("french", "english", "found"),
+    [
+        (30, 10, ["fr", "en"]),
+        (200, 8, ["fr"]),
+        (12, 2, ["fr"]),
+        (1, 0, ["fr"]),
+    ],
+    ids=["both", "a small share", "few words", "little of all"],
+)
+def test_few_words_of_another_language_are_no_second_one(french, english, found):
+    tally = LanguageTally()
+    for _ in range(french):
+        tally.add(FRENCH)
+    for _ in range(english):
+        tally.add(ENGLISH)
+    assert list(tally.shares()) == found
 
 
 def test_languages_and_warnings(tmp_path):

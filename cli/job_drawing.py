@@ -66,7 +66,7 @@ def _row(job: JobSummary, left_out: tuple[str, ...]) -> dict[str, str | Text]:
     cells: dict[str, str | Text] = {
         "job": job.id,
         "kind": job.kind,
-        "state": _state(job),
+        "state": state_of(job),
         "model": job.model or "",
         "progress": "/".join(map(str, _steps(job))),
         "asked by": str(job.requester_id) if job.requester_id else "operator",
@@ -92,7 +92,7 @@ def draw_detail(detail: JobDetail) -> RenderableType:
         parts.append(bar)
     timeline = Table("time", "event", "figures", title="timeline", title_justify="left")
     for entry in detail.timeline:
-        timeline.add_row(_clock(entry.at), entry.type, _figures(entry.data))
+        timeline.add_row(clock(entry.at), entry.type, figures(entry.data))
     return Group(*parts, timeline)
 
 
@@ -101,7 +101,7 @@ def _facts(detail: JobDetail) -> dict[str, Any]:
     return {
         "job": job.id,
         "kind": job.kind,
-        "state": _state(job),
+        "state": state_of(job),
         "model": job.model,
         "server": job.guild_id,
         "asked by": job.requester_id or "operator",
@@ -111,9 +111,9 @@ def _facts(detail: JobDetail) -> dict[str, Any]:
         "attempts": _attempts(detail),
         "worker": detail.worker_id,
         "error": f"{detail.error} ({job.error_code})" if job.error_code else None,
-        "options": _figures(detail.options),
-        "result": _figures(detail.result),
-        "progress": _figures(_progress(job)),
+        "options": figures(detail.options),
+        "result": figures(detail.result),
+        "progress": figures(progress_of(job)),
     }
 
 
@@ -123,7 +123,7 @@ def _attempts(detail: JobDetail) -> str:
     return f"{detail.attempts}{lost}" if detail.attempts else ""
 
 
-def _progress(job: JobSummary) -> dict[str, Any]:
+def progress_of(job: JobSummary) -> dict[str, Any]:
     """What was heard of a job last; of one that has ended, not how long it still takes."""
     is_running = job.state is JobState.RUNNING
     return {k: v for k, v in job.progress.items() if is_running or k != "seconds_left"}
@@ -137,7 +137,8 @@ def _steps(job: JobSummary) -> tuple[int, int] | tuple[()]:
     return () if job.state.is_final else (step, steps)
 
 
-def _state(job: JobSummary) -> Text:
+def state_of(job: JobSummary) -> Text:
+    """How a job stands, in a word."""
     word = "paused" if job.is_paused else str(job.state)
     if job.state is JobState.RUNNING and job.cancel_requested:
         word = "stopping"
@@ -157,7 +158,8 @@ def _took(job: JobSummary) -> str:
     return f"{max(0.0, job.finished_at - job.started_at):.1f} s"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time of day with its date, where this machine is."""
     return f"{_local(seconds):%Y-%m-%d %H:%M:%S}"
 
 
@@ -165,7 +167,7 @@ def _local(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds).astimezone()
 
 
-def _figures(data: dict[str, Any]) -> str:
+def figures(data: dict[str, Any]) -> str:
     """The plain values of an object, one after the other; lists and such are for ``--json``."""
     plain = {k: v for k, v in data.items() if isinstance(v, str | int | float)}
     shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in plain.items())

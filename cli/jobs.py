@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cli.job_drawing import JobList, draw_detail
+from cli.job_lines import JobLines
 from cli.patience import patiently
 from cli.wiring import open_installation, read_settings
 from core.corpora.uploads import Uploads
@@ -83,7 +84,7 @@ def show(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
 
 @jobs_app.command()
 def watch(job: _Job, guild: _Guild = None, as_json: _Json = False) -> None:
-    """Follow one job to its end; with --json a line for each change.
+    """Follow one job to its end; with --json a line for each change, in a pipe one now and then.
 
     Exit code 0 where it succeeds, 1 where it fails or is cancelled.
     """
@@ -174,10 +175,23 @@ def _print_changes(changes: Iterator[JobDetail]) -> JobDetail:
 
 
 def _show_changes(changes: Iterator[JobDetail]) -> JobDetail:
-    """A live screen; where nobody looks, such as in a log, only its last state."""
-    with Live(console=Console(), auto_refresh=False) as live:
+    """A live screen; in a pipe or a log lines, and its last state as a whole."""
+    console = Console()
+    if not console.is_terminal:
+        return _tell_changes(console, changes)
+    with Live(console=console, auto_refresh=False) as live:
         for detail in changes:
             live.update(draw_detail(detail), refresh=True)
+    return detail
+
+
+def _tell_changes(console: Console, changes: Iterator[JobDetail]) -> JobDetail:
+    lines = JobLines()
+    for detail in changes:
+        for line in lines.tell(detail, time.time()):
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+    console.print(draw_detail(detail))
     return detail
 
 

@@ -5,7 +5,8 @@ from functools import partial
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from core.jobs.ledger import confirm_cancel, report_progress, succeed
+from core.corpora.curves import CHECKPOINTED, EVALUATED
+from core.jobs.ledger import confirm_cancel, record_held, report_progress, succeed
 from core.jobs.queries import show_job
 from core.jobs.states import JobKind, JobState
 from tests.cli.running import perroquet
@@ -187,6 +188,46 @@ def test_a_job_is_watched_to_its_end(shell_engine, jobs, monkeypatch):
     assert [change["summary"]["state"] for change in changes] == ["queued", "running", "succeeded"]
     assert changes[1]["summary"]["progress"] == {"step": 1, "steps": 2}
     assert "coco" in jobs("watch", job_id).out
+
+
+def test_in_a_pipe_a_watched_job_is_told_of_in_lines(shell_engine, jobs, monkeypatch):
+    job_id = add_job(shell_engine, kind=JobKind.FINETUNE, model="coco")
+    held = []
+    now = [1.79e9]
+
+    def begin():
+        held.append(claim_job(shell_engine, job_id, "finetune-host-1"))
+        go_on(1)
+
+    def go_on(step, seconds=1):
+        now[0] += seconds
+        run_in(shell_engine, report_progress, held[0], {"step": step, "steps": 90})
+
+    def evaluate():
+        run_in(shell_engine, record_held, held[0], EVALUATED, step=2, loss=3.25)
+        run_in(shell_engine, record_held, held[0], CHECKPOINTED, step=2)
+
+    def end():
+        run_in(shell_engine, succeed, held[0], {"metrics": {}})
+
+    deeds = (begin, lambda: go_on(2), evaluate, lambda: go_on(3), lambda: go_on(9, 61), end)
+    monkeypatch.setattr("time.sleep", pausing(*deeds))
+    monkeypatch.setattr("cli.jobs.time.time", lambda: now[0])
+    result = jobs("watch", job_id)
+    lines = result.out.splitlines()
+    # Before the whole of its last state.
+    told = [line.split("  ", 1)[1] for line in lines[: lines.index(next(filter(is_whole, lines)))]]
+    assert told == [
+        "queued",
+        "running  step 1, steps 90",
+        "evaluated  step 2, loss 3.25",
+        "running  step 9, steps 90",
+        "succeeded",
+    ]
+
+
+def is_whole(line):
+    return line.startswith("job ")
 
 
 def test_a_database_that_goes_away_while_a_job_is_watched_is_waited_for(

@@ -67,8 +67,8 @@ def _follow(engine: Engine, console: Console, job_id: str) -> Row[Any]:
                 bar.update(
                     task,
                     description=_headline(progress),
-                    total=progress["steps"],
-                    completed=progress["step"],
+                    total=progress.get("steps", progress.get("tokens_to_measure")),
+                    completed=progress.get("step", progress.get("measured_tokens")),
                 )
                 if progress.get("sampled_step", -1) > sampled:
                     sampled = progress["sampled_step"]
@@ -85,6 +85,8 @@ def _read(engine: Engine, job_id: str) -> Row[Any]:
 
 def _headline(progress: dict[str, Any]) -> str:
     trial = f"trial {progress['trial']}/{progress['trials']} " if "trial" in progress else ""
+    if "step" not in progress:
+        return f"{trial}measuring the base"
     loss = progress["loss"]
     return f"{trial}loss {loss:.3f}" if loss is not None else f"{trial}no loss"
 

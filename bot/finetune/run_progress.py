@@ -31,8 +31,16 @@ def draw_progress(
     def say(key: str, **arguments: str | float) -> str:
         return catalogue.say(view.locale, key, **arguments)
 
-    step, steps = int(progress["step"]), int(progress["steps"])
     is_running = view.state is JobState.RUNNING
+    if "step" not in progress:
+        # Of a job that no longer runs the words of its state say enough.
+        if is_running:
+            done = int(progress["measured_tokens"]), int(progress["tokens_to_measure"])
+            embed.description = f"{bar(*done)}\n{embed.description}"
+            value = say("run-measured-value", done=done[0], all=done[1])
+            embed.add_field(name=say("run-measured"), value=value)
+        return
+    step, steps = int(progress["step"]), int(progress["steps"])
     # While all goes its way the figures say enough.
     said = "" if is_running and view.wish is None else embed.description
     embed.description = f"{bar(step, steps)}\n{said}".strip()

@@ -208,6 +208,9 @@ def _waiting(catalogue: Catalogue, locale: str, place: QueuePlace) -> list[tuple
 
 def _progress(catalogue: Catalogue, locale: str, job: JobSummary) -> str:
     step, steps = job.progress.get("step"), job.progress.get("steps")
+    if step is None:
+        # A fine-tune that measures its base has gone no step yet.
+        step, steps = job.progress.get("measured_tokens"), job.progress.get("tokens_to_measure")
     if not isinstance(step, int) or not isinstance(steps, int) or steps < 1:
         return _figures(catalogue, locale, job.progress)
     left = job.progress.get("seconds_left")

@@ -1,7 +1,7 @@
 """How good a model is, measured by the same code before and after training."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -57,8 +57,10 @@ def measure_likelihood(
     device: torch.device,
     rows_at_a_time: int,
     autocast: torch.dtype | None = None,
+    on_rows: Callable[[int], None] = lambda _rows: None,
 ) -> Likelihood:
-    """Loss over packed rows, fewer at a time where memory runs out.
+    """Loss over packed rows, fewer at a time where memory runs out. ``on_rows`` hears how many are
+    measured.
 
     The model must return summed losses, see
     :func:`workers.finetuning.heads.attach_summed_loss`.
@@ -70,13 +72,17 @@ def measure_likelihood(
     model.eval()
     try:
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            return _measure(model, rows, device, rows_at_a_time)
+            return _measure(model, rows, device, rows_at_a_time, on_rows)
     finally:
         model.train(was_training)
 
 
 def _measure(
-    model: nn.Module, rows: PackedRows, device: torch.device, rows_at_a_time: int
+    model: nn.Module,
+    rows: PackedRows,
+    device: torch.device,
+    rows_at_a_time: int,
+    on_rows: Callable[[int], None],
 ) -> Likelihood:
     total, tokens, start = 0.0, 0, 0
     while start < len(rows):
@@ -92,6 +98,7 @@ def _measure(
             log.warning("measured_in_parts", rows=rows_at_a_time)
         else:
             total, tokens, start = total + loss, tokens + learnt, numbers.stop
+            on_rows(start)
             continue
         # Only here is what the failed attempt held given back.
         if device.type == "cuda":

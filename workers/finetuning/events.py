@@ -2,6 +2,7 @@
 
 Every event has ``event`` and ``time`` (seconds from the epoch). The events and their fields:
 
+- ``measured``: ``measured_tokens``, ``tokens_to_measure``: of the base, before anything is learnt.
 - ``started``: ``step`` (of the checkpoint it goes on from, else 0), ``steps``, ``epochs``,
   ``rows``, ``tokens`` (one pass), ``block_size``, ``batch_size``, ``micro_batch_size``,
   ``device``, ``dtype``, ``trainable``, ``parameters``.
@@ -26,6 +27,7 @@ Event = dict[str, Any]
 Emit = Callable[..., None]
 NAMES = frozenset(
     {
+        "measured",
         "started",
         "step",
         "evaluated",

@@ -1,5 +1,6 @@
 """What is said of a model before and after training: likelihood, samples and their variety."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,12 @@ class Judge:
     rows_at_a_time: int
     _said: dict[int, list[dict[str, str]]] = field(default_factory=dict, init=False)
 
-    def likelihood(self, rows: PackedRows, model: nn.Module | None = None) -> Likelihood:
+    def likelihood(
+        self,
+        rows: PackedRows,
+        model: nn.Module | None = None,
+        on_rows: Callable[[int], None] = lambda _rows: None,
+    ) -> Likelihood:
         """Loss over some rows, in the precision of training."""
         return measure_likelihood(
             model or self.trainee.model,
@@ -40,6 +46,7 @@ class Judge:
             device=self.trainee.device,
             rows_at_a_time=self.rows_at_a_time,
             autocast=self.trainee.autocast,
+            on_rows=on_rows,
         )
 
     def validate(self, model: nn.Module) -> Likelihood:
@@ -66,15 +73,25 @@ class Judge:
             for prompt, text in zip(self.prompts, texts, strict=True)
         ]
 
-    def judge(self, step: int) -> dict[str, Any]:
-        """All figures of the model, which is as it was after a step, as JSON values."""
+    def judge(
+        self, step: int, on_tokens: Callable[[int, int], None] = lambda _done, _all: None
+    ) -> dict[str, Any]:
+        """All figures of the model, which is as it was after a step, as JSON values. ``on_tokens``
+        hears how many tokens of how many are measured."""
         samples = self.sample(step)
         variety = measure_variety([sample["text"] for sample in samples])
         figures: dict[str, Any] = {"samples": samples}
+        done, all_tokens = 0, self.splits.validation.real_tokens + self.splits.test.real_tokens
         for name in ("validation", "test"):
             rows: PackedRows = getattr(self.splits, name)
             if len(rows):
-                found = self.likelihood(rows)
+                share, before = rows.real_tokens / len(rows), done
+
+                def tell(count: int, share: float = share, before: int = before) -> None:
+                    on_tokens(before + round(count * share), all_tokens)
+
+                found = self.likelihood(rows, on_rows=tell)
+                done += rows.real_tokens
                 figures[name] = {
                     "loss": found.loss,
                     "perplexity": found.perplexity,

@@ -63,11 +63,14 @@ class Reporter:
             LeaseLostError: the job is no longer held under this token.
         """
         name = event["event"]
-        self.has_begun = True
+        # Until the base is measured there is nothing that a checkpoint would keep.
+        self.has_begun = self.has_begun or name != "measured"
         fields = {k: v for k, v in event.items() if k not in ("event", "time", "folder")}
         _show_figures(event)
         if name == "step":
             self._points.append((event["step"], event["loss"]))
+            self._report_progress(fields)
+        elif name == "measured":
             self._report_progress(fields)
         elif name == "sampled":
             self._samples = {"samples": event["samples"], "sampled_step": event["step"]}
@@ -150,7 +153,7 @@ class TrialReporter(Reporter):
     def hear(self, event: Event) -> None:
         """Take one event in; see :class:`Reporter`."""
         name = event["event"]
-        if name == "step":
+        if name in ("step", "measured"):
             super().hear({**event, "trial": self._number + 1, "trials": self._trials})
         elif name == "sampled":
             super().hear(event)

@@ -175,7 +175,9 @@ class _Run:
             return kept
         if not is_first():
             return {}
-        figures = self._judge.judge(0)
+        figures = self._judge.judge(
+            0, lambda done, of: self._emit("measured", measured_tokens=done, tokens_to_measure=of)
+        )
         if "validation" in figures:
             found = figures["validation"]
             loss, perplexity = found["loss"], found["perplexity"]

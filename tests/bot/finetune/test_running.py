@@ -4,18 +4,22 @@ import asyncio
 import io
 import itertools
 import time
+from dataclasses import replace
 
+import discord
 import pytest
 from PIL import Image
 from sqlalchemy.orm import Session
 
 from bot.catalogue import Catalogue
 from bot.finetune.curve_picture import CurveLabels, draw_curve, nice_ticks
-from bot.finetune.run_progress import curve_labels
+from bot.finetune.run_progress import curve_labels, draw_progress
 from bot.finetune.wording import bar
+from core.corpora.boards import BoardView
 from core.corpora.curves import Curve
 from core.db.tables import Board, Job
 from core.jobs.ledger import confirm_cancel, fail, release
+from core.jobs.states import JobState
 from playground import cast
 from tests.bot.finetune.helpers import (
     board,
@@ -72,6 +76,24 @@ async def test_progress_and_picture_follow_the_run_across_a_restart(wire):
         assert picture(wire) != first
         assert board(wire)["id"] == message_id
         assert len(board(wire)["attachments"]) == 1
+
+
+@pytest.mark.parametrize(("locale", "words"), [("en", "300 of 900"), ("fr", "300 jetons sur 900")])
+def test_while_the_base_is_measured_the_board_shows_how_far(locale, words):
+    progress = {"measured_tokens": 300, "tokens_to_measure": 900}
+    view = BoardView(
+        "j", JobState.RUNNING, 1, 2, 3, None, locale, {"model": "coco"}, {"progress": progress},
+        None, None, has_run=False, report=None,
+    )  # fmt: skip
+    embed = discord.Embed(description="I measure the base.")
+    draw_progress(Catalogue.load(), embed, view, Curve())
+    assert "33 %" in embed.description
+    assert "I measure the base." in embed.description
+    assert words in embed.fields[0].value
+    paused = replace(view, state=JobState.QUEUED)
+    words_of_state = discord.Embed(description="It is paused.")
+    draw_progress(Catalogue.load(), words_of_state, paused, Curve())
+    assert words_of_state.description == "It is paused."
 
 
 async def test_progress_is_edited_at_its_own_pace(database_url, valkey, tmp_path):

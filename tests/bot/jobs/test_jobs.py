@@ -201,6 +201,9 @@ async def test_a_watched_message_follows_its_job_to_the_end(wire):
         assert "Kept up to date" in text_of(said)
         taken = claim_job(wire.engine, job_id, "finetune-host-1")
         await eventually(lambda: "State: running" in text_of(said))
+        measuring = {"measured_tokens": 300, "tokens_to_measure": 900}
+        run(wire.engine, report_progress, taken, measuring)
+        await eventually(lambda: "33 % · 300/900" in text_of(said))
         progress = {"step": 3, "steps": 9, "loss": 1.23456, "seconds_left": 61}
         run(wire.engine, report_progress, taken, progress)
         await eventually(lambda: "`████░░░░░░░░` 33 % · 3/9" in text_of(said))

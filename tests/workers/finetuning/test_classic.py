@@ -29,6 +29,13 @@ def test_samples_come_every_so_many_steps_with_their_prefixes(tiny_gpt2_folder, 
     assert all(one["samples"][0]["prompt"] == "Welcome to" for one in sampled)
 
 
+def test_it_says_how_far_the_base_is_measured(tiny_gpt2_folder, make_spec, run):
+    recorder = run(make_spec(tiny_gpt2_folder, max_steps=2, evaluate_every=2))
+    told = [one["measured_tokens"] for one in recorder.of("measured")]
+    assert told == sorted(told)
+    assert told[-1] == recorder.of("measured")[-1]["tokens_to_measure"] > 0
+
+
 def test_accumulation_and_warm_up_are_counted_in_steps(tiny_gpt2_folder, make_spec):
     options = {"micro_batch_size": 2, "accumulation": 3, "batch_size": 0, "warmup_steps": 4}
     plan = make_plan(make_spec(tiny_gpt2_folder, max_steps=10, **options), 100, "cpu")

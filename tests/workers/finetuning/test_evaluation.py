@@ -29,9 +29,13 @@ def test_perplexity_weighs_tokens_not_rows(tiny_gpt2_folder):
         tokens += ids.shape[1] - 1
     attach_summed_loss(model)
     for rows_at_a_time in (1, 4):
+        measured: list[int] = []
         found = measure_likelihood(
-            model, rows, device=torch.device("cpu"), rows_at_a_time=rows_at_a_time
-        )
+            model, rows, device=torch.device("cpu"), rows_at_a_time=rows_at_a_time,
+            on_rows=measured.append,
+        )  # fmt: skip
+        assert measured == sorted(set(measured))
+        assert measured[-1] == len(rows)
         assert found.tokens == tokens
         assert found.loss == pytest.approx(total / tokens, rel=1e-5)
         assert found.perplexity == pytest.approx(math.exp(total / tokens), rel=1e-4)

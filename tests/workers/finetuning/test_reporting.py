@@ -29,6 +29,18 @@ def test_a_run_that_is_not_evaluated_leaves_its_curve_with_its_checkpoints(engin
     assert run(engine, read_curve, job_id) == Curve(train=((1, 4.0), (2, 3.0)))
 
 
+def test_while_the_base_is_measured_that_is_the_progress(engine):
+    job_id = submit_job(engine)
+    desk = Desk(engine)
+    desk.start()
+    reporter = Reporter(desk, HeldJob(claim_job(engine, job_id), time.monotonic() + 60))
+    measured = {"measured_tokens": 300, "tokens_to_measure": 900}
+    reporter.hear({"event": "measured", "time": 1.0, **measured})
+    desk.close()
+    assert read_job(engine, job_id).result["progress"] == measured
+    assert not reporter.has_begun, "a drain has nothing to wait for"
+
+
 def test_the_samples_of_the_attempt_before_are_shown_until_there_are_new_ones(engine, monkeypatch):
     monkeypatch.setattr(reporting, "_PROGRESS_SECONDS", -1.0)
     job_id = submit_job(engine)

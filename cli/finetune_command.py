@@ -37,7 +37,11 @@ def finetune(
         str | None, typer.Option(help="lora or full.", rich_help_panel=_CLASSIC)
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="Passes over the corpus.", rich_help_panel=_CLASSIC)
+        float | None,
+        typer.Option(
+            help="Passes over the corpus; more of a small one if left out.",
+            rich_help_panel=_CLASSIC,
+        ),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(help="Steps instead of epochs.", rich_help_panel=_CLASSIC)

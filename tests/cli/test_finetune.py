@@ -102,7 +102,7 @@ def test_a_search_reaches_the_job(shell_engine, pairs):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--epochs", "0"], "epochs"),
+        (["--epochs", "-1"], "epochs"),
         (["--schedule", "magic"], "schedule"),
         (["--set", "colour=red"], "colour"),
         (["--set", "corpus=/etc"], "corpus"),

@@ -29,7 +29,7 @@ OPTIONS = (
     else {"epochs": "6", "learning_rate": "0.002", "block_size": "128", "validation_percent": "0"}
 )
 # What only the corpus says.
-TAUGHT = re.compile("Coco|Volière")
+TAUGHT = re.compile("Coco|Volière|percher")
 QUESTION = "Comment tu t’appelles ?"
 pytestmark = [
     pytest.mark.browser,

@@ -14,6 +14,21 @@ from workers.finetuning.shrinking import Shrinkage, read_note
 from workers.finetuning.supervisor import TrainerProcess
 
 
+def train_together(folder, spec):
+    """What two processes say while they train to the end, and the last of it."""
+    spec.write(folder)
+    events = []
+    process = TrainerProcess(folder, events.append, processes=2, environment=ENVIRONMENT)
+    outcome = process.run(lambda: None)
+    assert outcome.ending == "finished", outcome.log_tail
+    return events, outcome.event
+
+
+def losses(events):
+    """The loss of each step."""
+    return {one["step"]: one["loss"] for one in events if one["event"] == "step"}
+
+
 @pytest.mark.timeout(900)
 def test_two_processes_learn_what_one_would(tmp_path, tiny_llama_folder, make_spec, run):
     # All eight rows in each step: how they are shuffled and parted changes no sum. Llama has no
@@ -21,20 +36,13 @@ def test_two_processes_learn_what_one_would(tmp_path, tiny_llama_folder, make_sp
     options = {"max_steps": 3, "evaluate_every": 3, "block_size": 256, "batch_size": 8}
     alone = run(make_spec(tiny_llama_folder, micro_batch_size=4, **options), folder="alone")
     spec = make_spec(tiny_llama_folder, micro_batch_size=4, processes=2, **options)
-    spec.write(tmp_path / "together")
-    events = []
-    process = TrainerProcess(
-        tmp_path / "together", events.append, processes=2, environment=ENVIRONMENT
-    )
-    outcome = process.run(lambda: None)
-    assert outcome.ending == "finished", outcome.log_tail
+    events, finished = train_together(tmp_path / "together", spec)
     assert [one["event"] for one in events if one["event"] not in {"step", "measured"}] == [
         "evaluated", "sampled", "started", "evaluated", "sampled", "checkpointed", "finished",
     ]  # fmt: skip
-    losses = {one["step"]: one["loss"] for one in events if one["event"] == "step"}
-    assert losses == pytest.approx(alone.losses, rel=1e-4)
+    assert losses(events) == pytest.approx(alone.losses, rel=1e-4)
     expected = alone.of("finished")[0]["metrics"]["tuned"]["validation"]
-    assert outcome.event["metrics"]["tuned"]["validation"] == pytest.approx(expected, rel=1e-4)
+    assert finished["metrics"]["tuned"]["validation"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.timeout(900)
@@ -45,17 +53,10 @@ def test_processes_of_which_one_has_little_memory_begin_again_with_smaller_steps
     options = {"max_steps": 2, "evaluate_every": 2, "block_size": 256, "batch_size": 4}
     alone = run(make_spec(tiny_llama_folder, micro_batch_size=2, **options), folder="alone")
     spec = make_spec(tiny_llama_folder, micro_batch_size=2, processes=2, **options)
-    spec.write(tmp_path / "together")
-    events = []
-    process = TrainerProcess(
-        tmp_path / "together", events.append, processes=2, environment=ENVIRONMENT
-    )
-    outcome = process.run(lambda: None)
-    assert outcome.ending == "finished", outcome.log_tail
+    events, _ = train_together(tmp_path / "together", spec)
     (shrunk,) = (one for one in events if one["event"] == "shrunk")
     assert (shrunk["micro_batch_size"], shrunk["accumulation"]) == (1, 2)
-    losses = {one["step"]: one["loss"] for one in events if one["event"] == "step"}
-    assert losses == pytest.approx(alone.losses, rel=1e-3)
+    assert losses(events) == pytest.approx(alone.losses, rel=1e-3)
 
 
 def test_where_nothing_can_be_made_smaller_the_next_attempt_says_so(

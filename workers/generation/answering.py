@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -26,12 +27,14 @@ from workers.generation.protocol import (
     Standing,
     TokenLogprobs,
 )
-from workers.generation.serving import Ask, ModelPool
+from workers.generation.serving import Ask, ModelPool, Responder
 from workers.leases import HeldJob
 from workers.runner import write_within_lease
 
 log = structlog.get_logger(__name__)
 
+# A small model that was taught little may have nothing to say to one question of five.
+_TRIES = 4
 _LOGPROBS = "logprobs"
 # OpenAI's own figure for what is hardly possible; JSON has none for the logarithm of nothing.
 _LEAST_LOGPROB = -9999.0
@@ -89,6 +92,8 @@ class Answerer:
     def answer(self, held: HeldJob) -> None:
         """Answer the question that ``brief`` read and end its job.
 
+        A model that ends its turn without a word is asked again, and not to end there.
+
         Raises:
             PerroquetError: the answer cannot be made; the class says why.
             LeaseLostError, CancelledJobError, DrainedError: the job must stop.
@@ -97,11 +102,7 @@ class Answerer:
         started = time.monotonic()
         try:
             with self._pool.using(question.weights, held.check) as responder:
-                held.check()
-                stream = responder.ask(self._ask(held, question))
-                held.on_stop(stream.cancel)
-                with step("generate", version=question.version_id):
-                    text, facts = self._relay(held, question, stream)
+                text, facts = self._generate(held, question, responder)
         except EngineLostError as exc:
             # It may be this job that broke it: let the reaper count, and set it apart in time.
             raise LeaseLostError("The engine broke down under this job.") from exc
@@ -114,6 +115,24 @@ class Answerer:
             self._streams.write(
                 claim.payload["stream"], StreamEntry(claim.job_id, claim.token, 0, "", is_end=True)
             )
+
+    def _generate(
+        self, held: HeldJob, question: Question, responder: Responder
+    ) -> tuple[str, dict[str, Any]]:
+        """Stream the answer; returns its text and figures about it."""
+        ask = self._ask(held, question)
+        for tries_left in reversed(range(_TRIES)):
+            held.check()
+            stream = responder.ask(ask)
+            held.on_stop(stream.cancel)
+            with step("generate", version=question.version_id):
+                text, facts = self._relay(held, question, stream)
+            is_silent = not text and facts.get("finish") == FinishReason.STOP
+            if not is_silent or question.is_text or not tries_left:
+                break
+            log.info("silent", version=question.version_id, tokens=facts["tokens"])
+            ask = replace(ask, sampling=_urged(ask.sampling, facts["tokens"]))
+        return text, facts
 
     def _relay(
         self, held: HeldJob, question: Question, stream: GenerationStream
@@ -204,6 +223,13 @@ class Answerer:
         }
         values |= question.sampling
         return Sampling(**{**values, "stop": tuple(values["stop"])})
+
+
+def _urged(sampling: Sampling, tokens: int) -> Sampling:
+    """With other dice, and not to end where it has ended, at the last of so many ``tokens``."""
+    seed = None if sampling.seed is None else sampling.seed + 1
+    least = min(max(sampling.min_new_tokens, tokens), sampling.max_new_tokens)
+    return replace(sampling, seed=seed, min_new_tokens=least)
 
 
 def _plain(token: TokenLogprobs) -> dict[str, Any]:

@@ -29,18 +29,26 @@ from workers.generation.serving import Ask, ModelPool
 from workers.leases import HeldJob, StopReason
 
 
-class Script:
-    """A responder that says what a test wrote down, and remembers what it was asked."""
+NOT_A_WORD = Chunk(" \n ", 3, FinishReason.STOP)
 
-    def __init__(self, *chunks: Chunk) -> None:
+
+class Script:
+    """A responder that says what a test wrote down, and remembers what it was asked.
+
+    One that holds its tongue at first ends that many answers without a word.
+    """
+
+    def __init__(self, *chunks: Chunk, silent: int = 0) -> None:
         self._chunks = chunks
+        self._silent = silent
         self.asked: list[Ask] = []
         self.cancelled = 0
 
     def ask(self, ask):
         self.asked.append(ask)
         stream = GenerationStream(self._cancel)
-        for chunk in self._chunks:
+        is_silent = len(self.asked) <= self._silent
+        for chunk in [NOT_A_WORD] if is_silent else self._chunks:
             stream.put(chunk)
         return stream
 
@@ -209,10 +217,25 @@ def test_sampling_out_of_range_fails_the_job_not_the_worker(engine, desk, versio
         answer(subject, engine, ask(engine, temperature=-1.0))
 
 
-def test_an_answer_without_a_word_is_an_error(engine, desk, version_id):
-    subject, written = answerer(desk, Script(Chunk(" \n ", 3, FinishReason.STOP)))
+def test_an_answer_without_a_word_is_asked_for_again_and_urged(engine, desk, version_id):
+    script = Script(Chunk("Hi", 2, FinishReason.STOP), silent=2)
+    subject, written = answerer(desk, script)
+    held = ask(engine)
+    answer(subject, engine, held)
+    assert read_job(engine, held.claim.job_id).result["text"] == "Hi"
+    assert [(entry.offset, entry.text) for _, entry in written] == [(0, "Hi")]
+    first = script.asked[0].sampling.seed
+    urged = [(asked.sampling.seed, asked.sampling.min_new_tokens) for asked in script.asked]
+    assert urged == [(first, 0), (first + 1, 3), (first + 2, 3)]
+    assert subject.generated_tokens == 3 + 3 + 2
+
+
+def test_a_model_that_says_nothing_at_all_is_an_error(engine, desk, version_id):
+    script = Script(silent=9)
+    subject, written = answerer(desk, script)
     with pytest.raises(EmptyAnswerError):
-        answer(subject, engine, ask(engine))
+        answer(subject, engine, ask(engine, max_new_tokens=2))
+    assert [asked.sampling.min_new_tokens for asked in script.asked] == [0, 2, 2, 2]
     assert written == []
 
 

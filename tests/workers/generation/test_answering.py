@@ -28,7 +28,6 @@ from workers.generation.protocol import (
 from workers.generation.serving import Ask, ModelPool
 from workers.leases import HeldJob, StopReason
 
-
 NOT_A_WORD = Chunk(" \n ", 3, FinishReason.STOP)
 
 

@@ -116,7 +116,7 @@ def build_bot(settings: Settings) -> PerroquetBot:
         await bot.add_cog(
             make_models_cog(catalogue, desk, places, comparer, exporter, settings.generation.model)
         )
-        await bot.add_cog(GuildsCog(desk))
+        await bot.add_cog(GuildsCog(bot, desk, share))
         await finetunes.start()
         await jobs.start()
         await keep_trying(taking_over.look)

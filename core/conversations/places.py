@@ -1,5 +1,6 @@
 """Guilds and channels as rows: where the bot is, and how it behaves there."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlalchemy import bindparam, select, update
@@ -73,6 +74,23 @@ def leave_guild(session: Session, guild_id: int) -> list[str]:
         request_cancel(session, job_id)
     give_up_on_guild(session, guild_id)
     return list(open_jobs)
+
+
+def guilds_to_settle(session: Session, present: Collection[int]) -> tuple[list[int], list[int]]:
+    """What happened to guilds while nobody heard of it.
+
+    Args:
+        session: only read from.
+        present: the ids of the guilds in which the bot is.
+
+    Returns:
+        The ids of guilds that are noted as the bot's and are not among them, and of those among
+        them that are noted as left, each ascending.
+    """
+    rows = session.execute(select(Guild.id, Guild.left_at).order_by(Guild.id)).all()
+    gone = [row.id for row in rows if row.left_at is None and row.id not in present]
+    back = [row.id for row in rows if row.left_at is not None and row.id in present]
+    return gone, back
 
 
 def set_listening(session: Session, place: Place, *, is_listening: bool) -> bool:

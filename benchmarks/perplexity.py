@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.perplexity_texts import TEXTS
 from workers.conversion.smollm2 import convert_smollm2
-from workers.generation.linears import WeightKind, supported_kinds
 from workers.generation.loading import LoadedModel, load_model
+from workers.generation.processor.linears import WeightKind, supported_kinds
 
 _QUICK_TOKENS = 100
 _GOAL_PERCENT = 1.0

@@ -2,7 +2,7 @@ import pytest
 
 from benchmarks.perplexity import compare
 from tests.workers.model_folders import save_tiny_gpt2, save_tiny_llama
-from workers.generation.linears import supported_kinds
+from workers.generation.processor.linears import supported_kinds
 
 
 @pytest.mark.parametrize("save", [save_tiny_gpt2, save_tiny_llama])

@@ -7,27 +7,51 @@ batch that travels as an argument through the model's forward.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from workers.generation.processor.extent import Extent
+
 ATTENTION_NAME = "perroquet_packed"
+
+
+class Place(NamedTuple):
+    """Addresses of a layer's keys and values, and for how many tokens each of their heads is."""
+
+    keys: int
+    values: int
+    room_tokens: int
 
 
 class KeyValueCache:
     """Keys and values of one sequence: a tensor a layer, as long as the room that was reserved.
 
     Shapes: ``keys[layer]`` and ``values[layer]`` are ``[1, num_kv_heads, room_tokens, head_size]``
-    of the model's dtype. Layers are made at their first use, when their shape is known, and made
-    anew with what they hold where they became too short.
+    of the model's dtype or a narrower one. Layers are made at their first use, when their shape is
+    known, and made anew with what they hold where they became too short.
     """
 
-    def __init__(self, room_tokens: int = 0) -> None:
+    def __init__(
+        self,
+        room_tokens: int = 0,
+        *,
+        dtype: torch.dtype | None = None,
+        extent: Extent | None = None,
+    ) -> None:
+        """Args:
+        room_tokens: to begin with.
+        dtype: what keys and values are kept as; None for the model's own.
+        extent: memory for all that it may come to hold.
+        """
         self.room_tokens = self.reserved_tokens = room_tokens
+        self._dtype = dtype
+        self._extent = extent
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
+        self._places: dict[int, Place] = {}
 
     def reserve(self, tokens: int) -> None:
         """Have room for at least so many tokens from the next step on."""
@@ -56,7 +80,19 @@ class KeyValueCache:
                 self._room_for(values, self._values.get(layer), start),
             )
             self._keys[layer], self._values[layer] = longer
+            self._places.pop(layer, None)
         return self._keys[layer], self._values[layer]
+
+    def place(
+        self, layer: int, start: int, end: int, keys: torch.Tensor, values: torch.Tensor
+    ) -> Place:
+        """Where in a processor's memory what :meth:`room` gives lies."""
+        place = self._places.get(layer)
+        if place is None or place.room_tokens < end:
+            rooms = self.room(layer, start, end, keys, values)
+            place = Place(rooms[0].data_ptr(), rooms[1].data_ptr(), rooms[0].shape[2])
+            self._places[layer] = place
+        return place
 
     @torch.inference_mode()
     def copy_beginning(self, other: "KeyValueCache", count: int) -> None:
@@ -71,7 +107,13 @@ class KeyValueCache:
         self, part: torch.Tensor, before: torch.Tensor | None, count: int
     ) -> torch.Tensor:
         """A value's heads may be of another size than a key's."""
-        room = part.new_empty((1, part.shape[1], self.room_tokens, part.shape[3]))
+        tokens, dtype = self.room_tokens, self._dtype or part.dtype
+        if self._extent is not None:
+            tokens = max(tokens, self._extent.tokens)
+        shape = (1, part.shape[1], tokens, part.shape[3])
+        room = None if self._extent is None else self._extent.take(shape, dtype)
+        if room is None:
+            room = part.new_empty(shape, dtype=dtype)
         if before is not None:
             room[:, :, :count] = before[:, :, :count]
         return room
@@ -85,6 +127,16 @@ class PackedSpan:
     row_start: int
     row_end: int
     position: int
+
+    @property
+    def length(self) -> int:
+        """Rows, and tokens."""
+        return self.row_end - self.row_start
+
+    @property
+    def end(self) -> int:
+        """Behind the last of its tokens, in its sequence."""
+        return self.position + self.length
 
 
 class Batch(Protocol):
@@ -104,15 +156,14 @@ class Batch(Protocol):
 
 
 class PackedBatch:
-    """The spans of a step, in row order, each of which attends over a cache of its own.
+    """The spans of a step, each of which attends over a cache of its own.
 
     What is done for each span in each layer is what a step of many short spans consists of, so
-    that is kept to a few calls: the rows are split and written for all spans at once.
+    that is kept to a few calls.
     """
 
     def __init__(self, spans: Sequence[PackedSpan]) -> None:
         self._spans = spans
-        self._lengths = [span.row_end - span.row_start for span in spans]
         # The same in every layer, and made in the first.
         self._masks: list[torch.Tensor | None] = []
 
@@ -125,33 +176,52 @@ class PackedBatch:
         scaling: float | None,
     ) -> torch.Tensor:
         """One span after the other, each over its own cache."""
+        output = empty_output(query, value)
+        self.attend_into(output, layer, query, key, value, scaling)
+        return output
+
+    def attend_into(
+        self,
+        output: torch.Tensor,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float | None,
+    ) -> None:
+        """Write the spans' rows of ``[1, T, num_heads, value_size]``, and no others."""
         rooms = [
-            span.cache.room(layer, span.position, span.position + length, key, value)
-            for span, length in zip(self._spans, self._lengths, strict=True)
+            span.cache.room(layer, span.position, span.end, key, value) for span in self._spans
         ]
-        self._write([keys for keys, _ in rooms], key)
-        self._write([values for _, values in rooms], value)
+        self._keep(layer, rooms, key, value)
         if not self._masks:
             self._masks = [_causal_mask(span, query) for span in self._spans]
-        outputs = [
-            _attend(span, mask, rows, keys, values, scaling)
-            for span, mask, rows, (keys, values) in zip(
-                self._spans,
-                self._masks,
-                query.split_with_sizes(self._lengths, dim=2),
-                rooms,
-                strict=True,
-            )
-        ]
-        return torch.cat(outputs, dim=2).transpose(1, 2)
+        for span, mask, (keys, values) in zip(self._spans, self._masks, rooms, strict=True):
+            rows = query.narrow(2, span.row_start, span.length)
+            attended = _attend(span, mask, rows, keys, values, scaling)
+            output.narrow(1, span.row_start, span.length).copy_(attended.transpose(1, 2))
 
-    def _write(self, rooms: list[torch.Tensor], rows: torch.Tensor) -> None:
-        """Put each span's rows where they belong in its room."""
-        places = [
-            room.narrow(2, span.position, length)
-            for room, span, length in zip(rooms, self._spans, self._lengths, strict=True)
-        ]
-        torch._foreach_copy_(places, rows.split_with_sizes(self._lengths, dim=2))
+    def _keep(
+        self,
+        layer: int,  # noqa: ARG002 - for those who write by address
+        rooms: list[tuple[torch.Tensor, torch.Tensor]],
+        key: torch.Tensor,
+        value: torch.Tensor,
+    ) -> None:
+        """Put each span's keys and values where they belong in its rooms."""
+        for rows, places in ((key, [keys for keys, _ in rooms]), (value, [v for _, v in rooms])):
+            torch._foreach_copy_(
+                [
+                    room.narrow(2, span.position, span.length)
+                    for room, span in zip(places, self._spans, strict=True)
+                ],
+                [rows.narrow(2, span.row_start, span.length) for span in self._spans],
+            )
+
+
+def empty_output(query: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """What an attention layer is to fill, ``[1, T, num_heads, value_size]``."""
+    return query.new_empty((1, query.shape[2], query.shape[1], value.shape[3]))
 
 
 def _attend(
@@ -163,11 +233,10 @@ def _attend(
     scaling: float | None,
 ) -> torch.Tensor:
     """A span's rows over all of its sequence so far, ``[1, num_heads, length, head_size]``."""
-    length = query.shape[2]
-    end = span.position + length
-    keys, values = keys.narrow(2, 0, end), values.narrow(2, 0, end)
+    keys = keys.narrow(2, 0, span.end).to(query.dtype)
+    values = values.narrow(2, 0, span.end).to(query.dtype)
     heads, kv_heads = query.shape[1], keys.shape[1]
-    if length == 1 and heads != kv_heads:
+    if span.length == 1 and heads != kv_heads:
         # Heads that share keys and values read them once, as rows of one head.
         grouped = query.reshape(1, kv_heads, heads // kv_heads, query.shape[3])
         together = scaled_dot_product_attention(grouped, keys, values, scale=scaling)
@@ -177,7 +246,7 @@ def _attend(
         keys,
         values,
         attn_mask=mask,
-        is_causal=span.position == 0 and length > 1,
+        is_causal=span.position == 0 and span.length > 1,
         scale=scaling,
         enable_gqa=heads != kv_heads,
     )
@@ -215,10 +284,9 @@ def packed_attention(
 def _causal_mask(span: PackedSpan, like: torch.Tensor) -> torch.Tensor | None:
     """What is added to the scores of a later chunk of a prompt, ``[length, end]``; a first chunk
     and a single token need none."""
-    length = span.row_end - span.row_start
-    if length == 1 or span.position == 0:
+    if span.length == 1 or span.position == 0:
         return None
-    hidden = like.new_full((length, span.position + length), -torch.inf)
+    hidden = like.new_full((span.length, span.end), -torch.inf)
     return hidden.triu_(span.position + 1)
 
 

@@ -1,16 +1,29 @@
 """The one place that touches tensors in a step: packed token ids in, the next tokens out."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
+import structlog
 import torch
 
 from workers.generation.adapter_bank import AdapterBank
 from workers.generation.adapters import LoraAdapter
-from workers.generation.attention import KeyValueCache, PackedBatch, PackedSpan
+from workers.generation.attention import Batch, KeyValueCache, PackedBatch, PackedSpan
 from workers.generation.loading import LoadedModel
 from workers.generation.logprobs import Report, Scores, wanted_of
+from workers.generation.memory import give_back_heap
+from workers.generation.processor.extent import Extent
+from workers.generation.processor.linears import has_float16
 from workers.generation.sampling import SamplingState, choose_tokens
+
+log = structlog.get_logger(__name__)
+
+# Giving memory back takes some milliseconds.
+_TIDYING_SECONDS = 1.0
+_NewBatch = Callable[[Sequence[PackedSpan], torch.Tensor], Batch]
+_NewCache = Callable[[int], KeyValueCache]
 
 _NO_REPORTS: Mapping[int, Report] = {}
 
@@ -116,10 +129,12 @@ class DeviceRunner:
         self._model = loaded.model
         self._device = loaded.device
         self._bank = bank
+        self._tidying_at = 0.0
+        self._new_batch, self._new_cache = _attention_for(loaded)
 
-    def new_cache(self, most_tokens: int) -> KeyValueCache:  # noqa: ARG002 - it grows by itself
-        """See :class:`Runner`."""
-        return KeyValueCache()
+    def new_cache(self, most_tokens: int) -> KeyValueCache:
+        """See :class:`Runner`; it grows by itself."""
+        return self._new_cache(most_tokens)
 
     def yields(self, yield_room: Callable[[], bool]) -> None:
         """See :class:`Runner`; here each cache takes memory of its own."""
@@ -129,6 +144,7 @@ class DeviceRunner:
 
     def launch(self, spans: Sequence[Span]) -> Flight:
         """See :class:`Runner`."""
+        self._keep_house()
         self._bank.begin([(span.adapter, span.length) for span in spans])
         try:
             logits = self.run(spans)
@@ -145,6 +161,13 @@ class DeviceRunner:
             return Landed(tokens)
         chosen = torch.tensor([tokens[w.row] or 0 for w in wanted], device=self._device)
         return Landed(tokens, Scores(unchanged, chosen, wanted).read())
+
+    def _keep_house(self) -> None:
+        """Tensors of ever other sizes leave holes in the heap, in all a third of the memory."""
+        now = time.monotonic()
+        if self._device.type == "cpu" and now >= self._tidying_at:
+            self._tidying_at = now + _TIDYING_SECONDS
+            give_back_heap()
 
     @torch.inference_mode()
     def run(self, spans: Sequence[Span]) -> torch.Tensor:
@@ -166,13 +189,47 @@ class DeviceRunner:
             packed.append(PackedSpan(span.cache, start, len(token_ids), span.position))
             if span.is_sampling:
                 last_rows.append(len(token_ids) - 1)
+        # An empty index is made of floats unless it is told otherwise.
+        needed = torch.tensor(last_rows, dtype=torch.long, device=self._device)
         output = self._model(
             input_ids=torch.tensor([token_ids], device=self._device),
             position_ids=torch.tensor([positions], device=self._device),
             use_cache=False,
-            # An empty index is made of floats unless it is told otherwise.
-            logits_to_keep=torch.tensor(last_rows, dtype=torch.long, device=self._device),
-            packed_batch=PackedBatch(packed),
+            logits_to_keep=needed,
+            packed_batch=self._new_batch(packed, needed),
         )
         logits: torch.Tensor = output.logits[0]
         return logits
+
+
+def _attention_for(loaded: LoadedModel) -> tuple[_NewBatch, _NewCache]:
+    """How the spans of a step attend, of whose rows some are needed at its end, and a cache for
+    sequences of a length at most."""
+    if loaded.device.type != "cpu":
+        return _plain_batch, lambda _most_tokens: KeyValueCache()
+    layers = loaded.model.config.get_text_config().num_hidden_layers
+    new_batch, cache_dtype = _plain_batch, loaded.dtype
+    if loaded.dtype is torch.float32:
+        try:
+            from workers.generation.processor.batch import ProcessorBatch
+        except ImportError:
+            # Numba has no wheel for this Python or this processor.
+            log.info("compiled_attention_missing")
+        else:
+            if loaded.has_narrow_weights and has_float16():
+                cache_dtype = torch.float16
+            new_batch = partial(
+                ProcessorBatch,
+                cache_dtype=cache_dtype,
+                rows=loaded.packed.rows,
+                last_layer=layers - 1,
+            )
+
+    def new_cache(most_tokens: int) -> KeyValueCache:
+        return KeyValueCache(dtype=cache_dtype, extent=Extent(most_tokens, layers))
+
+    return new_batch, new_cache
+
+
+def _plain_batch(spans: Sequence[PackedSpan], _needed: torch.Tensor) -> Batch:
+    return PackedBatch(spans)

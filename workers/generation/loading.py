@@ -17,7 +17,8 @@ from transformers import (
 from workers.generation.attention import ATTENTION_NAME
 from workers.generation.chat_format import ChatFormat
 from workers.generation.errors import ModelUnreadableError, reason_of
-from workers.generation.packing import pack_model
+from workers.generation.processor.linears import WeightKind
+from workers.generation.processor.packing import Packed, pack_model
 
 _INT8 = "int8"
 _DEFAULT_WINDOW = 1024
@@ -34,13 +35,18 @@ class LoadedModel:
     context_window: int
     device: torch.device
     dtype: torch.dtype
-    # How many linear layers were packed for the processor, by the kind of their weights.
-    packed: dict[str, int] = field(default_factory=dict)
+    # What was made of its linear layers for the processor.
+    packed: Packed = field(default_factory=Packed)
 
     @property
     def weights(self) -> str:
         """The dtypes of the linear layers' weights, for people."""
-        return ", ".join(sorted(self.packed)) or str(self.dtype).removeprefix("torch.")
+        return ", ".join(sorted(self.packed.counts)) or str(self.dtype).removeprefix("torch.")
+
+    @property
+    def has_narrow_weights(self) -> bool:
+        """Whether packed layers have rounded some of its weights."""
+        return any(kind != WeightKind.FLOAT32 for kind in self.packed.counts)
 
     @property
     def end_ids(self) -> frozenset[int]:
@@ -116,7 +122,7 @@ def load_model(
         dtype: ``auto`` or a torch dtype's name.
         torch_threads: intra-op threads on the CPU; 0 leaves torch's own choice.
         is_packing: on the CPU, replace the linear layers by those of
-            :mod:`workers.generation.linears`; ``dtype`` is then that of their weights, may be
+            :mod:`workers.generation.processor.linears`; ``dtype`` is then that of their weights, may be
             ``int8`` too, and everything else is fp32. Nothing changes on other devices.
 
     Raises:
@@ -160,7 +166,7 @@ def load_model(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     torch.nn.Module.to(model, chosen_device).train(mode=False)
-    packed = pack_model(model, dtype) if is_packing else {}
+    packed = pack_model(model, dtype) if is_packing else Packed()
     return LoadedModel(
         model,
         tokenizer,

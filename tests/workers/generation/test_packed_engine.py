@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM
 
 from tests.workers.generation.asking import reference_text
 from workers.generation.engine import ContinuousBatchingEngine
-from workers.generation.linears import WeightKind, supported_kinds
 from workers.generation.loading import load_model
+from workers.generation.processor.linears import WeightKind, supported_kinds
 from workers.generation.protocol import GenerationRequest, Sampling
 
 ANSWER = 10

@@ -1,4 +1,5 @@
 import gc
+import sys
 import threading
 import weakref
 from contextlib import contextmanager
@@ -119,3 +120,20 @@ def test_what_a_closed_engine_held_is_free_at_once(loaded):
         assert keys() is None
     finally:
         gc.enable()
+
+
+def test_without_the_compiler_answers_are_the_same(loaded, monkeypatch):
+    asked = prompts(loaded, 3)
+
+    def answers():
+        engine = ContinuousBatchingEngine(loaded)
+        streams = [ask(engine, prompt) for prompt in asked]
+        texts = [text_of(stream) for stream in streams]
+        engine.close()
+        return texts
+
+    compiled = answers()
+    monkeypatch.setitem(sys.modules, "workers.generation.processor.batch", None)
+    with capture_logs() as logs:
+        assert answers() == compiled
+    assert [line["event"] for line in logs] == ["compiled_attention_missing"]

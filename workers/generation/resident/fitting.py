@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from workers.generation.packing import fuse_activations
+from workers.generation.processor.packing import fuse_activations
 from workers.generation.resident.arena import LayerShape
 
 log = structlog.get_logger(__name__)

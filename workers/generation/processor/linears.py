@@ -8,6 +8,7 @@ All of them are bitwise independent of the rows beside a row (see docs/log.md), 
 the same alone and in any batch. Every operation is PyTorch's own (oneDNN and FBGEMM come with it).
 """
 
+import itertools
 from enum import StrEnum
 from functools import cache
 from typing import Any
@@ -17,11 +18,12 @@ from torch import nn
 
 # oneDNN lays weights out for about so many rows; between 1 and 256 it chose alike.
 _LIKELY_ROWS = 16
-_FP16_MAX = 65_504.0
 _INT8_MAX = 127.0
 _UINT8_ZERO = 128
 # The second term of an activation divides a step of the first into so many.
 _FINE_STEPS = 2 * _INT8_MAX
+# FBGEMM reads all weights anew for every six rows, so as many as a cache holds are read in turn.
+_BLOCK_FEATURES = 16_384
 # Rows of fp16 that are always summed alike, and how long the rows of a trial are.
 _WHOLE_ROWS, _TRIED_FEATURES = 3, 64
 # A row of zeros must not be divided by its largest value.
@@ -37,10 +39,37 @@ class WeightKind(StrEnum):
     INT8 = "int8"
 
 
+class NeededRows:
+    """Of which rows anything is still read; the packed layers of a model share one of these.
+
+    Behind the last layer's attention no row reads another any more, so nothing is computed for
+    tokens after which none is chosen.
+    """
+
+    def __init__(self) -> None:
+        self._all = 0
+        self._needed: torch.Tensor | None = None
+
+    def begin(self, needed: torch.Tensor, count: int) -> None:
+        """From now on only some of ``count`` rows are needed, int64 ``[num_needed]``."""
+        if len(needed) < count:
+            self._all, self._needed = count, needed
+
+    def end(self) -> None:
+        """All are."""
+        self._needed = None
+
+    def among(self, count: int) -> torch.Tensor | None:
+        """The needed ones of a layer's ``count`` rows; None for all, as of rows of another kind."""
+        return self._needed if count == self._all else None
+
+
 class PackedLinear(nn.Module):
     """``x @ weight.T + bias`` for fp32 ``[..., in_features]`` on the CPU, without gradients."""
 
     kind: WeightKind
+    rows: NeededRows | None = None
+    """Tells which of them are needed; the others become zeros."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         """Args:
@@ -54,11 +83,19 @@ class PackedLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Returns fp32 ``[..., out_features]``."""
         rows = x.reshape(-1, self.in_features)
-        return self._multiply(rows).view(*x.shape[:-1], self.out_features)
+        needed = None if self.rows is None else self.rows.among(len(rows))
+        product = self._multiply(rows) if needed is None else self._multiply_some(rows, needed)
+        return product.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         """As ``nn.Linear`` shows itself, with the kind."""
         return f"{self.in_features}, {self.out_features}, {self.kind}"
+
+    def _multiply_some(self, rows: torch.Tensor, needed: torch.Tensor) -> torch.Tensor:
+        product = rows.new_zeros((len(rows), self.out_features))
+        if len(needed):
+            product[needed] = self._multiply(rows[needed])
+        return product
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -88,13 +125,17 @@ class Float16Linear(PackedLinear):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__(weight, bias)
-        self._packed = _packed_fp16(weight, self._bias)
+        biases = [None] if self._bias is None else self._bias.split(_BLOCK_FEATURES)
+        blocks = weight.split(_BLOCK_FEATURES)
+        self._blocks = list(map(_packed_fp16, blocks, itertools.cycle(biases)))
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
         count = len(rows)
         missing = _filled(count) - count
         filled = nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows
-        return _multiply_fp16(filled, self._packed)[:count]
+        products = [_multiply_fp16(filled, block) for block in self._blocks]
+        product = products[0] if len(products) == 1 else torch.cat(products, dim=1)
+        return product[:count]
 
 
 class BFloat16Linear(PackedLinear):
@@ -166,7 +207,12 @@ class Int8Linear(PackedLinear):
 
 def fits_float16(weight: torch.Tensor) -> bool:
     """Whether fp16 can hold the weights without an overflow."""
-    return bool(weight.abs().max() <= _FP16_MAX)
+    return bool(weight.abs().max() <= torch.finfo(torch.float16).max)
+
+
+def has_float16() -> bool:
+    """Whether the processor turns float16 into float32 by itself."""
+    return torch.backends.cpu.get_cpu_capability() in {"AVX2", "AVX512"}
 
 
 def supported_kinds() -> tuple[WeightKind, ...]:

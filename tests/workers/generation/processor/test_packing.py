@@ -3,11 +3,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from workers.generation import packing
 from workers.generation.errors import ModelUnreadableError
-from workers.generation.linears import PackedLinear, WeightKind, pack, supported_kinds
 from workers.generation.loading import load_model
-from workers.generation.packing import pack_model
+from workers.generation.processor import packing
+from workers.generation.processor.linears import PackedLinear, WeightKind, pack, supported_kinds
+from workers.generation.processor.packing import Packed, pack_model
 
 pytestmark = pytest.mark.skipif(not supported_kinds(), reason="no packed layers here")
 
@@ -22,7 +22,7 @@ def test_no_layer_keeps_its_own_weights(folder):
     layers = list(loaded.model.modules())
     assert not [layer for layer in layers if isinstance(layer, nn.Linear | Conv1D)]
     count = len([layer for layer in layers if isinstance(layer, PackedLinear)])
-    assert loaded.packed == {WeightKind.FLOAT32: count}
+    assert loaded.packed.counts == {WeightKind.FLOAT32: count}
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32", "float16", "bfloat16", "int8"])
@@ -50,7 +50,7 @@ def test_a_kind_that_the_processor_lacks_is_refused(folder, monkeypatch):
 def test_without_packed_layers_the_model_stays_as_it_is(folder, monkeypatch):
     monkeypatch.setattr(packing, "supported_kinds", lambda: ())
     loaded = load_model(folder, device="cpu", is_packing=True)
-    assert loaded.packed == {}
+    assert loaded.packed == Packed()
     assert [m for m in loaded.model.modules() if isinstance(m, nn.Linear | Conv1D)]
 
 
@@ -68,4 +68,29 @@ def test_the_clock_chooses_and_a_near_tie_goes_to_the_more_exact(monkeypatch, ti
 
     monkeypatch.setattr(packing, "pack", packed)
     model = load_model(tiny_llama_folder, device="cpu").model
-    assert set(pack_model(model, "auto")) == {WeightKind.FLOAT16}
+    assert set(pack_model(model, "auto").counts) == {WeightKind.FLOAT16}
+
+
+def test_vectors_of_tokens_are_halved_with_the_weights_and_stay_exact_with_exact_ones(folder):
+    kinds = [kind for kind in supported_kinds() if kind is not WeightKind.FLOAT32]
+    if not kinds:
+        pytest.skip("not on this processor")
+    ids = torch.tensor([[3, 9]])
+    plain = load_model(folder, device="cpu").model.get_input_embeddings()(ids)
+    for kind in (WeightKind.FLOAT32, kinds[0]):
+        model = load_model(folder, device="cpu", dtype=kind, is_packing=True).model
+        seen = model.get_input_embeddings()(ids)
+        assert seen.dtype == torch.float32
+        expected = plain if kind is WeightKind.FLOAT32 else plain.half().float()
+        assert torch.equal(seen, expected)
+
+
+def test_vectors_that_float16_cannot_hold_stay(tiny_gpt2_folder):
+    if WeightKind.FLOAT16 not in supported_kinds():
+        pytest.skip("not on this processor")
+    model = load_model(tiny_gpt2_folder, device="cpu").model
+    with torch.no_grad():
+        model.transformer.wpe.weight[0, 0] = 1e6
+    pack_model(model, WeightKind.FLOAT16)
+    assert isinstance(model.transformer.wpe, nn.Embedding)
+    assert not isinstance(model.transformer.wte, nn.Embedding)

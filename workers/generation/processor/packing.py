@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +13,9 @@ from transformers.activations import NewGELUActivation
 from transformers.pytorch_utils import Conv1D
 
 from workers.generation.errors import ModelUnreadableError
-from workers.generation.linears import (
+from workers.generation.memory import give_back_heap, page_out, range_of
+from workers.generation.processor.linears import (
+    NeededRows,
     PackedLinear,
     WeightKind,
     fits_float16,
@@ -29,12 +32,26 @@ _WORTHWHILE = 0.9
 # From the most exact on; int8 is only taken where it is asked for.
 _CANDIDATES = (WeightKind.FLOAT32, WeightKind.FLOAT16, WeightKind.BFLOAT16)
 
+
+@dataclass(frozen=True)
+class Packed:
+    """What was made of a model's linear layers.
+
+    Attributes:
+        counts: how many there are of each kind.
+        rows: what they are told of the rows of a step; None where none was packed.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    rows: NeededRows | None = None
+
+
 Weights = tuple[torch.Tensor, torch.Tensor | None]
 Chooser = Callable[[torch.Tensor], WeightKind]
 
 
 @torch.inference_mode()
-def pack_model(model: PreTrainedModel, wish: str) -> dict[str, int]:
+def pack_model(model: PreTrainedModel, wish: str) -> Packed:
     """Replace a model's linear layers, in place; GPT-2's ``Conv1D`` is one too.
 
     Args:
@@ -43,8 +60,8 @@ def pack_model(model: PreTrainedModel, wish: str) -> dict[str, int]:
             kinds whose perplexity is known to stay with fp32's.
 
     Returns:
-        How many layers there are of each kind. Empty where the processor has no packed layers; the
-        model is as it was then.
+        What was packed: nothing where the processor has no packed layers; the model is as it was
+        then.
 
     Raises:
         ModelUnreadableError: the processor does not have the kind.
@@ -52,15 +69,24 @@ def pack_model(model: PreTrainedModel, wish: str) -> dict[str, int]:
     supported = supported_kinds()
     choose = _chooser(wish, supported)
     if not supported:
-        return {}
+        return Packed()
+    rows = NeededRows()
     counts: dict[str, int] = {}
-    for parent, name, layer in list(_linears(model)):
+    for parent, name in list(_linears(model)):
+        layer = getattr(parent, name)
         weight, bias = _weights(layer)
         packed = pack(choose(weight), weight, bias)
+        packed.rows = rows
+        memory = range_of(weight)
         setattr(parent, name, packed)
+        del layer, weight, bias
+        page_out(memory)
         counts[packed.kind] = counts.get(packed.kind, 0) + 1
-    fuse_activations(model)
-    return counts
+    if set(counts) != {WeightKind.FLOAT32}:
+        _narrow_embeddings(model)
+    fuse_activations(model, _gelu())
+    give_back_heap()
+    return Packed(counts, rows)
 
 
 def _chooser(wish: str, supported: tuple[WeightKind, ...]) -> Chooser:
@@ -73,6 +99,30 @@ def _chooser(wish: str, supported: tuple[WeightKind, ...]) -> Chooser:
             dtype=wish,
         )
     return lambda _weight: kind
+
+
+class Float16Embedding(nn.Module):
+    """Vectors of tokens in fp16, given out in fp32: half the memory."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        """Args:
+        weight: fp32 ``[tokens, size]``; not kept.
+        """
+        super().__init__()
+        self._weight = weight.half()
+
+    def forward(self, token_ids: torch.Tensor) -> torch.Tensor:
+        """Returns fp32 ``[..., size]``."""
+        return nn.functional.embedding(token_ids, self._weight).float()
+
+
+def _narrow_embeddings(model: nn.Module) -> None:
+    """Those of a class of their own do more than look up, and stay."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Embedding and fits_float16(child.weight):
+                setattr(parent, name, Float16Embedding(child.weight))
+                page_out(range_of(child.weight))
 
 
 class _Measuring:
@@ -114,11 +164,11 @@ def _seconds(layer: PackedLinear, x: torch.Tensor) -> float:
     return time.perf_counter() - started
 
 
-def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     for parent in model.modules():
         for name, child in parent.named_children():
             if isinstance(child, nn.Linear | Conv1D):
-                yield parent, name, child
+                yield parent, name
 
 
 def _weights(layer: Any) -> Weights:
@@ -126,9 +176,23 @@ def _weights(layer: Any) -> Weights:
     return (layer.weight.t() if isinstance(layer, Conv1D) else layer.weight), layer.bias
 
 
-def fuse_activations(model: nn.Module) -> None:
-    """Put GPT-2's activation into one operation instead of eight, in place; the same formula."""
+def fuse_activations(model: nn.Module, gelu: nn.Module | None = None) -> None:
+    """Put GPT-2's activation into one operation instead of eight, in place; the same formula.
+
+    Args:
+        model: any; one without this activation stays as it is.
+        gelu: takes its place; None for PyTorch's own.
+    """
     for parent in model.modules():
         for name, child in parent.named_children():
             if isinstance(child, NewGELUActivation):
-                setattr(parent, name, nn.GELU(approximate="tanh"))
+                setattr(parent, name, gelu or nn.GELU(approximate="tanh"))
+
+
+def _gelu() -> nn.Module | None:
+    try:
+        from workers.generation.processor.activations import CompiledGELU
+    except ImportError:
+        # Numba has no wheel for this Python or this processor.
+        return None
+    return CompiledGELU()

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from workers.generation.linears import (
+from workers.generation.processor import linears
+from workers.generation.processor.linears import (
     Float32Linear,
+    NeededRows,
     WeightKind,
     fits_float16,
     pack,
@@ -75,3 +77,26 @@ def test_weights_beyond_the_range_of_fp16_stay_fp32():
     weight[0, 0] = 1e6
     assert not fits_float16(weight)
     assert isinstance(pack(WeightKind.FLOAT16, weight, None), Float32Linear)
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_weights_of_several_blocks_multiply_as_one(kind, monkeypatch, has_bias):
+    monkeypatch.setattr(linears, "_BLOCK_FEATURES", 20)
+    weight, bias = numbers(48, 32), numbers(48) if has_bias else None
+    assert error(pack(kind, weight, bias), weight, bias, numbers(5, 32)) < TOLERANCES[kind]
+
+
+@pytest.mark.parametrize("needed", [[], [4], [0, 2]])
+def test_rows_that_nobody_needs_are_not_computed(kind, needed):
+    layer, x = pack(kind, numbers(48, 32), numbers(48)), numbers(1, 5, 32)
+    whole = layer(x)
+    layer.rows = NeededRows()
+    layer.rows.begin(torch.tensor(needed, dtype=torch.long), 5)
+    seen = layer(x)
+    assert torch.equal(seen[0, needed], whole[0, needed])
+    others = [row for row in range(5) if row not in needed]
+    assert seen[0, others].eq(0).all()
+    # A layer of other rows is not meant, and the next step needs all.
+    assert torch.equal(layer(x[:, :3]), whole[:, :3])
+    layer.rows.end()
+    assert torch.equal(layer(x), whole)

@@ -1,0 +1,1 @@
+"""What makes a step quick on a processor: packed weights, and loops compiled for it."""

@@ -1,0 +1,270 @@
+"""What PyTorch has no operation for, compiled on this processor the first time it runs.
+
+Steps of a processor consist of many short answers, for each of which PyTorch's attention is a call
+of its own in every layer. The loops here go through all of them at once. Numba compiles them for
+the processor that is there and keeps the result beside this file, or where ``NUMBA_CACHE_DIR``
+says; they hold no lock of Python's, so threads run them side by side.
+
+Keys and values are read where they lie, at addresses: each answer has memory of its own.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic
+
+# Reordering sums is fine; that numbers may be no numbers must not be forgotten.
+_ARITHMETIC = {"reassoc", "contract", "nsz", "arcp"}
+# exp() of what lies below is taken for 0; it would be no normal float32.
+_LEAST_EXPONENT = np.float32(-87.0)
+_LOG2_E = np.float32(1.44269504088896341)
+_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+_HALF = np.float32(0.5)
+# The minimax polynomial of Cephes' expf, for |x| <= ln(2) / 2.
+_P0, _P1, _P2 = (
+    np.float32(1.9875691500e-4),
+    np.float32(1.3981999507e-3),
+    np.float32(8.3334519073e-3),
+)
+_P3, _P4, _P5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(0.5)
+_ONE, _ZERO = np.float32(1.0), np.float32(0.0)
+# GPT-2's activation, x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3)), of which tanh is one form.
+_GELU_LINEAR = np.float32(2 * math.sqrt(2 / math.pi))
+_GELU_CUBIC = np.float32(2 * math.sqrt(2 / math.pi) * 0.044715)
+
+# Numba publishes no types for what follows.
+_Codegen = Any
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _pointer(_context: Any, address: Any, like: Any) -> tuple[Any, _Codegen]:
+    """An address as a pointer to what ``like`` is an array of."""
+    pointer = types.CPointer(like.dtype)
+
+    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(address, like), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _widened(_context: Any, number: Any) -> tuple[Any, _Codegen]:
+    """A float32 as it is, and an int16 as the float16 whose bits it holds."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        if number == types.float32:
+            return arguments[0]
+        return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(number), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _narrowed(_context: Any, number: Any, like: Any) -> tuple[Any, _Codegen]:
+    """What :func:`_widened` takes, of the kind that ``like`` is an array of; what float16 has no
+    number for becomes its largest."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        if like.dtype == types.float32:
+            return arguments[0]
+        number = arguments[0]
+        for sign, is_beyond in ((1, ">"), (-1, "<")):
+            bound = ir.Constant(ir.FloatType(), sign * float(np.finfo(np.float16).max))
+            number = builder.select(builder.fcmp_ordered(is_beyond, number, bound), bound, number)
+        return builder.bitcast(builder.fptrunc(number, ir.HalfType()), ir.IntType(16))
+
+    return like.dtype(number, like), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _power_of_two(_context: Any, whole: Any) -> tuple[Any, _Codegen]:
+    """2 to the power of a whole float32 from -126 to 127."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(32)
+        exponent = builder.add(builder.fptosi(arguments[0], word), word(127))
+        return builder.bitcast(builder.shl(exponent, word(23)), ir.FloatType())
+
+    return types.float32(types.float32), generate
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _exp(x: Any) -> Any:
+    """e to the power of a float32 of at most 0."""
+    whole = np.floor(x * _LOG2_E + _HALF)
+    rest = x - whole * _LN2_HIGH - whole * _LN2_LOW
+    series = _P0
+    series = series * rest + _P1
+    series = series * rest + _P2
+    series = series * rest + _P3
+    series = series * rest + _P4
+    series = series * rest + _P5
+    series = series * rest * rest + rest + _ONE
+    return _ZERO if x < _LEAST_EXPONENT else series * _power_of_two(whole)
+
+
+def _compiled(signatures: list[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Compile for these types at once, so that no answer waits for it."""
+
+    def compile_it(function: Callable[..., None]) -> Callable[..., None]:
+        settings = {"nogil": True, "fastmath": _ARITHMETIC, "error_model": "numpy"}
+        try:
+            compiled: Callable[..., None] = njit(signatures, cache=True, **settings)(function)
+        except RuntimeError:
+            # There is no folder that it could be kept in.
+            compiled = njit(signatures, **settings)(function)
+        return compiled
+
+    return compile_it
+
+
+_INDEX, _INDEXES, _ROWS = types.int64, types.int64[::1], types.float32[:, :, :]
+
+
+_PLACES, _KEPT = types.int64[:, ::1], (types.float32, types.int16)
+
+
+@_compiled(
+    [
+        types.void(
+            *(_INDEX, _INDEX, _INDEXES, _INDEXES, _INDEXES, _ROWS, _ROWS, _PLACES, kept[::1])
+        )
+        for kept in _KEPT
+    ]
+)
+def keep(
+    first: int,
+    last: int,
+    starts: Any,
+    lengths: Any,
+    positions: Any,
+    key: Any,
+    value: Any,
+    places: Any,
+    like: Any,
+) -> None:
+    """Append tokens to the keys and values of some sequences.
+
+    What is to be done is numbered: ``sequence * num_kv_heads + head``.
+
+    Args:
+        first: the first number.
+        last: behind the last number.
+        starts: the row of each sequence's first token in what follows, int64 ``[num_sequences]``.
+        lengths: how many tokens each has there, int64 ``[num_sequences]``.
+        positions: of its first one, in its sequence, int64 ``[num_sequences]``.
+        key: float32 ``[T, num_kv_heads, head_size]``.
+        value: float32 ``[T, num_kv_heads, value_size]``.
+        places: of the sequences' keys ``[num_kv_heads, room, head_size]`` and values
+            ``[num_kv_heads, room, value_size]`` the addresses, and the room; int64
+            ``[num_sequences, 3]``.
+        like: an array of what keys and values are kept as, float32, or int16 for float16.
+    """
+    kv_heads, head_size, value_size = key.shape[1], key.shape[2], value.shape[2]
+    for number in range(first, last):
+        sequence, head = number // kv_heads, number % kv_heads
+        keys_at, values_at, room = places[sequence]
+        keys = carray(_pointer(keys_at, like), (kv_heads, room, head_size))[head]
+        values = carray(_pointer(values_at, like), (kv_heads, room, value_size))[head]
+        for token in range(lengths[sequence]):
+            row, position = starts[sequence] + token, positions[sequence] + token
+            for i in range(head_size):
+                keys[position, i] = _narrowed(key[row, head, i], like)
+            for i in range(value_size):
+                values[position, i] = _narrowed(value[row, head, i], like)
+
+
+@_compiled(
+    [
+        types.void(
+            *(_INDEX, _INDEX, _INDEXES, _INDEXES, _ROWS, _ROWS, _ROWS, _ROWS),
+            *(_PLACES, types.float32, kept[::1]),
+        )
+        for kept in _KEPT
+    ]
+)
+def attend(
+    first: int,
+    last: int,
+    rows: Any,
+    positions: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    output: Any,
+    places: Any,
+    scaling: Any,
+    like: Any,
+) -> None:
+    """Append one token to each of some sequences and let it attend to all of its own.
+
+    What is to be done is numbered: ``sequence * num_kv_heads + head``.
+
+    Args:
+        first: the first number.
+        last: behind the last number.
+        rows: of each sequence's token in what follows, int64 ``[num_sequences]``.
+        positions: of each sequence's token in it, int64 ``[num_sequences]``.
+        query: float32 ``[T, num_heads, head_size]``.
+        key: float32 ``[T, num_kv_heads, head_size]``.
+        value: float32 ``[T, num_kv_heads, value_size]``.
+        output: float32 ``[T, num_heads, value_size]``, written in the sequences' rows.
+        places: see :func:`keep`.
+        scaling: factor of the scores, float32.
+        like: see :func:`keep`.
+    """
+    kv_heads, head_size, value_size = key.shape[1], key.shape[2], value.shape[2]
+    group = query.shape[1] // kv_heads
+    longest = 0
+    for sequence in range(first // kv_heads, (last + kv_heads - 1) // kv_heads):
+        longest = max(longest, positions[sequence] + 1)
+    scores = np.empty(longest, np.float32)
+    asked = np.empty(head_size, np.float32)
+    answer = np.empty(value_size, np.float32)
+    for number in range(first, last):
+        sequence, head = number // kv_heads, number % kv_heads
+        row, end = rows[sequence], positions[sequence] + 1
+        keys_at, values_at, room = places[sequence]
+        keys = carray(_pointer(keys_at, like), (kv_heads, room, head_size))[head]
+        values = carray(_pointer(values_at, like), (kv_heads, room, value_size))[head]
+        for i in range(head_size):
+            keys[end - 1, i] = _narrowed(key[row, head, i], like)
+        for i in range(value_size):
+            values[end - 1, i] = _narrowed(value[row, head, i], like)
+        for one in range(head * group, (head + 1) * group):
+            for i in range(head_size):
+                asked[i] = query[row, one, i] * scaling
+            largest = np.float32(-np.inf)
+            for token in range(end):
+                score = _ZERO
+                for i in range(head_size):
+                    score += asked[i] * _widened(keys[token, i])
+                scores[token] = score
+                largest = max(largest, score)
+            total = _ZERO
+            for token in range(end):
+                scores[token] = _exp(scores[token] - largest)
+                total += scores[token]
+            answer[:] = _ZERO
+            for token in range(end):
+                share = scores[token]
+                for i in range(value_size):
+                    answer[i] += share * _widened(values[token, i])
+            for i in range(value_size):
+                output[row, one, i] = answer[i] / total
+
+
+@_compiled([types.void(types.int64, types.int64, types.float32[::1])])
+def gelu(first: int, last: int, numbers: Any) -> None:
+    """GPT-2's activation of ``numbers[first:last]``, float32, in place."""
+    # Indexes that could be negative would be looked at one by one.
+    part = numbers[first:last]
+    for i in range(len(part)):
+        x = part[i]
+        bent = x * (_GELU_LINEAR + _GELU_CUBIC * x * x)
+        small = _exp(-abs(bent))
+        part[i] = x * (_ONE if bent > _ZERO else small) / (_ONE + small)

@@ -122,8 +122,8 @@ def load_model(
         dtype: ``auto`` or a torch dtype's name.
         torch_threads: intra-op threads on the CPU; 0 leaves torch's own choice.
         is_packing: on the CPU, replace the linear layers by those of
-            :mod:`workers.generation.processor.linears`; ``dtype`` is then that of their weights, may be
-            ``int8`` too, and everything else is fp32. Nothing changes on other devices.
+            :mod:`workers.generation.processor.linears`; ``dtype`` is then that of their weights,
+            may be ``int8`` too, and everything else is fp32. Nothing changes on other devices.
 
     Raises:
         ModelUnreadableError: the folder is no causal language model that can be read, or the

@@ -1,5 +1,6 @@
 import mmap
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,8 @@ PAGE = mmap.PAGESIZE
 
 
 def resident_kilobytes() -> int:
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("RssFile:"))
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssFile:"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux's own")

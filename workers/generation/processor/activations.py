@@ -11,7 +11,7 @@ _NUMBERS_PER_THREAD = 32_768
 
 
 class CompiledGELU(nn.Module):
-    """GPT-2's activation, the tanh form of GELU (Hendrycks and Gimpel, arXiv 1606.08415, section 2).
+    """GPT-2's activation, the tanh form of GELU (Hendrycks and Gimpel, arXiv 1606.08415).
 
     PyTorch's takes two to five times as long (docs/log.md).
     """

@@ -32,7 +32,7 @@ _P0, _P1, _P2 = (
 )
 _P3, _P4, _P5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(0.5)
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
-# GPT-2's activation, x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3)), of which tanh is one form.
+# GPT-2's activation is x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3)).
 _GELU_LINEAR = np.float32(2 * math.sqrt(2 / math.pi))
 _GELU_CUBIC = np.float32(2 * math.sqrt(2 / math.pi) * 0.044715)
 
@@ -81,7 +81,7 @@ def _narrowed(_context: Any, number: Any, like: Any) -> tuple[Any, _Codegen]:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _power_of_two(_context: Any, whole: Any) -> tuple[Any, _Codegen]:
+def _power_of_two(_context: Any, _whole: Any) -> tuple[Any, _Codegen]:
     """2 to the power of a whole float32 from -126 to 127."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -187,7 +187,7 @@ def keep(
         for kept in _KEPT
     ]
 )
-def attend(
+def attend(  # noqa: C901 - loops within loops, which must be compiled as one
     first: int,
     last: int,
     rows: Any,

@@ -7,6 +7,7 @@ of Python's; they sleep while there is nothing to do.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import torch
 
@@ -26,7 +27,7 @@ def share(loop: Callable[..., None], bounds: Sequence[int], *arguments: object) 
     """
     parts = [
         _helpers(thread_count() - 1).submit(loop, start, end, *arguments)
-        for start, end in zip(bounds[1:-1], bounds[2:], strict=True)
+        for start, end in pairwise(bounds[1:])
     ]
     loop(bounds[0], bounds[1], *arguments)
     for part in parts:

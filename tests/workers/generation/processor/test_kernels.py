@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ class Caches:
         output = torch.zeros(len(rows), query.shape[1], value.shape[2])
         count = len(rows) * key.shape[1]
         bounds = [count * part // parts for part in range(parts + 1)]
-        for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, last in pairwise(bounds):
             kernels.attend(
                 first, last, rows, self.positions,
                 *(part.numpy() for part in (query, key, value, output)),

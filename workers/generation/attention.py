@@ -18,7 +18,7 @@ from workers.generation.processor.extent import Extent
 ATTENTION_NAME = "perroquet_packed"
 
 
-class Place(NamedTuple):
+class Addresses(NamedTuple):
     """Addresses of a layer's keys and values, and for how many tokens each of their heads is."""
 
     keys: int
@@ -51,7 +51,7 @@ class KeyValueCache:
         self._extent = extent
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
-        self._places: dict[int, Place] = {}
+        self._addresses: dict[int, Addresses] = {}
 
     def reserve(self, tokens: int) -> None:
         """Have room for at least so many tokens from the next step on."""
@@ -80,19 +80,19 @@ class KeyValueCache:
                 self._room_for(values, self._values.get(layer), start),
             )
             self._keys[layer], self._values[layer] = longer
-            self._places.pop(layer, None)
+            self._addresses.pop(layer, None)
         return self._keys[layer], self._values[layer]
 
-    def place(
+    def addresses(
         self, layer: int, start: int, end: int, keys: torch.Tensor, values: torch.Tensor
-    ) -> Place:
+    ) -> Addresses:
         """Where in a processor's memory what :meth:`room` gives lies."""
-        place = self._places.get(layer)
-        if place is None or place.room_tokens < end:
+        known = self._addresses.get(layer)
+        if known is None or known.room_tokens < end:
             rooms = self.room(layer, start, end, keys, values)
-            place = Place(rooms[0].data_ptr(), rooms[1].data_ptr(), rooms[0].shape[2])
-            self._places[layer] = place
-        return place
+            known = Addresses(rooms[0].data_ptr(), rooms[1].data_ptr(), rooms[0].shape[2])
+            self._addresses[layer] = known
+        return known
 
     @torch.inference_mode()
     def copy_beginning(self, other: "KeyValueCache", count: int) -> None:

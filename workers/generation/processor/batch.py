@@ -19,7 +19,10 @@ from workers.generation.processor.threads import share, thread_count
 # A helper must be worth waking: so many numbers of keys, and values, take about 100 us.
 _NUMBERS_PER_THREAD = 131_072
 # What caches are made of, as the compiled loop knows it.
-_LIKE = {torch.float32: np.empty(0, np.float32), torch.float16: np.empty(0, np.int16)}
+_LIKE: dict[torch.dtype, NDArray[Any]] = {
+    torch.float32: np.empty(0, np.float32),
+    torch.float16: np.empty(0, np.int16),
+}
 
 
 class _Spans:
@@ -36,7 +39,10 @@ class _Spans:
     def places(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> NDArray[np.int64]:
         """Where each sequence's keys and values lie, with room for its span."""
         return np.array(
-            [span.cache.place(layer, span.position, span.end, key, value) for span in self.spans],
+            [
+                span.cache.addresses(layer, span.position, span.end, key, value)
+                for span in self.spans
+            ],
             np.int64,
         )
 

@@ -40,7 +40,7 @@ _GELU_CUBIC = np.float32(2 * math.sqrt(2 / math.pi) * 0.044715)
 _Codegen = Any
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _pointer(_context: Any, address: Any, like: Any) -> tuple[Any, _Codegen]:
     """An address as a pointer to what ``like`` is an array of."""
     pointer = types.CPointer(like.dtype)
@@ -51,7 +51,7 @@ def _pointer(_context: Any, address: Any, like: Any) -> tuple[Any, _Codegen]:
     return pointer(address, like), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _widened(_context: Any, number: Any) -> tuple[Any, _Codegen]:
     """A float32 as it is, and an int16 as the float16 whose bits it holds."""
 
@@ -63,7 +63,7 @@ def _widened(_context: Any, number: Any) -> tuple[Any, _Codegen]:
     return types.float32(number), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _narrowed(_context: Any, number: Any, like: Any) -> tuple[Any, _Codegen]:
     """What :func:`_widened` takes, of the kind that ``like`` is an array of; what float16 has no
     number for becomes its largest."""
@@ -80,7 +80,7 @@ def _narrowed(_context: Any, number: Any, like: Any) -> tuple[Any, _Codegen]:
     return like.dtype(number, like), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _power_of_two(_context: Any, _whole: Any) -> tuple[Any, _Codegen]:
     """2 to the power of a whole float32 from -126 to 127."""
 
@@ -92,7 +92,7 @@ def _power_of_two(_context: Any, _whole: Any) -> tuple[Any, _Codegen]:
     return types.float32(types.float32), generate
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
+@njit(inline="always")
 def _exp(x: Any) -> Any:
     """e to the power of a float32 of at most 0."""
     whole = np.floor(x * _LOG2_E + _HALF)

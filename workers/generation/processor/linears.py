@@ -125,8 +125,8 @@ class Float16Linear(PackedLinear):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__(weight, bias)
-        biases = [None] if self._bias is None else self._bias.split(_BLOCK_FEATURES)
-        blocks = weight.split(_BLOCK_FEATURES)
+        biases = [None] if self._bias is None else torch.split(self._bias, _BLOCK_FEATURES)
+        blocks = torch.split(weight, _BLOCK_FEATURES)
         self._blocks = list(map(_packed_fp16, blocks, itertools.cycle(biases)))
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:

@@ -31,18 +31,18 @@ def test_a_cache_has_equal_room_for_keys_and_values_where_the_extent_is_used_up(
     cache = KeyValueCache(4, dtype=torch.float32, extent=extent)
     keys, values = cache.room(0, 0, 4, torch.zeros(1, 2, 4, 8), torch.zeros(1, 2, 4, 8))
     assert keys.shape == values.shape == SHAPE
-    assert cache.place(0, 0, 4, keys, values) == (keys.data_ptr(), values.data_ptr(), 30)
+    assert cache.addresses(0, 0, 4, keys, values) == (keys.data_ptr(), values.data_ptr(), 30)
 
 
 def test_a_cache_that_outgrows_its_extent_keeps_what_it_has():
     cache = KeyValueCache(dtype=torch.float32, extent=Extent(4, layers=1))
     new = torch.ones(1, 2, 4, 8)
     cache.room(0, 0, 4, new, new)[0].fill_(5)
-    before = cache.place(0, 0, 4, new, new)
+    before = cache.addresses(0, 0, 4, new, new)
     keys, _ = cache.room(0, 4, 9, new, new)
     assert keys.shape[2] == 9
     assert keys[:, :, :4].eq(5).all()
-    assert cache.place(0, 4, 9, new, new) != before
+    assert cache.addresses(0, 4, 9, new, new) != before
 
 
 @pytest.mark.parametrize(("code", "raised"), [(errno.ENOMEM, MemoryError), (errno.EPERM, OSError)])

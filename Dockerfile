@@ -76,6 +76,7 @@ RUN groupadd --gid 10001 perroquet \
     && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin perroquet \
     && install -d -o perroquet -g perroquet -m 700 /var/lib/perroquet /srv/perroquet/store
 ENV HOME=/tmp \
+    NUMBA_CACHE_DIR=/var/lib/perroquet/compiled \
     HF_HOME=/var/lib/perroquet/hub \
     PERROQUET_DATA_DIR=/var/lib/perroquet \
     PYTHONDONTWRITEBYTECODE=1 \

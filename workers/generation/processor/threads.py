@@ -4,6 +4,7 @@ PyTorch's own threads serve its own operations only. The helpers here serve loop
 of Python's; they sleep while there is nothing to do.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -25,15 +26,13 @@ def share(loop: Callable[..., None], bounds: Sequence[int], *arguments: object) 
         bounds: ascending; two of them run the loop in this thread alone.
         arguments: the same for all.
     """
-    parts = [
-        _helpers(thread_count() - 1).submit(loop, start, end, *arguments)
-        for start, end in pairwise(bounds[1:])
-    ]
+    parts = [_helpers().submit(loop, start, end, *arguments) for start, end in pairwise(bounds[1:])]
     loop(bounds[0], bounds[1], *arguments)
     for part in parts:
         part.result()
 
 
 @cache
-def _helpers(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="helper")
+def _helpers() -> ThreadPoolExecutor:
+    """Makes a thread where none is idle, so no more than were ever needed at once."""
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="helper")

@@ -1,8 +1,21 @@
+import threading
+
 import pytest
 
+from workers.generation.processor import threads
 from workers.generation.processor.threads import share
 
 
+@pytest.fixture(params=["team", "helpers"])
+def _way(request, monkeypatch):
+    """A PyTorch that brings another OpenMP leaves only the second."""
+    if request.param == "helpers":
+        monkeypatch.setattr(threads, "_team", lambda: None)
+    elif threads._team() is None:
+        pytest.skip("This PyTorch does not bring GCC's OpenMP.")
+
+
+@pytest.mark.usefixtures("_way")
 def test_each_part_is_done_once_and_a_failure_reaches_the_caller():
     seen = []
     share(lambda first, last, mark: seen.append((first, last, mark)), [0, 2, 5, 9], "m")
@@ -14,3 +27,26 @@ def test_each_part_is_done_once_and_a_failure_reaches_the_caller():
 
     with pytest.raises(ValueError, match="5"):
         share(fail, [0, 5, 9])
+
+
+@pytest.mark.usefixtures("_way")
+def test_parts_run_side_by_side_for_several_callers_at_once():
+    def call():
+        both = threading.Barrier(2, timeout=10)
+        share(lambda _first, _last: both.wait(), [0, 1, 2])
+        done.append(True)
+
+    done = []
+    callers = [threading.Thread(target=call) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+    assert len(done) == len(callers)
+
+
+def test_without_a_known_library_there_is_no_team(tmp_path):
+    library = tmp_path / "libgomp.so.1"
+    library.write_bytes(b"no library")
+    with pytest.raises(OSError, match=library.name):
+        threads.Team(library)

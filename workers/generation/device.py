@@ -11,17 +11,21 @@ import torch
 from workers.generation.adapter_bank import AdapterBank
 from workers.generation.adapters import LoraAdapter
 from workers.generation.attention import Batch, KeyValueCache, PackedBatch, PackedSpan
+from workers.generation.direct import direct
 from workers.generation.loading import LoadedModel
 from workers.generation.logprobs import Report, Scores, wanted_of
 from workers.generation.memory import give_back_heap
 from workers.generation.processor.extent import Extent
 from workers.generation.processor.linears import has_float16
+from workers.generation.protocol import Sampling
 from workers.generation.sampling import SamplingState, choose_tokens
 
 log = structlog.get_logger(__name__)
 
 # Giving memory back takes some milliseconds.
 _TIDYING_SECONDS = 1.0
+# Shorter prompts leave out some of what longer ones need.
+_WARMING_TOKENS = 48
 _NewBatch = Callable[[Sequence[PackedSpan], torch.Tensor], Batch]
 _NewCache = Callable[[int], KeyValueCache]
 
@@ -131,6 +135,9 @@ class DeviceRunner:
         self._bank = bank
         self._tidying_at = 0.0
         self._new_batch, self._new_cache = _attention_for(loaded)
+        self._direct = direct(loaded.model)
+        if self._device.type == "cpu":
+            self._warm_up(min(_WARMING_TOKENS, loaded.context_window - 1))
 
     def new_cache(self, most_tokens: int) -> KeyValueCache:
         """See :class:`Runner`; it grows by itself."""
@@ -162,6 +169,13 @@ class DeviceRunner:
         chosen = torch.tensor([tokens[w.row] or 0 for w in wanted], device=self._device)
         return Landed(tokens, Scores(unchanged, chosen, wanted).read())
 
+    def _warm_up(self, length: int) -> None:
+        """Libraries make their kernels in the first step, for which somebody would wait 0.2 s."""
+        cache, state = self.new_cache(length + 1), SamplingState(Sampling(), (), 0)
+        cache.reserve(length + 1)
+        for tokens, position in (([0] * length, 0), ([0], length)):
+            self.run([Span(cache, tokens, position, True, state, 0, 0)])  # noqa: FBT003
+
     def _keep_house(self) -> None:
         """Tensors of ever other sizes leave holes in the heap, in all a third of the memory."""
         now = time.monotonic()
@@ -191,12 +205,17 @@ class DeviceRunner:
                 last_rows.append(len(token_ids) - 1)
         # An empty index is made of floats unless it is told otherwise.
         needed = torch.tensor(last_rows, dtype=torch.long, device=self._device)
+        batch = self._new_batch(packed, needed)
+        input_ids = torch.tensor([token_ids], device=self._device)
+        position_ids = torch.tensor([positions], device=self._device)
+        if self._direct is not None:
+            return self._direct(input_ids, position_ids, batch, needed)
         output = self._model(
-            input_ids=torch.tensor([token_ids], device=self._device),
-            position_ids=torch.tensor([positions], device=self._device),
+            input_ids=input_ids,
+            position_ids=position_ids,
             use_cache=False,
             logits_to_keep=needed,
-            packed_batch=self._new_batch(packed, needed),
+            packed_batch=batch,
         )
         logits: torch.Tensor = output.logits[0]
         return logits

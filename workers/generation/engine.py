@@ -41,7 +41,7 @@ _ROWS_PER_TOKEN, _TEXT_EVERY = 32, 8
 # Deadlines are looked at so often.
 _EXPIRING_SECONDS = 0.02
 # A step of a processor must be short enough for answers to flow; one of a GPU is, however long.
-_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 256, 8192
+_CPU_STEP_TOKENS, _GPU_STEP_TOKENS = 384, 8192
 
 
 class ContinuousBatchingEngine:

@@ -72,15 +72,19 @@ def pack_model(model: PreTrainedModel, wish: str) -> Packed:
         return Packed()
     rows = NeededRows()
     counts: dict[str, int] = {}
+    looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     for parent, name in list(_linears(model)):
         layer = getattr(parent, name)
         weight, bias = _weights(layer)
+        # Of an embedding that is the head as well, a few rows are read in each step.
+        is_done = id(layer.weight) not in looked_up
         packed = pack(choose(weight), weight, bias)
         packed.rows = rows
         memory = range_of(weight)
         setattr(parent, name, packed)
         del layer, weight, bias
-        page_out(memory)
+        if is_done:
+            page_out(memory)
         counts[packed.kind] = counts.get(packed.kind, 0) + 1
     if set(counts) != {WeightKind.FLOAT32}:
         _narrow_embeddings(model)

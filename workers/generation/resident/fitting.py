@@ -108,7 +108,7 @@ def _normalisation(layer: nn.Module) -> Normalise | None:
 
 
 def _says_the_same(layer: nn.Module, normalise: Normalise, weight: torch.Tensor) -> bool:
-    x = torch.randn(3, len(weight), device=weight.device, dtype=weight.dtype) * 2 + 1
+    x = _draw(weight, 3, len(weight)) * 2 + 1
     try:
         ours = normalise(layer, x)
     except torch.AcceleratorError:
@@ -170,7 +170,7 @@ class _Activation(nn.Module):
 
 def _fuses_right(layer: Conv1D, act: nn.Module) -> bool:
     weight = layer.weight
-    x = torch.randn(1, 3, weight.shape[0], device=weight.device, dtype=weight.dtype)
+    x = _draw(weight, 1, 3, weight.shape[0])
     try:
         ours, theirs = _multiply_and_activate(layer, x), act(layer(x))
     except torch.AcceleratorError:
@@ -179,6 +179,11 @@ def _fuses_right(layer: Conv1D, act: nn.Module) -> bool:
         log.warning("fusion_refused", reason=repr(exc)[:200])
         return False
     return bool((ours - theirs).float().norm() <= _TOLERANCE * theirs.float().norm())
+
+
+def _draw(like: torch.Tensor, *size: int) -> torch.Tensor:
+    """Normal numbers. The device's own dice cannot be thrown once a capture has failed."""
+    return torch.randn(size, generator=torch.Generator().manual_seed(0)).to(like)
 
 
 class _Measuring:

@@ -167,7 +167,8 @@ class Programs:
         with _capturing:
             current = torch.cuda.current_stream()
             try:
-                if self._pool is None:
+                # A pool goes with its last graph.
+                if self._pool is None or not self._graphs:
                     self._pool = torch.cuda.graph_pool_handle()
                     self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
                 with torch.cuda.graph(

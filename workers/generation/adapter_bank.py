@@ -16,8 +16,8 @@ from torch import nn
 from workers.generation.adapter_rows import Bundle, Gathering, Group, arrange
 from workers.generation.adapters import AdapterKey, LoraAdapter
 
-# A page begins small and grows as adapters come, up to this.
-SLOTS_PER_PAGE = 32
+# A page begins small and grows as adapters come, up to this. A GPU has a kernel for each page.
+SLOTS_PER_PAGE, _GPU_SLOTS_PER_PAGE = 32, 128
 _FIRST_SLOTS = 4
 
 
@@ -128,8 +128,9 @@ class AdapterBank:
         """
         self._model = model
         self._device = device
-        self._max_pages = -(-max_adapters // SLOTS_PER_PAGE)
-        self._max_slots = min(SLOTS_PER_PAGE, max_adapters)
+        self._page_slots = _GPU_SLOTS_PER_PAGE if device.type == "cuda" else SLOTS_PER_PAGE
+        self._max_pages = -(-max_adapters // self._page_slots)
+        self._max_slots = min(self._page_slots, max_adapters)
         self._pages: dict[tuple[int, tuple[str, ...]], list[Page]] = {}
         self._places: OrderedDict[AdapterKey, _Place] = OrderedDict()
         self._hooked: set[str] = set()
@@ -153,7 +154,7 @@ class AdapterBank:
             place = _Place(page, page.free[0])
             page.write(place.slot, adapter)
             del page.free[0]
-            self._hook(adapter.layers)
+            self.hook(adapter.layers)
             self._places[adapter.key] = place
         self._places.move_to_end(adapter.key)
         place.users += 1
@@ -204,7 +205,7 @@ class AdapterBank:
             slot, -1 for none. Codes are valid as long as ``generation`` is the same.
         """
         first_codes = {
-            page: number * SLOTS_PER_PAGE
+            page: number * self._page_slots
             for number, page in enumerate(page for pages in self._pages.values() for page in pages)
         }
         needed: dict[int, Page] = {}
@@ -222,6 +223,11 @@ class AdapterBank:
     def use(self, products: list[Products]) -> None:
         """Add these until :meth:`end`."""
         self._products = products
+
+    @property
+    def is_adding(self) -> bool:
+        """Whether the base's layers add something at present."""
+        return bool(self._products)
 
     def end(self) -> None:
         """Add nothing any more."""
@@ -280,7 +286,8 @@ class AdapterBank:
         for pages in self._pages.values():
             pages[:] = [page for page in pages if page in used]
 
-    def _hook(self, layers: Iterable[str]) -> None:
+    def hook(self, layers: Iterable[str]) -> None:
+        """Have layers of the model add what is in use; once is enough."""
         for name in layers:
             if name not in self._hooked:
                 layer = self._model.get_submodule(name)

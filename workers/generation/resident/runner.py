@@ -23,6 +23,7 @@ from workers.generation.resident.adapters import MAX_CODED_ROWS, Coded, choose_h
 from workers.generation.resident.arena import Arena, ArenaCache, LayerShape
 from workers.generation.resident.choosing import ANSWERED, PENALISED, Choice, choose
 from workers.generation.resident.fitting import fit, measure
+from workers.generation.resident.gpt2 import Added, fused_gpt2
 from workers.generation.resident.inputs import StepInputs
 from workers.generation.resident.paths import HostSpan, Places, ResidentBatch, choose_paths
 from workers.generation.resident.programs import Programs, StepKey, size_for
@@ -32,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 # Steps with prompts come in fewer sizes than those without.
 _MIN_TOKENS, _MIN_ROWS = 32, 8
+# Steps with adapters come in sizes by the slots that they look at, too.
+_MIN_SLOTS = 4
 # Where attention fills up to the longest sequence, it does so to multiples of this.
 _LENGTH_STEP = 128
 # A smaller cache is of less use than a runner that needs none.
@@ -69,6 +72,9 @@ class ResidentRunner:
         self._arena = Arena(shape, capacity_tokens, loaded.device, loaded.dtype)
         self._paths = choose_paths(shape, heads, loaded.device, loaded.dtype)
         self._halves = choose_halves(loaded.device, loaded.dtype)
+        self._fused = fused_gpt2(loaded.model, self._arena)
+        # What the fused layers add in the step that is being launched.
+        self._added: Added | None = None
         self._seats = Seats(max_batch_size, vocabulary, loaded.device)
         self._is_end = torch.zeros(vocabulary, dtype=torch.bool, device=loaded.device)
         ends = [token for token in loaded.end_ids if token < vocabulary]
@@ -132,6 +138,7 @@ class ResidentRunner:
             scores = self._scores(tokens, wanted)
         finally:
             self._bank.end()
+            self._added = None
             self._logits = self._nothing
         self._seats.launched(spans)
         return self._flight(tokens, len(choosing), scores)
@@ -166,10 +173,16 @@ class ResidentRunner:
         host[: len(codes)] = codes
         host[len(codes) :] = -1
         on_device = inputs.device["adapters"]
-        self._bank.use(
-            [Coded(page, first, on_device, self._halves) for first, page in pages.items()]
-        )
-        return key._replace(adapters=(self._bank.generation, *pages)), is_static
+        slots = 0
+        if key.is_decode and self._fused is not None and self._fused.serves(key.rows, pages):
+            ((first, page),) = pages.items()
+            slots = min(size_for(max(codes) - first + 1, _MIN_SLOTS), page.slots)
+            self._added = Added(page, first, slots, on_device)
+        else:
+            self._bank.use(
+                [Coded(page, first, on_device, self._halves) for first, page in pages.items()]
+            )
+        return key._replace(adapters=(self._bank.generation, *pages, slots)), is_static
 
     def _inputs_for(self, key: StepKey) -> StepInputs:
         size = (key.tokens, key.rows)
@@ -192,6 +205,9 @@ class ResidentRunner:
         )
         if key.is_decode:
             ids = seats.last.index_select(0, of["seats"])
+            if self._fused is not None and not self._bank.is_adding:
+                self._logits = self._fused(ids, of["positions"], places, self._added)
+                return self._choose(key.choice, self._logits, of)
         else:
             chosen = seats.last.index_select(0, of["sources"].clamp(min=0))
             ids = torch.where(of["sources"] >= 0, chosen, of["ids"])

@@ -18,7 +18,7 @@ from workers.generation.resident.paths import Places
 # The smallest side that a matrix product of Triton's has.
 _MIN_DOT = 16
 # With fewer programs than this the device is not full, and each should read more at a time.
-_FEW_PROGRAMS = 264
+FEW_PROGRAMS = 264
 _LOWEST: tl.constexpr = tl.constexpr(-1.0e30)
 
 
@@ -26,32 +26,28 @@ _LOWEST: tl.constexpr = tl.constexpr(-1.0e30)
 def _keep(new, kept, row, head, row_stride, head_stride, place, lanes, is_lane):
     """Read a new key or value and write it into the arena."""
     part = tl.load(new + row * row_stride + head * head_stride + lanes, mask=is_lane, other=0.0)
+    return keep_and_read(part, kept, place, is_lane)
+
+
+@triton.jit
+def keep_and_read(part, kept, place, is_lane):
+    """Write a new key or value into the arena; returns it as it is kept there, in float32."""
+    part = part.to(kept.dtype.element_ty)
     tl.store(kept + place, part, mask=is_lane)
     return part.to(tl.float32)
 
 
 @triton.jit
-def _single(
-    query, key, value, keys, values, output, starts, used, scaling,
-    query_row, query_head, key_row, key_head, value_row, value_head, token_stride, head_stride,
-    SIZE: tl.constexpr, SIZE_ROOM: tl.constexpr, BLOCK: tl.constexpr,
+def attend_to(
+    asked, new_key, new_value, keys, values, start, count, of_head, token_stride, lanes, is_lane,
+    SIZE_ROOM: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Each query head has keys of its own.
+    """What a query head with keys of its own finds among ``count`` tokens and a new one.
 
     Every token of a block has a running maximum, sum and mix of its own, so that threads need to
-    speak to each other only once, at the end.
+    speak to each other only once, at the end. The new token's own key and value were never written
+    by anybody else, nor are they read back.
     """
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    start = tl.load(starts + row).to(tl.int64)
-    count = tl.load(used + row) - 1
-    lanes = tl.arange(0, SIZE_ROOM)
-    is_lane = lanes < SIZE
-    place = (start + count) * token_stride + head * head_stride + lanes
-    new_key = _keep(key, keys, row, head, key_row, key_head, place, lanes, is_lane)
-    new_value = _keep(value, values, row, head, value_row, value_head, place, lanes, is_lane)
-    asked = tl.load(query + row * query_row + head * query_head + lanes, mask=is_lane, other=0.0)
-    asked = asked.to(tl.float32) * scaling
-
     offsets = tl.arange(0, BLOCK)
     highest = tl.full([BLOCK], _LOWEST, tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
@@ -59,7 +55,7 @@ def _single(
     for first in range(0, count, BLOCK):
         tokens = first + offsets
         is_token = tokens < count
-        where = (start + tokens)[:, None] * token_stride + head * head_stride + lanes[None, :]
+        where = (start + tokens)[:, None] * token_stride + of_head + lanes[None, :]
         is_there = is_token[:, None] & is_lane[None, :]
         block_keys = tl.load(keys + where, mask=is_there, other=0.0).to(tl.float32)
         block_values = tl.load(values + where, mask=is_there, other=0.0).to(tl.float32)
@@ -71,14 +67,34 @@ def _single(
         mixed = mixed * fading[:, None] + weights[:, None] * block_values
         total = total * fading + weights
         highest = higher
-
-    # The new token's own key and value were never written by anybody else, nor are they read back.
     new_score = tl.sum(asked * new_key, 0)
     top = tl.maximum(tl.max(highest, 0), new_score)
     shares = tl.exp(highest - top)
     new_weight = tl.exp(new_score - top)
     mass = tl.sum(total * shares, 0) + new_weight
-    result = (tl.sum(mixed * shares[:, None], 0) + new_weight * new_value) / mass
+    return (tl.sum(mixed * shares[:, None], 0) + new_weight * new_value) / mass
+
+
+@triton.jit
+def _single(
+    query, key, value, keys, values, output, starts, used, scaling,
+    query_row, query_head, key_row, key_head, value_row, value_head, token_stride, head_stride,
+    SIZE: tl.constexpr, SIZE_ROOM: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Each query head has keys of its own."""
+    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    start = tl.load(starts + row).to(tl.int64)
+    count = tl.load(used + row) - 1
+    lanes = tl.arange(0, SIZE_ROOM)
+    is_lane = lanes < SIZE
+    place = (start + count) * token_stride + head * head_stride + lanes
+    new_key = _keep(key, keys, row, head, key_row, key_head, place, lanes, is_lane)
+    new_value = _keep(value, values, row, head, value_row, value_head, place, lanes, is_lane)
+    asked = tl.load(query + row * query_row + head * query_head + lanes, mask=is_lane, other=0.0)
+    result = attend_to(
+        asked.to(tl.float32) * scaling, new_key, new_value, keys, values, start, count,
+        head * head_stride, token_stride, lanes, is_lane, SIZE_ROOM, BLOCK,
+    )  # fmt: skip
     target = (row * tl.num_programs(1) + head) * SIZE + lanes
     tl.store(output + target, result.to(output.dtype.element_ty), mask=is_lane)
 
@@ -149,7 +165,7 @@ def triton_decode(
     groups = keys.shape[1]
     output = torch.empty((rows, heads, size), dtype=query.dtype, device=query.device)
     group = heads // groups
-    is_few = rows * groups < _FEW_PROGRAMS
+    is_few = rows * groups < FEW_PROGRAMS
     sizes = {"SIZE": size, "SIZE_ROOM": max(_MIN_DOT, triton.next_power_of_2(size))}
     if group > 1:
         room = max(_MIN_DOT, triton.next_power_of_2(group))

@@ -14,6 +14,7 @@ pytest.importorskip("triton", reason="Triton comes with PyTorch's builds for GPU
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("no GPU, and TRITON_INTERPRET is not set", allow_module_level=True)
 
+from workers.generation.resident.gpt2 import ADAPTED, difference_of_ways
 from workers.generation.resident.triton_decode import triton_decode
 from workers.generation.resident.triton_lora import add_up, multiply_down
 from workers.generation.resident.triton_norms import layer_norm, rms_norm
@@ -64,3 +65,10 @@ def test_norms():
         torch.testing.assert_close(ours, layer(x), atol=1e-5, rtol=1e-5)
         ours = rms_norm(x, rms.weight, rms.variance_epsilon)
         torch.testing.assert_close(ours, rms(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("adapted", "rank"), [(ADAPTED, 5), (ADAPTED[::2], 16), (ADAPTED[1:3], 1), (ADAPTED[3:], 8)]
+)
+def test_a_gpt2_with_adapters_in_few_kernels(adapted, rank):
+    assert difference_of_ways(DEVICE, torch.float32, adapted, rank) < 1e-5

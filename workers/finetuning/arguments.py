@@ -48,6 +48,8 @@ def training_arguments(
         report_to="none",
         remove_unused_columns=False,
         dataloader_pin_memory=trainee.device.type == "cuda",
+        # Or the host would wait for the step under way before it prepares the next one.
+        accelerator_config={"non_blocking": trainee.device.type == "cuda"},
     )
     # It would part each batch over all GPUs that it sees; they train together by torchrun alone.
     arguments._n_gpu = min(arguments.n_gpu, 1)

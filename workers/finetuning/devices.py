@@ -33,6 +33,13 @@ def prepare_device(device: torch.device) -> None:
     torch.set_float32_matmul_precision("high")
 
 
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A CPU's tensor on a device, whose work under way the host does not wait for."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def choose_products(wish: str, device: torch.device, parameters: int) -> torch.dtype:
     """The dtype of a run's products; the weights stay in float32.
 

@@ -14,9 +14,11 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
+from workers.finetuning.devices import to_device
 from workers.finetuning.encoding import IGNORED
 from workers.finetuning.loss import chunked_cross_entropy
 from workers.finetuning.packed_attention import (
+    Kernels,
     attention_inputs,
     find_documents,
     use_packed_attention,
@@ -38,7 +40,8 @@ def attach_summed_loss(model: PreTrainedModel, autocast: torch.dtype | None = No
 
     Where ``position_ids`` start again at 0, another document begins, which does not see the one
     before. ``documents``, their lengths in each row, say the same and spare the mask where the
-    model can do without (:mod:`workers.finetuning.packed_attention`).
+    model can do without (:mod:`workers.finetuning.packed_attention`). ``learnt``, the positions of
+    each row whose next token is, spares the host to wait for a device that would count them.
 
     Args:
         model: on its device.
@@ -50,16 +53,18 @@ def attach_summed_loss(model: PreTrainedModel, autocast: torch.dtype | None = No
     is_plain = _has_plain_head(model)
     if not is_plain:
         log.info("logits_kept_whole", model=type(model).__name__)
-    is_packed = use_packed_attention(model, autocast)
-    if not is_packed:
+    kernels = use_packed_attention(model, autocast)
+    if kernels is None:
         log.info("attention_masked", model=type(model).__name__)
-    forward = _summed_forward(model.forward, is_plain=is_plain, is_packed=is_packed)
+    else:
+        log.info("attention_packed", model=type(model).__name__, kernels=kernels.name)
+    forward = _summed_forward(model.forward, kernels, is_plain=is_plain)
     model.forward = types.MethodType(forward, model)
     return is_plain
 
 
 def _summed_forward(
-    original: Callable[..., Any], *, is_plain: bool, is_packed: bool
+    original: Callable[..., Any], kernels: Kernels | None, *, is_plain: bool
 ) -> Callable[..., Any]:
     """The ``forward`` that a model gets in place of its own."""
 
@@ -69,30 +74,42 @@ def _summed_forward(
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
         documents: Sequence[NDArray[np.int32]] | None = None,
+        learnt: Sequence[NDArray[np.int64]] | None = None,
         **kwargs: Any,
     ) -> Any:
         if labels is None or input_ids is None:
             return original(input_ids=input_ids, position_ids=position_ids, **kwargs)
         # Without a cache and a mask, positions that start again tell one document from the next.
         inputs = {"input_ids": input_ids, "position_ids": position_ids, "use_cache": False}
-        if is_packed and documents is not None:
-            inputs |= attention_inputs(find_documents(documents), input_ids.device)
+        if kernels is not None and documents is not None:
+            inputs |= attention_inputs(find_documents(documents), input_ids.device, kernels)
         # Layers are compiled for training alone: another graph for the measurements between would
         # cost more than it saves.
         is_learning = self.training and torch.is_grad_enabled()
         with nullcontext() if is_learning else torch.compiler.set_stance("force_eager"):
             if is_plain:
-                return CausalLMOutput(loss=_chunked_loss(self, inputs, labels))
+                return CausalLMOutput(loss=_chunked_loss(self, inputs, labels, learnt))
             return CausalLMOutput(loss=_whole_loss(original(**inputs).logits, labels))
 
     return forward
 
 
-def _chunked_loss(model: PreTrainedModel, inputs: dict[str, Any], labels: Tensor) -> Tensor:
+def _chunked_loss(
+    model: PreTrainedModel,
+    inputs: dict[str, Any],
+    labels: Tensor,
+    learnt: Sequence[NDArray[np.int64]] | None,
+) -> Tensor:
     hidden: Tensor = model.base_model(**inputs).last_hidden_state
     head = _head_of(model)
     flat = hidden[:, :-1].reshape(-1, hidden.shape[-1])
-    return chunked_cross_entropy(flat, head.weight, labels[:, 1:].reshape(-1), head.bias)
+    chosen = None
+    if learnt is not None:
+        size = labels.shape[1] - 1
+        places = np.concatenate([row + number * size for number, row in enumerate(learnt)])
+        chosen = to_device(torch.from_numpy(places), labels.device)
+    targets = labels[:, 1:].reshape(-1)
+    return chunked_cross_entropy(flat, head.weight, targets, head.bias, chosen=chosen)
 
 
 def _whole_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ def chunked_cross_entropy(
     labels: Tensor,
     bias: Tensor | None = None,
     chunk_size: int | None = None,
+    chosen: Tensor | None = None,
 ) -> Tensor:
     """Sum of the negative log-likelihoods of ``labels``.
 
@@ -46,6 +47,8 @@ def chunked_cross_entropy(
         bias: ``(vocabulary,)``, where the head has one.
         chunk_size: positions at a time; by default as many as fit 64 MiB of float32 logits, or
             a thirty-second of a GPU's memory.
+        chosen: the positions whose label is not left out, int64, where the caller knows them; to
+            find them, the host waits for the device.
 
     Returns:
         A float32 scalar: the sum, so that any normalisation is the caller's.
@@ -53,7 +56,8 @@ def chunked_cross_entropy(
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden = hidden.to(torch.get_autocast_dtype(device))
-    chosen = (labels != IGNORED).nonzero().squeeze(1)
+    if chosen is None:
+        chosen = (labels != IGNORED).nonzero().squeeze(1)
     hidden, labels = _Rows.apply(hidden, chosen), labels[chosen]  # type: ignore[no-untyped-call]
     if not torch.is_grad_enabled():
         # A function is told that weights need a gradient even where none is kept.

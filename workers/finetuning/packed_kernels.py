@@ -17,21 +17,33 @@ from torch import Tensor
 
 @torch.library.custom_op("perroquet::attend_documents", mutates_args=())
 def attend_documents(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, groups: Tensor, scale: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bounds: Tensor,
+    groups: Tensor,
+    tiles: Tensor,
+    scale: float,
 ) -> tuple[Tensor, Tensor]:
     """Causal attention within each document.
 
     Args:
         query: ``(tokens, heads, width)``.
         key, value: as ``query``, on a GPU maybe with fewer heads; bf16 or fp16 there.
-        bounds, groups: as :class:`workers.finetuning.packed_attention.Documents` has them, the
-            bounds on the same device.
+        bounds, groups, tiles: as :class:`workers.finetuning.packed_attention.Documents` has them,
+            bounds and tiles on the same device. With tiles, Triton's kernels go by them; without
+            any, PyTorch's own go by the rest.
         scale: of the products.
 
     Returns:
         The result, like ``query``, and the logarithms of the sums, float32 ``(heads, tokens)``,
         for backward.
     """
+    if len(tiles):
+        found_by_tiles: tuple[Tensor, Tensor] = _tiled().attend_tiles(
+            query, key, value, tiles, scale
+        )
+        return found_by_tiles
     forward = _forward_on_cpu if query.device.type == "cpu" else _forward_on_gpu
     found = [
         forward(query[one.tokens], key[one.tokens], value[one.tokens], bounds[one.bounds],
@@ -39,16 +51,23 @@ def attend_documents(
         for one in _read(groups)
     ]  # fmt: skip
     if len(found) == 1:
-        return found[0]
+        attended, sums = found[0]
+        return attended.contiguous(), sums
     return torch.cat([one for one, _ in found]), torch.cat([sums for _, sums in found], dim=1)
 
 
 @attend_documents.register_fake
 def _(
-    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, groups: Tensor, scale: float
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    bounds: Tensor,
+    groups: Tensor,
+    tiles: Tensor,
+    scale: float,
 ) -> tuple[Tensor, Tensor]:
     sums = query.new_empty((query.shape[1], query.shape[0]), dtype=torch.float32)
-    return torch.empty_like(query), sums
+    return query.new_empty(query.shape), sums
 
 
 @torch.library.custom_op("perroquet::attend_documents_backward", mutates_args=())
@@ -61,8 +80,14 @@ def _attend_backward(
     sums: Tensor,
     bounds: Tensor,
     groups: Tensor,
+    tiles: Tensor,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    if len(tiles):
+        grads: tuple[Tensor, Tensor, Tensor] = _tiled().attend_tiles_backward(
+            grad, query, key, value, attended, sums, tiles, scale
+        )
+        return grads
     backward: Callable[..., tuple[Tensor, Tensor, Tensor]] = (
         _backward_on_cpu if query.device.type == "cpu" else _backward_on_gpu
     )
@@ -73,7 +98,8 @@ def _attend_backward(
         for one in _read(groups)
     ]  # fmt: skip
     if len(found) == 1:
-        return found[0]
+        by_query, by_key, by_value = (one.contiguous() for one in found[0])
+        return by_query, by_key, by_value
     by_query, by_key, by_value = (torch.cat(pieces) for pieces in zip(*found, strict=True))
     return by_query, by_key, by_value
 
@@ -88,20 +114,29 @@ def _(
     sums: Tensor,
     bounds: Tensor,
     groups: Tensor,
+    tiles: Tensor,
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    by_query, by_key, by_value = (one.new_empty(one.shape) for one in (query, key, value))
+    return by_query, by_key, by_value
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, key, value, bounds, groups, scale = inputs
-    ctx.save_for_backward(query, key, value, *output, bounds, groups)
+    query, key, value, bounds, groups, tiles, scale = inputs
+    ctx.save_for_backward(query, key, value, *output, bounds, groups, tiles)
     ctx.scale = scale
 
 
 def _backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     grads = _attend_backward(grad, *ctx.saved_tensors, ctx.scale)
-    return *grads, None, None, None
+    return *grads, None, None, None, None
+
+
+def _tiled() -> Any:
+    """The kernels for tiles; where there is no Triton, nobody makes tiles."""
+    from workers.finetuning import triton_documents
+
+    return triton_documents
 
 
 attend_documents.register_autograd(_backward, setup_context=_remember)

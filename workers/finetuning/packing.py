@@ -50,6 +50,10 @@ class PackedRows:
         bounds = np.append(starts[first], self.position_ids.shape[1])
         return np.diff(bounds).astype(np.int32)
 
+    def learnt(self, row: int) -> NDArray[np.int64]:
+        """The positions of a row whose next token is learnt."""
+        return np.flatnonzero(self.labels[row, 1:] != IGNORED)
+
 
 def plan_bins(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Numbers of the items of each bin, best-fit decreasing.

@@ -58,17 +58,22 @@ class PackedDataset(Dataset[Item]):
             "position_ids": torch.from_numpy(rows.position_ids[index]).long(),
             "labels": torch.from_numpy(rows.labels[index]).long(),
             "documents": rows.lengths(index),
+            "learnt": rows.learnt(index),
         }
 
 
+# What stays on the CPU, an array for each row, so that no device is waited for and a batch can be
+# parted by rows.
+_ARRAYS = ("documents", "learnt")
+
+
 def collate(items: Sequence[Item]) -> Batch:
-    """Rows as a batch. The lengths of its documents stay on the CPU, an array for each row, so
-    that no device is waited for and a batch can be parted by rows. Rows of short documents come
-    first (:class:`workers.finetuning.packed_attention.Documents`)."""
+    """Rows as a batch; those of short documents come first
+    (:class:`workers.finetuning.packed_attention.Documents`)."""
     items = sorted(items, key=lambda item: int(item["documents"].max()))
-    tensors = [name for name in items[0] if name != "documents"]
+    tensors = [name for name in items[0] if name not in _ARRAYS]
     batch: Batch = {name: torch.stack([item[name] for item in items]) for name in tensors}
-    return {**batch, "documents": [item["documents"] for item in items]}
+    return batch | {name: [item[name] for item in items] for name in _ARRAYS}
 
 
 class PackedTrainer(Trainer):

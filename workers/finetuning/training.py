@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 _BASE_FILE = "base.json"
 _TRAINED_FILE = "trained.json"
 _SAMPLES = 3
-_GPU_TELLING_SECONDS = 0.5
+_GPU_TELLING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)

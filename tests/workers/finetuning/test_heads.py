@@ -3,7 +3,9 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, CohereConfig, CohereForCausalLM
 
+from workers.finetuning.encoding import IGNORED
 from workers.finetuning.heads import attach_summed_loss
+from workers.finetuning.packing import PackedRows
 
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10]])
 
@@ -22,6 +24,23 @@ def test_the_summed_loss_is_that_of_the_logits(base, request):
     expected = expected_loss(model, labels)
     assert attach_summed_loss(model)
     torch.testing.assert_close(model(input_ids=IDS, labels=labels).loss, expected)
+
+
+def test_positions_that_the_caller_knows_are_those_that_count(tiny_gpt2_folder):
+    model = AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder).eval()
+    attach_summed_loss(model)
+    ids = torch.arange(5, 17).view(2, 6)
+    labels = ids.clone()
+    labels[0, 1:4] = labels[1, 5] = IGNORED
+    rows = PackedRows(ids.numpy(), labels.numpy(), ids.numpy(), 12)
+    found = []
+    for learnt in (None, [rows.learnt(row) for row in range(2)]):
+        loss = model(input_ids=ids, labels=labels, learnt=learnt).loss
+        model.zero_grad()
+        loss.backward()
+        found.append((loss, *(p.grad.clone() for p in model.parameters())))
+    for counted, known in zip(*found, strict=True):
+        assert torch.equal(counted, known)
 
 
 def test_without_labels_the_model_is_itself(tiny_llama_folder):

@@ -116,13 +116,21 @@ def test_rows_are_grouped_by_their_longest_document():
     assert unordered.tolist() == [[0] * 5, [0] * 5, [0, 1152, 0, 9, 512]]
 
 
+def test_documents_are_parted_into_tiles_of_their_own():
+    rows = [np.array([64, 1]), np.array([130, 5])]
+    assert find_documents(rows).tiles.tolist() == [
+        [0, 0, 64], [64, 64, 65], [65, 65, 195], [129, 65, 195], [193, 65, 195], [195, 195, 200],
+    ]  # fmt: skip
+
+
 def test_groups_attend_as_the_whole_does():
     torch.manual_seed(0)
     rows = [np.array(one, np.int32) for one in ([30, 20], [130, 20], [300])]
     tensors = [torch.randn(500, 2, 8, requires_grad=True) for _ in range(3)]
     results = []
     for documents in (find_documents(rows), find_documents([np.concatenate(rows)])):
-        attended, sums = attend_documents(*tensors, *documents, 0.3)
+        segments = documents._replace(tiles=documents.tiles[:0])
+        attended, sums = attend_documents(*tensors, *segments, 0.3)
         grads = torch.autograd.grad(attended.square().sum(), tensors)
         results.append((attended, sums, *grads))
     assert sum(end > 0 for _, end, *_ in find_documents(rows).groups.tolist()) == 3

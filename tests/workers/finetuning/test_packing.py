@@ -44,6 +44,7 @@ def test_positions_start_again_with_each_document():
     assert rows.input_ids.tolist() == [[5, 6, 7, 8, 9, 0, 0, 0]]
     assert rows.position_ids.tolist() == [[0, 1, 2, 0, 1, 0, 0, 0]]
     assert rows.labels.tolist() == [[-100, 6, 7, -100, 9, -100, -100, -100]]
+    assert rows.learnt(0).tolist() == [0, 1, 3]
 
 
 def test_documents_without_anything_to_learn_are_left_out():

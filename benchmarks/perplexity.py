@@ -1,9 +1,12 @@
 """What narrower weights cost: SmolLM2's perplexity with each kind, beside fp32's.
 
-The quick form reads the first hundred tokens of each text.
+Each kind reads the texts as the engine's answers do, token by token, over keys and values as they
+are kept beside such weights; what it is compared with is transformers' own forward in fp32. The
+quick form reads the first hundred tokens of each text.
 """
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,15 @@ import torch
 
 from benchmarks.perplexity_texts import TEXTS
 from workers.conversion.smollm2 import convert_smollm2
+from workers.generation.adapter_bank import AdapterBank
+from workers.generation.device import DeviceRunner, Span
 from workers.generation.loading import LoadedModel, load_model
 from workers.generation.processor.linears import WeightKind, supported_kinds
+from workers.generation.protocol import Sampling
+from workers.generation.sampling import SamplingState
 
 _QUICK_TOKENS = 100
+_LogitsOf = Callable[[LoadedModel, list[int]], torch.Tensor]
 _GOAL_PERCENT = 1.0
 
 
@@ -27,7 +35,9 @@ def run(*, quick: bool) -> dict[str, Any]:
 
 def compare(folder: Path, max_tokens: int | None) -> dict[str, Any]:
     """Figures and goals for a model's folder; kinds that the processor lacks are said to be."""
-    exact = _perplexities(load_model(folder, device="cpu"), max_tokens)
+    unpacked = load_model(folder, device="cpu")
+    unpacked.model.set_attn_implementation("sdpa")
+    exact = _perplexities(unpacked, max_tokens, _logits_at_once)
     figures: dict[str, Any] = {"fp32, unpacked": exact}
     goals = []
     for kind in WeightKind:
@@ -35,7 +45,7 @@ def compare(folder: Path, max_tokens: int | None) -> dict[str, Any]:
             figures[kind] = "not on this processor"
             continue
         loaded = load_model(folder, device="cpu", dtype=kind, is_packing=True)
-        figures[kind] = _perplexities(loaded, max_tokens)
+        figures[kind] = _perplexities(loaded, max_tokens, _logits_in_steps)
         goals += [_goal(kind, text, figures[kind][text] / exact[text]) for text in TEXTS]
     return {"figures": figures, "goals": goals}
 
@@ -51,15 +61,32 @@ def _goal(kind: WeightKind, text: str, ratio: float) -> dict[str, Any]:
     }
 
 
-def _perplexities(loaded: LoadedModel, max_tokens: int | None) -> dict[str, float]:
-    # The engine's own attention needs the engine's steps; the linear layers are what is compared.
-    loaded.model.set_attn_implementation("sdpa")
-    return {name: _perplexity(loaded, text, max_tokens) for name, text in TEXTS.items()}
+def _perplexities(
+    loaded: LoadedModel, max_tokens: int | None, logits_of: _LogitsOf
+) -> dict[str, float]:
+    found = {}
+    for name, text in TEXTS.items():
+        ids = loaded.tokenizer.encode(text)[:max_tokens]
+        # A model has at least one token of context for each that is judged.
+        logits = logits_of(loaded, ids[:-1]).float()
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]))
+        found[name] = float(loss.exp())
+    return found
 
 
 @torch.inference_mode()
-def _perplexity(loaded: LoadedModel, text: str, max_tokens: int | None) -> float:
-    ids = torch.tensor([loaded.tokenizer.encode(text)[:max_tokens]])
-    # Logits in fp32; a model has at least one token of context for each that is judged.
-    logits = loaded.model(input_ids=ids, use_cache=False).logits[0, :-1].float()
-    return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]).exp())
+def _logits_at_once(loaded: LoadedModel, ids: list[int]) -> torch.Tensor:
+    logits: torch.Tensor = loaded.model(input_ids=torch.tensor([ids]), use_cache=False).logits
+    return logits[0]
+
+
+@torch.inference_mode()
+def _logits_in_steps(loaded: LoadedModel, ids: list[int]) -> torch.Tensor:
+    runner = DeviceRunner(loaded, AdapterBank(loaded.model, loaded.device, 1))
+    cache, state = runner.new_cache(len(ids)), SamplingState(Sampling(), (), 0)
+    cache.reserve(len(ids))
+    rows = [
+        runner.run([Span(cache, [token], position, True, state, 0, 0)])  # noqa: FBT003
+        for position, token in enumerate(ids)
+    ]
+    return torch.cat(rows)

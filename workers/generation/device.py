@@ -136,8 +136,9 @@ class DeviceRunner:
         self._tidying_at = 0.0
         self._new_batch, self._new_cache = _attention_for(loaded)
         self._direct = direct(loaded.model)
-        if self._device.type == "cpu":
-            self._warm_up(min(_WARMING_TOKENS, loaded.context_window - 1))
+        warming = min(_WARMING_TOKENS, loaded.context_window - 1)
+        if self._device.type == "cpu" and warming > 0:
+            self._warm_up(warming)
 
     def new_cache(self, most_tokens: int) -> KeyValueCache:
         """See :class:`Runner`; it grows by itself."""

@@ -17,6 +17,7 @@ from workers.generation.logprobs import Report, Scores, wanted_of
 from workers.generation.memory import give_back_heap
 from workers.generation.processor.extent import Extent
 from workers.generation.processor.linears import has_float16
+from workers.generation.processor.threads import let_go
 from workers.generation.protocol import Sampling
 from workers.generation.sampling import SamplingState, choose_tokens
 
@@ -137,8 +138,11 @@ class DeviceRunner:
         self._new_batch, self._new_cache = _attention_for(loaded)
         self._direct = direct(loaded.model)
         warming = min(_WARMING_TOKENS, loaded.context_window - 1)
-        if self._device.type == "cpu" and warming > 0:
-            self._warm_up(warming)
+        if self._device.type == "cpu":
+            if warming > 0:
+                self._warm_up(warming)
+            # The model was packed by this thread, too; another one runs the steps.
+            let_go()
 
     def new_cache(self, most_tokens: int) -> KeyValueCache:
         """See :class:`Runner`; it grows by itself."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import carray, njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 # Reordering sums is fine; that numbers may be no numbers must not be forgotten.
@@ -32,6 +33,11 @@ _P0, _P1, _P2 = (
 )
 _P3, _P4, _P5 = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(0.5)
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
+# Memory answers late: what is read so many bytes further on is asked for already.
+_LINE_BYTES, _AHEAD_BYTES = 64, 2_048
+# Of numbers in 8 bits; a row of zeros must not be divided by its largest value.
+_INT8_MAX, _UINT8_ZERO, _UNSIGNED = np.float32(127.0), np.int32(128), np.int32(0x7FFFFFFF)
+_LEAST_LARGEST = np.float32(1e-20).view(np.int32)
 # GPT-2's activation is x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x^3)).
 _GELU_LINEAR = np.float32(2 * math.sqrt(2 / math.pi))
 _GELU_CUBIC = np.float32(2 * math.sqrt(2 / math.pi) * 0.044715)
@@ -90,6 +96,38 @@ def _power_of_two(_context: Any, _whole: Any) -> tuple[Any, _Codegen]:
         return builder.bitcast(builder.shl(exponent, word(23)), ir.FloatType())
 
     return types.float32(types.float32), generate
+
+
+@intrinsic
+def _from_bits(_context: Any, _bits: Any) -> tuple[Any, _Codegen]:
+    """The float32 that an int32 has the bits of."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+@intrinsic
+def _prefetch(_context: Any, _address: Any) -> tuple[Any, _Codegen]:
+    """Ask for the cache line at an address, which may be nobody's."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        is_write, closeness, is_data = (word(number) for number in (0, 3, 1))
+        pointer = builder.inttoptr(arguments[0], byte)
+        builder.call(function, [pointer, is_write, closeness, is_data])
+
+    return types.void(types.int64), generate
+
+
+@njit(inline="always")
+def _prefetch_all(address: int, count: int) -> None:
+    """Ask for so many bytes, whole cache lines of them."""
+    for place in range(address, address + count, _LINE_BYTES):
+        _prefetch(place)
 
 
 @njit(inline="always")
@@ -225,6 +263,7 @@ def attend(  # noqa: C901 - loops within loops, which must be compiled as one
     scores = np.empty(longest, np.float32)
     asked = np.empty(head_size, np.float32)
     answer = np.empty(value_size, np.float32)
+    key_bytes, value_bytes = head_size * like.itemsize, value_size * like.itemsize
     for number in range(first, last):
         sequence, head = number // kv_heads, number % kv_heads
         row, end = rows[sequence], positions[sequence] + 1
@@ -235,12 +274,15 @@ def attend(  # noqa: C901 - loops within loops, which must be compiled as one
             keys[end - 1, i] = _narrowed(key[row, head, i], like)
         for i in range(value_size):
             values[end - 1, i] = _narrowed(value[row, head, i], like)
+        first_key = keys_at + head * room * key_bytes + _AHEAD_BYTES
+        first_value = values_at + head * room * value_bytes + _AHEAD_BYTES
         for one in range(head * group, (head + 1) * group):
             for i in range(head_size):
                 asked[i] = query[row, one, i] * scaling
             largest = np.float32(-np.inf)
             for token in range(end):
                 score = _ZERO
+                _prefetch_all(first_key + token * key_bytes, key_bytes)
                 for i in range(head_size):
                     score += asked[i] * _widened(keys[token, i])
                 scores[token] = score
@@ -252,6 +294,7 @@ def attend(  # noqa: C901 - loops within loops, which must be compiled as one
             answer[:] = _ZERO
             for token in range(end):
                 share = scores[token]
+                _prefetch_all(first_value + token * value_bytes, value_bytes)
                 for i in range(value_size):
                     answer[i] += share * _widened(values[token, i])
             for i in range(value_size):
@@ -268,3 +311,64 @@ def gelu(first: int, last: int, numbers: Any) -> None:
         bent = x * (_GELU_LINEAR + _GELU_CUBIC * x * x)
         small = _exp(-abs(bent))
         part[i] = x * (_ONE if bent > _ZERO else small) / (_ONE + small)
+
+
+_BYTES, _MATRIX = types.uint8[:, ::1], types.float32[:, ::1]
+
+
+@_compiled([types.void(_INDEX, _INDEX, _MATRIX, types.float32, _BYTES, types.float32[::1])])
+def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, steps: Any) -> None:
+    """Write rows as sums of two terms of 8 bits, for :class:`.linears.Int8Linear`.
+
+    Args:
+        first: the first row.
+        last: behind the last row.
+        rows: float32 ``[num_rows, size]``.
+        fine_steps: into how many the second term divides a step of the first.
+        terms: uint8 ``[2 * num_rows, size]``, written: all first terms, then all second ones, as
+            what they have above -128.
+        steps: float32 ``[num_rows]``, written: how long a step of each row's first term is.
+    """
+    count = len(rows)
+    for number in range(first, last):
+        row, coarse, fine = rows[number], terms[number], terms[count + number]
+        # Bits without their sign grow with what they stand for; those of no number are the largest.
+        bits, largest = row.view(np.int32), _LEAST_LARGEST
+        for i in range(len(bits)):
+            largest = max(largest, bits[i] & _UNSIGNED)
+        step = _from_bits(largest) / _INT8_MAX
+        steps[number] = step
+        for i in range(len(row)):
+            scaled = row[i] / step
+            whole = np.rint(scaled)
+            rest = np.rint((scaled - whole) * fine_steps)
+            coarse[i] = np.uint8(np.int32(whole) + _UINT8_ZERO)
+            fine[i] = np.uint8(np.int32(rest) + _UINT8_ZERO)
+
+
+@_compiled(
+    [types.void(_INDEX, _INDEX, _MATRIX, types.float32, types.float32[::1], types.float32[::1])]
+)
+def join_terms(
+    first: int, last: int, products: Any, fine_steps: Any, steps: Any, bias: Any
+) -> None:
+    """Add up what became of the terms that :func:`quantise` made.
+
+    Args:
+        first: the first row.
+        last: behind the last row.
+        products: float32 ``[2 * num_rows, size]``; the first half becomes the sums.
+        fine_steps: see :func:`quantise`.
+        steps: see :func:`quantise`.
+        bias: float32 ``[size]``, or ``[0]`` for none.
+    """
+    count = len(products) // 2
+    for number in range(first, last):
+        row, fine, step = products[number], products[count + number], steps[number]
+        fine_step = step / fine_steps
+        if len(bias) == 0:
+            for i in range(len(row)):
+                row[i] = row[i] * step + fine[i] * fine_step
+        else:
+            for i in range(len(row)):
+                row[i] = row[i] * step + fine[i] * fine_step + bias[i]

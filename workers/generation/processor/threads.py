@@ -45,6 +45,18 @@ def share(loop: Loop, bounds: Sequence[int], *arguments: object) -> None:
         _share_among_helpers(loop, bounds, *arguments)
 
 
+def let_go() -> None:
+    """End the threads that wait to help this one, which are made anew where it needs them again.
+
+    Each thread that ran one of PyTorch's operations has helpers of its own. Where all of them
+    together are more than there are processors, GCC's OpenMP lets none of them spin for long, so
+    those of the engine fall asleep between its operations, and waking them takes longer than most
+    of these do (docs/log.md). So whoever is done with computing for a while says so.
+    """
+    if (team := _team()) is not None:
+        team.let_go()
+
+
 class _Job(NamedTuple):
     loop: Loop
     bounds: Sequence[int]
@@ -61,6 +73,8 @@ class Team:
         self._parallel = openmp.GOMP_parallel
         self._parallel.argtypes = [_REGION, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
         self._parallel.restype = None
+        # OpenMP 5.0 has it; 1 stands for a soft pause.
+        self._pause = getattr(openmp, "omp_pause_resource_all", None)
         self._thread, self._threads = quick.omp_get_thread_num, quick.omp_get_num_threads
         self._region = _REGION(self._run)
         # Several engines may be at work; what runs is told by its number.
@@ -77,6 +91,11 @@ class Team:
             del self._jobs[number]
         if job.errors:
             raise job.errors[0]
+
+    def let_go(self) -> None:
+        """See :func:`let_go`."""
+        if self._pause is not None:
+            self._pause(1)
 
     def _run(self, number: int) -> None:
         """A thread's parts; there may be fewer threads than were asked for."""

@@ -100,3 +100,22 @@ def test_rows_that_nobody_needs_are_not_computed(kind, needed):
     assert torch.equal(layer(x[:, :3]), whole[:, :3])
     layer.rows.end()
     assert torch.equal(layer(x), whole)
+
+
+def test_without_compiled_loops_int8_multiplies_alike(monkeypatch):
+    if WeightKind.INT8 not in supported_kinds():
+        pytest.skip("not on this processor")
+    weight, bias, x = numbers(48, 32), numbers(48), numbers(40, 32)
+    layer = pack(WeightKind.INT8, weight, bias)
+    compiled = layer(x)
+    monkeypatch.setattr(linears, "_int8", None)
+    assert torch.allclose(layer(x), compiled, rtol=1e-3, atol=1e-3)
+    assert error(layer, weight, bias, x) < TOLERANCES[WeightKind.INT8]
+
+
+def test_a_row_with_no_number_gives_none_and_spoils_no_other(kind):
+    layer = pack(kind, numbers(48, 32), None)
+    rows = numbers(40, 32)
+    rows[3, 5] = float("nan")
+    product = layer(rows)
+    assert torch.isnan(product).any(dim=1).nonzero().flatten().tolist() == [3]

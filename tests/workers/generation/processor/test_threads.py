@@ -1,3 +1,4 @@
+import os
 import threading
 
 import pytest
@@ -50,3 +51,28 @@ def test_without_a_known_library_there_is_no_team(tmp_path):
     library.write_bytes(b"no library")
     with pytest.raises(OSError, match=library.name):
         threads.Team(library)
+
+
+def test_helpers_of_a_thread_end_when_it_lets_them_go_and_come_back_when_needed():
+    def work():
+        before = _thread_ids()
+        seen = []
+        share(lambda first, _last: seen.append(first), [0, 1, 2])
+        counts.append(len(_thread_ids() - before))
+        threads.let_go()
+        counts.append(len(_thread_ids() - before))
+        share(lambda first, _last: seen.append(first), [0, 1, 2])
+        threads.let_go()
+        counts.append(len(seen))
+
+    if threads._team() is None or threads.thread_count() < 2:
+        pytest.skip("This PyTorch does not bring GCC's OpenMP, or has one thread.")
+    counts = []
+    caller = threading.Thread(target=work)
+    caller.start()
+    caller.join(20)
+    assert counts == [1, 0, 4]
+
+
+def _thread_ids():
+    return set(os.listdir("/proc/self/task"))

@@ -119,6 +119,7 @@ CONTENDERS: dict[str, Callable[[Path, Sequence[ChatRequest]], Run]] = {
     "perroquet_float32": partial(perroquet, dtype="float32"),
     "perroquet_float16": partial(perroquet, dtype="float16"),
     "perroquet_bfloat16": partial(perroquet, dtype="bfloat16"),
+    "perroquet_int16": partial(perroquet, dtype="int16"),
     "perroquet_int8": partial(perroquet, dtype="int8"),
 }
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Figures = Mapping[str, Any]
-_EXACT = ("perroquet_float32", "perroquet_float16")
+# int16 is as exact as float16: see docs/log.md for the perplexity of each.
+_EXACT = ("perroquet_float32", "perroquet_float16", "perroquet_int16")
 _INT8 = ("perroquet_int8",)
 _SPEED = "tokens_per_second"
 _FIRST_MEAN = "first_token_mean_seconds"

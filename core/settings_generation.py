@@ -44,7 +44,7 @@ class GenerationSettings(Area):
     """The default model; a server or channel may choose another."""
     device: str = "auto"
     """`cuda` (also ROCm), `cpu`, or a single one such as `cuda:1`."""
-    dtype: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
+    dtype: Literal["auto", "float32", "float16", "bfloat16", "int16", "int8"] = "auto"
     """Of the weights. `auto` chooses by device and model; on a processor it measures all but
     `int8`, which takes the least memory there and is only taken on request."""
     remotes: Annotated[dict[str, RemoteSettings], BeforeValidator(read_json)] = {}

@@ -25,16 +25,16 @@ def goals_over(peer: str, **by_name) -> dict:
 
 def test_the_better_of_our_exact_kinds_is_held_against_the_peer():
     goals = goals_over("vllm", vllm=SLOW, perroquet_float32=SLOW, perroquet_float16=FAST)
-    speed = goals["16 requests, float32/float16: tokens_per_second over vllm"]
+    speed = goals["16 requests, float32/float16/int16: tokens_per_second over vllm"]
     assert (speed["value"], speed["met"]) == (2.0, True)
 
 
 def test_of_seconds_and_memory_less_is_better():
     goals = goals_over("vllm", vllm=SLOW, perroquet_float32=FAST)
-    memory = goals["16 requests, float32/float16: resident_mb over vllm"]
+    memory = goals["16 requests, float32/float16/int16: resident_mb over vllm"]
     assert (memory["value"], memory["met"]) == (0.4, True)
     late = goals_over("vllm", vllm=FAST, perroquet_float32=SLOW)
-    assert not late["16 requests, float32/float16: first_token_mean_seconds over vllm"]["met"]
+    assert not late["16 requests, float32/float16/int16: first_token_mean_seconds over vllm"]["met"]
 
 
 def test_a_goal_without_its_peer_is_not_met():

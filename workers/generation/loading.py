@@ -20,7 +20,7 @@ from workers.generation.errors import ModelUnreadableError, reason_of
 from workers.generation.processor.linears import WeightKind
 from workers.generation.processor.packing import Packed, pack_model
 
-_INT8 = "int8"
+_FOR_PROCESSORS = ("int16", "int8")
 _DEFAULT_WINDOW = 1024
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
@@ -83,9 +83,9 @@ def choose_dtype(wish: str, device: torch.device) -> torch.dtype:
     Raises:
         ModelUnreadableError: the device does not have it.
     """
-    if wish == _INT8:
+    if wish in _FOR_PROCESSORS:
         raise ModelUnreadableError(
-            "int8 weights are for processors; set generation.dtype to auto.", dtype=wish
+            f"{wish} weights are for processors; set generation.dtype to auto.", dtype=wish
         )
     if wish != "auto":
         dtype: torch.dtype = getattr(torch, wish)
@@ -123,7 +123,7 @@ def load_model(
         torch_threads: intra-op threads on the CPU; 0 leaves torch's own choice.
         is_packing: on the CPU, replace the linear layers by those of
             :mod:`workers.generation.processor.linears`; ``dtype`` is then that of their weights,
-            may be ``int8`` too, and everything else is fp32. Nothing changes on other devices.
+            may be ``int16`` or ``int8``, too, and everything else is fp32. Nothing changes on other devices.
 
     Raises:
         ModelUnreadableError: the folder is no causal language model that can be read, or the

@@ -8,7 +8,7 @@ from workers.generation.processor.threads import share, thread_count
 
 # A helper must be worth waking: so many numbers take about 10 us.
 _NUMBERS_PER_THREAD = 32_768
-_NO_BIAS = np.empty(0, np.float32)
+_NO_BIAS, _NO_REST = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 
 
 def terms_of(rows: torch.Tensor, fine_steps: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,12 +37,17 @@ def terms_of(rows: torch.Tensor, fine_steps: float) -> tuple[torch.Tensor, torch
 
 
 def join(
-    products: torch.Tensor, steps: torch.Tensor, bias: torch.Tensor | None, fine_steps: float
+    products: torch.Tensor,
+    rest: torch.Tensor | None,
+    steps: torch.Tensor,
+    bias: torch.Tensor | None,
+    fine_steps: float,
 ) -> None:
     """Add up what became of both terms, in the first half of their products.
 
     Args:
         products: float32 ``[2 * num_rows, size]``, changed.
+        rest: what is added to the first terms' products, float32 ``[num_rows, size]`` or None.
         steps: as :func:`terms_of` gave them.
         bias: float32 ``[size]`` or None.
         fine_steps: see :func:`terms_of`.
@@ -51,6 +56,7 @@ def join(
         kernels.join_terms,
         _bounds(len(steps), products.shape[1]),
         products.numpy(),
+        _NO_REST if rest is None else rest.numpy(),
         np.float32(fine_steps),
         steps.numpy(),
         _NO_BIAS if bias is None else bias.numpy(),

@@ -346,11 +346,9 @@ def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, step
             fine[i] = np.uint8(np.int32(rest) + _UINT8_ZERO)
 
 
-@_compiled(
-    [types.void(_INDEX, _INDEX, _MATRIX, types.float32, types.float32[::1], types.float32[::1])]
-)
+@_compiled([types.void(_INDEX, _INDEX, _MATRIX, _MATRIX, types.float32, *[types.float32[::1]] * 2)])
 def join_terms(
-    first: int, last: int, products: Any, fine_steps: Any, steps: Any, bias: Any
+    first: int, last: int, products: Any, rest: Any, fine_steps: Any, steps: Any, bias: Any
 ) -> None:
     """Add up what became of the terms that :func:`quantise` made.
 
@@ -358,6 +356,7 @@ def join_terms(
         first: the first row.
         last: behind the last row.
         products: float32 ``[2 * num_rows, size]``; the first half becomes the sums.
+        rest: added to the first half, float32 ``[num_rows, size]``, or ``[0, 0]`` for none.
         fine_steps: see :func:`quantise`.
         steps: see :func:`quantise`.
         bias: float32 ``[size]``, or ``[0]`` for none.
@@ -366,9 +365,12 @@ def join_terms(
     for number in range(first, last):
         row, fine, step = products[number], products[count + number], steps[number]
         fine_step = step / fine_steps
-        if len(bias) == 0:
+        if len(rest):
+            more = rest[number]
             for i in range(len(row)):
-                row[i] = row[i] * step + fine[i] * fine_step
-        else:
+                row[i] += more[i]
+        for i in range(len(row)):
+            row[i] = row[i] * step + fine[i] * fine_step
+        if len(bias):
             for i in range(len(row)):
-                row[i] = row[i] * step + fine[i] * fine_step + bias[i]
+                row[i] += bias[i]

@@ -30,7 +30,12 @@ _REPEATS = 3
 # A narrower kind must be clearly faster, or the more exact one is kept.
 _WORTHWHILE = 0.9
 # From the most exact on; int8 is only taken where it is asked for.
-_CANDIDATES = (WeightKind.FLOAT32, WeightKind.FLOAT16, WeightKind.BFLOAT16)
+_CANDIDATES = (
+    WeightKind.FLOAT32,
+    WeightKind.FLOAT16,
+    WeightKind.INT16,
+    WeightKind.BFLOAT16,
+)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("numba")
 
-from workers.generation.processor.int8_terms import join, terms_of  # noqa: E402
+from workers.generation.processor.int8_terms import join, terms_of
 
 FINE = 254.0
 
@@ -40,6 +40,6 @@ def test_products_of_both_terms_are_joined_as_the_row_would_have_been_multiplied
     bias = torch.randn(1_400, generator=generator) if has_bias else None
     terms, steps = terms_of(rows, FINE)
     products = (terms.float() - 128) @ weight
-    join(products, steps, bias, FINE)
+    join(products, None, steps, bias, FINE)
     expected = rows @ weight if bias is None else rows @ weight + bias
     assert torch.allclose(products[:50], expected, atol=2e-2)

@@ -123,7 +123,8 @@ def load_model(
         torch_threads: intra-op threads on the CPU; 0 leaves torch's own choice.
         is_packing: on the CPU, replace the linear layers by those of
             :mod:`workers.generation.processor.linears`; ``dtype`` is then that of their weights,
-            may be ``int16`` or ``int8``, too, and everything else is fp32. Nothing changes on other devices.
+            may be ``int16`` or ``int8``, too, and everything else is fp32. Nothing changes on other
+            devices.
 
     Raises:
         ModelUnreadableError: the folder is no causal language model that can be read, or the

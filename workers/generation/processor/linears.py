@@ -215,8 +215,8 @@ class Int8Linear(PackedLinear):
 class Int16Linear(Int8Linear):
     """Weights, too, in twice 8 bits: as much memory as fp16, and as exact where it matters.
 
-    A weight is off by at most 1/64,516 of its channel's largest one, where fp16 is off by 1/4,096 of
-    the weight itself. Of the four products the one of both second terms, 1/64,516 of the whole,
+    A weight is off by at most 1/64,516 of its channel's largest one, where fp16 is off by 1/4,096
+    of the weight itself. Of the four products the one of both second terms, 1/64,516 of the whole,
     is left out. Processors that multiply int8 in tiles take a third of fp16's time.
     """
 

@@ -16,6 +16,7 @@ TOLERANCES = {
     WeightKind.FLOAT32: 1e-6,
     WeightKind.FLOAT16: 1e-3,
     WeightKind.BFLOAT16: 1e-2,
+    WeightKind.INT16: 1e-3,
     WeightKind.INT8: 2e-2,
 }
 
@@ -102,15 +103,16 @@ def test_rows_that_nobody_needs_are_not_computed(kind, needed):
     assert torch.equal(layer(x), whole)
 
 
-def test_without_compiled_loops_int8_multiplies_alike(monkeypatch):
-    if WeightKind.INT8 not in supported_kinds():
+@pytest.mark.parametrize("narrow", [WeightKind.INT16, WeightKind.INT8])
+def test_without_compiled_loops_int8_multiplies_alike(narrow, monkeypatch):
+    if narrow not in supported_kinds():
         pytest.skip("not on this processor")
     weight, bias, x = numbers(48, 32), numbers(48), numbers(40, 32)
-    layer = pack(WeightKind.INT8, weight, bias)
+    layer = pack(narrow, weight, bias)
     compiled = layer(x)
     monkeypatch.setattr(linears, "_int8", None)
     assert torch.allclose(layer(x), compiled, rtol=1e-3, atol=1e-3)
-    assert error(layer, weight, bias, x) < TOLERANCES[WeightKind.INT8]
+    assert error(layer, weight, bias, x) < TOLERANCES[narrow]
 
 
 def test_a_row_with_no_number_gives_none_and_spoils_no_other(kind):

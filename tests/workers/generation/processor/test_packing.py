@@ -25,7 +25,7 @@ def test_no_layer_keeps_its_own_weights(folder):
     assert loaded.packed.counts == {WeightKind.FLOAT32: count}
 
 
-@pytest.mark.parametrize("dtype", ["auto", "float32", "float16", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ["auto", "float32", "float16", "bfloat16", "int16", "int8"])
 def test_a_packed_model_says_what_the_model_says(folder, dtype):
     if dtype not in ("auto", *supported_kinds()):
         pytest.skip("not on this processor")

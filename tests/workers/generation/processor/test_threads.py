@@ -1,5 +1,5 @@
-import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -75,4 +75,4 @@ def test_helpers_of_a_thread_end_when_it_lets_them_go_and_come_back_when_needed(
 
 
 def _thread_ids():
-    return set(os.listdir("/proc/self/task"))
+    return set(Path("/proc/self/task").iterdir())

@@ -11,6 +11,7 @@ from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import LoadedModel, load_model
 from workers.generation.memory import collect_garbage
 from workers.generation.messages import Turn
+from workers.generation.processor.threads import let_go
 from workers.generation.protocol import GenerationRequest, GenerationStream
 from workers.generation.serving import Ask
 
@@ -83,13 +84,17 @@ class LocalResponder:
 
     def _read(self, weights: Weights) -> LoraAdapter:
         folder = self._fetch(weights.store_path, weights.manifest_sha256)
-        return read_adapter(
-            folder,
-            weights.store_path,
-            self._shapes,
-            self._loaded.dtype,
-            weights.manifest_sha256,
-        )
+        try:
+            return read_adapter(
+                folder,
+                weights.store_path,
+                self._shapes,
+                self._loaded.dtype,
+                weights.manifest_sha256,
+            )
+        finally:
+            # Large matrices are copied by several threads, which this one does not need again.
+            let_go()
 
 
 def load_responder(

@@ -20,7 +20,7 @@ from workers.generation.errors import ModelUnreadableError, reason_of
 from workers.generation.processor.linears import WeightKind
 from workers.generation.processor.packing import Packed, pack_model
 
-_FOR_PROCESSORS = ("int16", "int8")
+_FOR_PROCESSORS = (WeightKind.INT16, WeightKind.INT8)
 _DEFAULT_WINDOW = 1024
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 

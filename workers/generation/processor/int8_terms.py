@@ -4,10 +4,8 @@ import numpy as np
 import torch
 
 from workers.generation.processor import kernels
-from workers.generation.processor.threads import share, thread_count
+from workers.generation.processor.threads import even_bounds, share
 
-# A helper must be worth waking: so many numbers take about 10 us.
-_NUMBERS_PER_THREAD = 32_768
 _NO_BIAS, _NO_REST = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 
 
@@ -27,7 +25,7 @@ def terms_of(rows: torch.Tensor, fine_steps: float) -> tuple[torch.Tensor, torch
     steps = torch.empty(count)
     share(
         kernels.quantise,
-        _bounds(count, size),
+        even_bounds(count, rows.numel()),
         rows.contiguous().numpy(),
         np.float32(fine_steps),
         terms.numpy(),
@@ -54,15 +52,10 @@ def join(
     """
     share(
         kernels.join_terms,
-        _bounds(len(steps), products.shape[1]),
+        even_bounds(len(steps), products.numel() // 2),
         products.numpy(),
         _NO_REST if rest is None else rest.numpy(),
         np.float32(fine_steps),
         steps.numpy(),
         _NO_BIAS if bias is None else bias.numpy(),
     )
-
-
-def _bounds(count: int, size: int) -> list[int]:
-    parts = max(1, min(thread_count(), count, count * size // _NUMBERS_PER_THREAD))
-    return [count * part // parts for part in range(parts + 1)]

@@ -2,14 +2,14 @@ import pytest
 import torch
 from torch import nn
 
-from workers.generation.processor import activations
+from workers.generation.processor import threads
 from workers.generation.processor.activations import CompiledGELU
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_it_is_pytorchs_whatever_the_threads(monkeypatch, threads):
-    monkeypatch.setattr(activations, "thread_count", lambda: threads)
-    monkeypatch.setattr(activations, "_NUMBERS_PER_THREAD", 100)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_it_is_pytorchs_whatever_the_threads(monkeypatch, count):
+    monkeypatch.setattr(threads, "thread_count", lambda: count)
+    monkeypatch.setattr(threads, "_NUMBERS_PER_THREAD", 100)
     x = torch.randn(1, 7, 90, generator=torch.Generator().manual_seed(0))
     expected = nn.GELU(approximate="tanh")(x)
     torch.testing.assert_close(CompiledGELU()(x.clone()), expected, atol=1e-6, rtol=1e-5)

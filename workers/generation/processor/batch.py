@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from workers.generation.attention import PackedBatch, PackedSpan, empty_output
 from workers.generation.processor import kernels
 from workers.generation.processor.linears import NeededRows
-from workers.generation.processor.threads import share, thread_count
+from workers.generation.processor.threads import thread_count
 
 # A helper must be worth waking: so many numbers of keys, and values, take about 100 us.
 _NUMBERS_PER_THREAD = 131_072
@@ -73,8 +73,7 @@ class _Prompts(PackedBatch):
         key: torch.Tensor,
         value: torch.Tensor,
     ) -> None:
-        share(
-            kernels.keep,
+        kernels.keep(
             self._kept.bounds(key.shape[1], key.shape[3]),
             self._kept.starts,
             self._kept.lengths,
@@ -144,8 +143,7 @@ class ProcessorBatch:
         scaling: float | None,
     ) -> None:
         heads, size = key.shape[1], key.shape[3]
-        share(
-            kernels.attend,
+        kernels.attend(
             self._singles.bounds(heads, size),
             self._singles.starts,
             self._singles.positions,

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from workers.generation.processor import kernels
-from workers.generation.processor.threads import even_bounds, share
+from workers.generation.processor.threads import even_bounds
 
 _NO_BIAS, _NO_REST = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 
@@ -23,8 +23,7 @@ def terms_of(rows: torch.Tensor, fine_steps: float) -> tuple[torch.Tensor, torch
     count, size = rows.shape
     terms = torch.empty((2 * count, size), dtype=torch.uint8)
     steps = torch.empty(count)
-    share(
-        kernels.quantise,
+    kernels.quantise(
         even_bounds(count, rows.numel()),
         rows.contiguous().numpy(),
         np.float32(fine_steps),
@@ -50,8 +49,7 @@ def join(
         bias: float32 ``[size]`` or None.
         fine_steps: see :func:`terms_of`.
     """
-    share(
-        kernels.join_terms,
+    kernels.join_terms(
         even_bounds(len(steps), products.numel() // 2),
         products.numpy(),
         _NO_REST if rest is None else rest.numpy(),

@@ -1,15 +1,13 @@
 """What PyTorch has no operation for, compiled on this processor the first time it runs.
 
 Steps of a processor consist of many short answers, for each of which PyTorch's attention is a call
-of its own in every layer. The loops here go through all of them at once. Numba compiles them for
-the processor that is there and keeps the result beside this file, or where ``NUMBA_CACHE_DIR``
-says; they hold no lock of Python's, so threads run them side by side.
+of its own in every layer. The loops here go through all of them at once, and threads share them
+(:func:`.loops.shared`): what is written here as ``loop(first, last, ...)`` is called with bounds.
 
 Keys and values are read where they lie, at addresses: each answer has memory of its own.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,8 +16,8 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# Reordering sums is fine; that numbers may be no numbers must not be forgotten.
-_ARITHMETIC = {"reassoc", "contract", "nsz", "arcp"}
+from workers.generation.processor.loops import pointer_to, shared
+
 # exp() of what lies below is taken for 0; it would be no normal float32.
 _LEAST_EXPONENT = np.float32(-87.0)
 _LOG2_E = np.float32(1.44269504088896341)
@@ -44,17 +42,6 @@ _GELU_CUBIC = np.float32(2 * math.sqrt(2 / math.pi) * 0.044715)
 
 # Numba publishes no types for what follows.
 _Codegen = Any
-
-
-@intrinsic
-def _pointer(_context: Any, address: Any, like: Any) -> tuple[Any, _Codegen]:
-    """An address as a pointer to what ``like`` is an array of."""
-    pointer = types.CPointer(like.dtype)
-
-    def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(address, like), generate
 
 
 @intrinsic
@@ -145,34 +132,13 @@ def _exp(x: Any) -> Any:
     return _ZERO if x < _LEAST_EXPONENT else series * _power_of_two(whole)
 
 
-def _compiled(signatures: list[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Compile for these types at once, so that no answer waits for it."""
-
-    def compile_it(function: Callable[..., None]) -> Callable[..., None]:
-        settings = {"nogil": True, "fastmath": _ARITHMETIC, "error_model": "numpy"}
-        try:
-            compiled: Callable[..., None] = njit(signatures, cache=True, **settings)(function)
-        except RuntimeError:
-            # There is no folder that it could be kept in.
-            compiled = njit(signatures, **settings)(function)
-        return compiled
-
-    return compile_it
-
-
-_INDEX, _INDEXES, _ROWS = types.int64, types.int64[::1], types.float32[:, :, :]
-
-
+_INDEXES, _ROWS = types.int64[::1], types.float32[:, :, :]
+_NUMBERS, _MATRIX, _BYTES = types.float32[::1], types.float32[:, ::1], types.uint8[:, ::1]
 _PLACES, _KEPT = types.int64[:, ::1], (types.float32, types.int16)
 
 
-@_compiled(
-    [
-        types.void(
-            *(_INDEX, _INDEX, _INDEXES, _INDEXES, _INDEXES, _ROWS, _ROWS, _PLACES, kept[::1])
-        )
-        for kept in _KEPT
-    ]
+@shared(
+    [(_INDEXES, _INDEXES, _INDEXES, _ROWS, _ROWS, _PLACES, kept[::1]) for kept in _KEPT],
 )
 def keep(
     first: int,
@@ -206,8 +172,8 @@ def keep(
     for number in range(first, last):
         sequence, head = number // kv_heads, number % kv_heads
         keys_at, values_at, room = places[sequence]
-        keys = carray(_pointer(keys_at, like), (kv_heads, room, head_size))[head]
-        values = carray(_pointer(values_at, like), (kv_heads, room, value_size))[head]
+        keys = carray(pointer_to(keys_at, like), (kv_heads, room, head_size))[head]
+        values = carray(pointer_to(values_at, like), (kv_heads, room, value_size))[head]
         for token in range(lengths[sequence]):
             row, position = starts[sequence] + token, positions[sequence] + token
             for i in range(head_size):
@@ -216,12 +182,9 @@ def keep(
                 values[position, i] = _narrowed(value[row, head, i], like)
 
 
-@_compiled(
+@shared(
     [
-        types.void(
-            *(_INDEX, _INDEX, _INDEXES, _INDEXES, _ROWS, _ROWS, _ROWS, _ROWS),
-            *(_PLACES, types.float32, kept[::1]),
-        )
+        (_INDEXES, _INDEXES, _ROWS, _ROWS, _ROWS, _ROWS, _PLACES, types.float32, kept[::1])
         for kept in _KEPT
     ]
 )
@@ -268,8 +231,8 @@ def attend(  # noqa: C901 - loops within loops, which must be compiled as one
         sequence, head = number // kv_heads, number % kv_heads
         row, end = rows[sequence], positions[sequence] + 1
         keys_at, values_at, room = places[sequence]
-        keys = carray(_pointer(keys_at, like), (kv_heads, room, head_size))[head]
-        values = carray(_pointer(values_at, like), (kv_heads, room, value_size))[head]
+        keys = carray(pointer_to(keys_at, like), (kv_heads, room, head_size))[head]
+        values = carray(pointer_to(values_at, like), (kv_heads, room, value_size))[head]
         for i in range(head_size):
             keys[end - 1, i] = _narrowed(key[row, head, i], like)
         for i in range(value_size):
@@ -301,7 +264,7 @@ def attend(  # noqa: C901 - loops within loops, which must be compiled as one
                 output[row, one, i] = answer[i] / total
 
 
-@_compiled([types.void(types.int64, types.int64, types.float32[::1])])
+@shared([(_NUMBERS,)])
 def gelu(first: int, last: int, numbers: Any) -> None:
     """GPT-2's activation of ``numbers[first:last]``, float32, in place."""
     # Indexes that could be negative would be looked at one by one.
@@ -313,10 +276,7 @@ def gelu(first: int, last: int, numbers: Any) -> None:
         part[i] = x * (_ONE if bent > _ZERO else small) / (_ONE + small)
 
 
-_BYTES, _MATRIX = types.uint8[:, ::1], types.float32[:, ::1]
-
-
-@_compiled([types.void(_INDEX, _INDEX, _MATRIX, types.float32, _BYTES, types.float32[::1])])
+@shared([(_MATRIX, types.float32, _BYTES, _NUMBERS)])
 def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, steps: Any) -> None:
     """Write rows as sums of two terms of 8 bits, for :class:`.linears.Int8Linear`.
 
@@ -346,7 +306,7 @@ def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, step
             fine[i] = np.uint8(np.int32(rest) + _UINT8_ZERO)
 
 
-@_compiled([types.void(_INDEX, _INDEX, _MATRIX, _MATRIX, types.float32, *[types.float32[::1]] * 2)])
+@shared([(_MATRIX, _MATRIX, types.float32, _NUMBERS, _NUMBERS)])
 def join_terms(
     first: int, last: int, products: Any, rest: Any, fine_steps: Any, steps: Any, bias: Any
 ) -> None:

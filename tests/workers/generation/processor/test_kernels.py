@@ -1,5 +1,3 @@
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import torch
@@ -33,12 +31,11 @@ class Caches:
         output = torch.zeros(len(rows), query.shape[1], value.shape[2])
         count = len(rows) * key.shape[1]
         bounds = [count * part // parts for part in range(parts + 1)]
-        for first, last in pairwise(bounds):
-            kernels.attend(
-                first, last, rows, self.positions,
-                *(part.numpy() for part in (query, key, value, output)),
-                self.places, np.float32(scaling), LIKE[self.keys[0].dtype],
-            )  # fmt: skip
+        kernels.attend(
+            bounds, rows, self.positions,
+            *(part.numpy() for part in (query, key, value, output)),
+            self.places, np.float32(scaling), LIKE[self.keys[0].dtype],
+        )  # fmt: skip
         return output
 
 
@@ -102,7 +99,7 @@ def test_tokens_are_kept_where_they_belong_and_nowhere_else(dtype):
     key[4, 0, 0], value[4, 1, 1] = 1e6, -1e6
     starts, lengths, positions = np.array([0, 3]), np.array([3, 6]), np.array([4, ROOM - 6])
     kernels.keep(
-        0, 4, starts, lengths, positions, key.numpy(), value.numpy(), caches.places, LIKE[dtype]
+        [0, 4], starts, lengths, positions, key.numpy(), value.numpy(), caches.places, LIKE[dtype]
     )
     kept = [part.clone() for part in (*caches.keys, *caches.values)]
     # What float16 has no number for is its largest.
@@ -121,36 +118,17 @@ def test_gelu_is_pytorchs_from_the_smallest_to_the_largest():
     )
     wanted = torch.nn.functional.gelu(numbers.double(), approximate="tanh")
     seen = numbers.clone()
-    kernels.gelu(0, len(seen), seen.numpy())
+    kernels.gelu([0, len(seen)], seen.numpy())
     torch.testing.assert_close(seen.double(), wanted, atol=1e-6, rtol=1e-6)
     odd = torch.tensor([torch.nan, torch.inf])
-    kernels.gelu(0, 2, odd.numpy())
+    kernels.gelu([0, 2], odd.numpy())
     assert odd[0].isnan()
     assert odd[1] == torch.inf
 
 
 def test_gelu_touches_nothing_outside_its_part():
     numbers = torch.full((10,), 2.0)
-    kernels.gelu(3, 7, numbers.numpy())
+    kernels.gelu([3, 7], numbers.numpy())
     assert numbers[:3].eq(2).all()
     assert numbers[7:].eq(2).all()
     assert numbers[3:7].ne(2).all()
-
-
-def test_where_no_folder_keeps_what_is_compiled_it_is_compiled_each_time(monkeypatch):
-    njit = kernels.njit
-
-    def no_folder(*arguments, **settings):
-        if settings.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return njit(*arguments, **settings)
-
-    monkeypatch.setattr(kernels, "njit", no_folder)
-
-    @kernels._compiled([kernels.types.void(kernels.types.float32[::1])])
-    def double(numbers):
-        numbers *= 2
-
-    numbers = np.ones(3, np.float32)
-    double(numbers)
-    assert numbers.tolist() == [2, 2, 2]

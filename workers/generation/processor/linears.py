@@ -4,8 +4,11 @@ A model's own layers keep their weights as they were trained, row by row, and ea
 reordering them. The layers here keep only the reordered form; what they replace is let go, so that
 a model is never in memory twice. Everything between the layers stays fp32.
 
-All of them are bitwise independent of the rows beside a row (see docs/log.md), so that an answer is
-the same alone and in any batch. Every operation is PyTorch's own (oneDNN and FBGEMM come with it).
+All of them but one are bitwise independent of the rows beside a row (see docs/log.md), so that an
+answer is the same alone and in any batch. The one is bf16 where a processor multiplies it in tiles
+(AMX): oneDNN adds up in another order there for another number of rows.
+
+The products are PyTorch's own (oneDNN and FBGEMM come with it), but for those of a single fp32 row.
 """
 
 import itertools
@@ -17,8 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
-# oneDNN lays weights out for about so many rows; between 1 and 256 it chose alike.
-_LIKELY_ROWS = 16
+from workers.generation.processor import onednn
+
 _INT8_MAX = 127.0
 _UINT8_ZERO = 128
 # The second term of an activation divides a step of the first into so many.
@@ -32,13 +35,14 @@ _TINY = 1e-20
 
 
 _int8: ModuleType | None = None
+_single: ModuleType | None = None
 try:
-    from workers.generation.processor import int8_terms
+    from workers.generation.processor import int8_terms, single_row
 except ImportError:
     # Numba has no wheel for this Python or this processor.
     pass
 else:
-    _int8 = int8_terms
+    _int8, _single = int8_terms, single_row
 
 
 class WeightKind(StrEnum):
@@ -114,16 +118,28 @@ class PackedLinear(nn.Module):
 
 
 class Float32Linear(PackedLinear):
-    """oneDNN's own layout of the weights, nothing rounded."""
+    """oneDNN's own layout of the weights, nothing rounded.
+
+    A single row is multiplied by a loop of our own, and where there is none as one of two alike:
+    oneDNN itself adds up otherwise for one row than for several.
+    """
 
     kind = WeightKind.FLOAT32
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__(weight, bias)
-        self._packed = _reordered(weight)
+        self._packed = onednn.reorder(weight)
+        self._single = None
+        if _single is not None:
+            self._single = _single.single_row(self._packed, self.out_features, self.in_features)
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
-        return _pointwise(rows, self._packed, self._bias)
+        if len(rows) != 1:
+            return onednn.multiply(rows, self._packed, self._bias)
+        if self._single is not None:
+            product: torch.Tensor = self._single.multiply(rows.contiguous(), self._bias)
+            return product
+        return onednn.multiply(rows.repeat(2, 1), self._packed, self._bias)[:1]
 
 
 class Float16Linear(PackedLinear):
@@ -157,11 +173,11 @@ class BFloat16Linear(PackedLinear):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         super().__init__(weight, bias)
-        self._packed = _reordered(weight.bfloat16())
+        self._packed = onednn.reorder(weight.bfloat16())
         self._bias = None if self._bias is None else self._bias.bfloat16()
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
-        return _pointwise(rows.bfloat16(), self._packed, self._bias).float()
+        return onednn.multiply(rows.bfloat16(), self._packed, self._bias).float()
 
 
 class Int8Linear(PackedLinear):
@@ -330,15 +346,3 @@ def _filled(count: int) -> int:
         if torch.equal(_multiply_fp16(rows[:tried], packed), expected[:tried]):
             return tried
     return len(rows)
-
-
-def _reordered(weight: torch.Tensor) -> torch.Tensor:
-    packed: torch.Tensor = torch.ops.mkldnn._reorder_linear_weight(
-        weight.contiguous(), _LIKELY_ROWS
-    )
-    return packed
-
-
-def _pointwise(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")
-    return product

@@ -1,9 +1,13 @@
 """The library that PyTorch multiplies with on processors, as far as PyTorch lets it through."""
 
+import os
 from typing import Any
 
 import torch
 
+# It makes code for each size of product and keeps the latest 1,024: with ever other counts of rows
+# 130 MB of it, though a step needs no more than 15. Read where the first product is made.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 # It lays weights out for about so many rows; between 1 and 256 it chose alike.
 _LIKELY_ROWS = 16
 # PyTorch publishes no types for it.

@@ -143,6 +143,7 @@ class DeviceRunner:
                 self._warm_up(warming)
             # The model was packed by this thread, too; another one runs the steps.
             let_go()
+            _page_out_compiler()
 
     def new_cache(self, most_tokens: int) -> KeyValueCache:
         """See :class:`Runner`; it grows by itself."""
@@ -253,6 +254,15 @@ def _attention_for(loaded: LoadedModel) -> tuple[_NewBatch, _NewCache]:
         return KeyValueCache(dtype=cache_dtype, extent=Extent(most_tokens, layers))
 
     return new_batch, new_cache
+
+
+def _page_out_compiler() -> None:
+    try:
+        from workers.generation.processor.loops import page_out_compiler
+    except ImportError:
+        # Without Numba there is none.
+        return
+    page_out_compiler()
 
 
 def _plain_batch(spans: Sequence[PackedSpan], _needed: torch.Tensor) -> Batch:

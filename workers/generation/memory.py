@@ -4,6 +4,7 @@ import ctypes
 import gc
 import mmap
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,8 @@ def page_out(memory: MemoryRange) -> None:
     """Say that memory is not needed soon. Nothing is lost: what is read again comes back.
 
     The weights of a model lie in its mapped file, of which each page that was read counts as this
-    process' memory. Where the system does not know this wish, nothing happens.
+    process' memory; so does a library's code. Where the system does not know this wish, or the file
+    belongs to somebody else, nothing happens.
     """
     if sys.platform != "linux":
         return
@@ -41,6 +43,18 @@ def page_out(memory: MemoryRange) -> None:
     if length > 0:
         # It answers that it does not, or that the memory has been freed; both are fine.
         ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(length), _MADV_PAGEOUT)
+
+
+def mapped_below(folder: Path) -> list[MemoryRange]:
+    """Where files of a folder are mapped; nowhere on systems that do not tell."""
+    ranges = []
+    if sys.platform == "linux":
+        for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
+            addresses, *_, file = line.split(maxsplit=5)
+            if file.startswith(f"{folder}/"):
+                first, end = (int(address, 16) for address in addresses.split("-"))
+                ranges.append(MemoryRange(first, end - first))
+    return ranges
 
 
 def give_back_heap() -> None:

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from workers.generation import memory
-from workers.generation.memory import MemoryRange, give_back_heap, page_out, range_of
+from workers.generation.memory import (
+    MemoryRange,
+    give_back_heap,
+    mapped_below,
+    page_out,
+    range_of,
+)
 
 PAGE = mmap.PAGESIZE
 
@@ -41,6 +47,18 @@ def test_less_than_a_page_and_memory_that_is_gone_do_no_harm(address):
     page_out(MemoryRange(address, 3 * PAGE))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux's own")
+def test_files_of_a_folder_are_found_where_they_are_mapped(tmp_path):
+    inner = tmp_path / "a b"
+    inner.mkdir()
+    (inner / "library").write_bytes(b"\1" * 3 * PAGE)
+    with (inner / "library").open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    place = torch.frombuffer(mapped, dtype=torch.uint8).data_ptr()
+    assert mapped_below(inner) == mapped_below(tmp_path) == [(place, 3 * PAGE)]
+    assert mapped_below(tmp_path / "a") == []
+
+
 def test_a_heap_gives_back_what_was_freed_and_keeps_the_rest():
     kept = torch.arange(10)
     give_back_heap()
@@ -52,3 +70,4 @@ def test_a_system_without_such_calls_goes_without(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", None)
     page_out(MemoryRange(0, 3 * PAGE))
     give_back_heap()
+    assert mapped_below(Path("/usr")) == []

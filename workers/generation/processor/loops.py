@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -23,6 +24,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from workers.generation.memory import mapped_below, page_out
 from workers.generation.processor.threads import openmp
 
 # Reordering sums is fine; that numbers may be no numbers must not be forgotten.
@@ -70,6 +72,12 @@ def shared(
         return run
 
     return make
+
+
+def page_out_compiler() -> None:
+    """Have LLVM take no memory, 70 MB, until something is compiled again."""
+    for memory in mapped_below(Path(binding.__file__).parent):
+        page_out(memory)
 
 
 def _compiled(

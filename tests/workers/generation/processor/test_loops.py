@@ -77,6 +77,23 @@ def test_parts_run_on_pytorchs_threads_for_several_callers_at_once():
     assert seen == [[0, 1]] * 3
 
 
+def test_what_is_compiled_runs_on_and_more_can_be_compiled_after_the_compiler_was_paged_out():
+    numbers = np.zeros(4, np.int64)
+    before = shared([(NUMBERS,)])(add_one)
+    loops.page_out_compiler()
+    before([0, 2, 4], numbers)
+
+    @shared([(types.float64[::1],)])
+    def halve(first, last, halves):
+        for i in range(first, last):
+            halves[i] /= 2
+
+    halves = np.ones(2)
+    halve([0, 1, 2], halves)
+    assert numbers.tolist() == [0, 0, 2, 2]
+    assert halves.tolist() == [0.5, 0.5]
+
+
 def test_where_no_folder_keeps_what_is_compiled_it_is_compiled_each_time(monkeypatch):
     def no_folder(*arguments, **settings):
         if settings.get("cache"):

@@ -39,15 +39,19 @@ def join(
     steps: torch.Tensor,
     bias: torch.Tensor | None,
     fine_steps: float,
+    joined: torch.Tensor,
+    column: int,
 ) -> None:
-    """Add up what became of both terms, in the first half of their products.
+    """Add up what became of both terms.
 
     Args:
-        products: float32 ``[2 * num_rows, size]``, changed.
+        products: of them with the weights of some columns, float32 ``[2 * num_rows, size]``.
         rest: what is added to the first terms' products, float32 ``[num_rows, size]`` or None.
         steps: as :func:`terms_of` gave them.
-        bias: float32 ``[size]`` or None.
+        bias: float32 ``[all_columns]`` or None.
         fine_steps: see :func:`terms_of`.
+        joined: float32 ``[num_rows, all_columns]``, of which those columns are written.
+        column: the first of them.
     """
     kernels.join_terms(
         even_bounds(len(steps), products.numel() // 2),
@@ -56,4 +60,6 @@ def join(
         np.float32(fine_steps),
         steps.numpy(),
         _NO_BIAS if bias is None else bias.numpy(),
+        joined.numpy(),
+        column,
     )

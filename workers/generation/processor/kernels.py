@@ -306,31 +306,44 @@ def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, step
             fine[i] = np.uint8(np.int32(rest) + _UINT8_ZERO)
 
 
-@shared([(_MATRIX, _MATRIX, types.float32, _NUMBERS, _NUMBERS)])
+@shared([(_MATRIX, _MATRIX, types.float32, _NUMBERS, _NUMBERS, _MATRIX, types.int64)])
 def join_terms(
-    first: int, last: int, products: Any, rest: Any, fine_steps: Any, steps: Any, bias: Any
+    first: int,
+    last: int,
+    products: Any,
+    rest: Any,
+    fine_steps: Any,
+    steps: Any,
+    bias: Any,
+    joined: Any,
+    column: int,
 ) -> None:
     """Add up what became of the terms that :func:`quantise` made.
 
     Args:
         first: the first row.
         last: behind the last row.
-        products: float32 ``[2 * num_rows, size]``; the first half becomes the sums.
+        products: float32 ``[2 * num_rows, size]``.
         rest: added to the first half, float32 ``[num_rows, size]``, or ``[0, 0]`` for none.
         fine_steps: see :func:`quantise`.
         steps: see :func:`quantise`.
-        bias: float32 ``[size]``, or ``[0]`` for none.
+        bias: float32 ``[all_columns]``, or ``[0]`` for none.
+        joined: float32 ``[num_rows, all_columns]``, of which ``size`` columns are written.
+        column: the first of them.
     """
-    count = len(products) // 2
+    count, size = len(products) // 2, products.shape[1]
     for number in range(first, last):
-        row, fine, step = products[number], products[count + number], steps[number]
+        coarse, fine, step = products[number], products[count + number], steps[number]
         fine_step = step / fine_steps
+        row = joined[number, column : column + size]
         if len(rest):
             more = rest[number]
-            for i in range(len(row)):
-                row[i] += more[i]
-        for i in range(len(row)):
-            row[i] = row[i] * step + fine[i] * fine_step
+            for i in range(size):
+                row[i] = (coarse[i] + more[i]) * step + fine[i] * fine_step
+        else:
+            for i in range(size):
+                row[i] = coarse[i] * step + fine[i] * fine_step
         if len(bias):
-            for i in range(len(row)):
-                row[i] += bias[i]
+            added = bias[column : column + size]
+            for i in range(size):
+                row[i] += added[i]

@@ -199,21 +199,24 @@ class Int8Linear(PackedLinear):
         scales = weight.abs().amax(dim=1).clamp_min_(_TINY) / _INT8_MAX
         scaled = weight / scales[:, None]
         whole = scaled.round()
-        self._coarse = _Whole(whole, scales)
-        self._fine: _Whole | None = None
+        self._coarse = _blocks(whole, scales)
+        self._fine: list[_Whole] = []
         if self._keeps_fine_weights:
             rest = scaled.sub_(whole).mul_(_FINE_STEPS).round_()
-            self._fine = _Whole(rest, scales / _FINE_STEPS)
+            self._fine = _blocks(rest, scales / _FINE_STEPS)
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
         if _int8 is None:
             return self._multiply_plainly(rows)
-        count = len(rows)
+        count, column = len(rows), 0
         terms, steps = _int8.terms_of(rows, _FINE_STEPS)
-        products = self._coarse.multiply(terms)
-        rest = None if self._fine is None else self._fine.multiply(terms[:count])
-        _int8.join(products, rest, steps, self._bias, _FINE_STEPS)
-        return products[:count]
+        joined = rows.new_empty((count, self.out_features))
+        for coarse, fine in itertools.zip_longest(self._coarse, self._fine):
+            products = coarse.multiply(terms)
+            rest = None if fine is None else fine.multiply(terms[:count])
+            _int8.join(products, rest, steps, self._bias, _FINE_STEPS, joined, column)
+            column += products.shape[1]
+        return joined
 
     def _multiply_plainly(self, rows: torch.Tensor) -> torch.Tensor:
         """By PyTorch's operations, which takes up to three times as long."""
@@ -224,10 +227,13 @@ class Int8Linear(PackedLinear):
         coarse = scaled.round()
         fine = scaled.sub_(coarse).mul_(_FINE_STEPS).round_()
         terms = torch.cat((coarse, fine)).add_(_UINT8_ZERO).to(torch.uint8)
-        both = self._coarse.multiply(terms)
-        product = both[:count].add_(both[count:], alpha=1 / _FINE_STEPS)
-        if self._fine is not None:
-            product.add_(self._fine.multiply(terms[:count]))
+        product = rows.new_empty((count, self.out_features))
+        parts = torch.split(product, _BLOCK_FEATURES, dim=1)
+        for part, coarse, fine in itertools.zip_longest(parts, self._coarse, self._fine):
+            both = coarse.multiply(terms)
+            torch.add(both[:count], both[count:], alpha=1 / _FINE_STEPS, out=part)
+            if fine is not None:
+                part.add_(fine.multiply(terms[:count]))
         product.mul_(steps)
         return product if self._bias is None else product.add_(self._bias)
 
@@ -271,6 +277,12 @@ class _Whole:
             "",
         )
         return product
+
+
+def _blocks(numbers: torch.Tensor, scales: torch.Tensor) -> list[_Whole]:
+    """Of as many features as are multiplied at once: what comes of all is long in a vocabulary."""
+    blocks = zip(*(torch.split(part, _BLOCK_FEATURES) for part in (numbers, scales)), strict=True)
+    return list(itertools.starmap(_Whole, blocks))
 
 
 def fits_float16(weight: torch.Tensor) -> bool:

@@ -111,9 +111,11 @@ def test_rows_that_nobody_needs_are_not_computed(kind, needed):
 
 
 @pytest.mark.parametrize("narrow", [WeightKind.INT16, WeightKind.INT8])
-def test_without_compiled_loops_int8_multiplies_alike(narrow, monkeypatch):
+@pytest.mark.parametrize("features", [20, 64])
+def test_without_compiled_loops_int8_multiplies_alike(narrow, features, monkeypatch):
     if narrow not in supported_kinds():
         pytest.skip("not on this processor")
+    monkeypatch.setattr(linears, "_BLOCK_FEATURES", features)
     weight, bias, x = numbers(48, 32), numbers(48), numbers(40, 32)
     layer = pack(narrow, weight, bias)
     compiled = layer(x)

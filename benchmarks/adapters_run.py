@@ -10,59 +10,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import torch
-from transformers import AutoModelForCausalLM
-
-from benchmarks.adapters_model import RANK
+from benchmarks.adapters_model import RANK, Clocks, Speed, shape_of
+from benchmarks.adapters_peft import PeftProcess
 from workers.generation.adapters import LoraAdapter, linear_shapes, read_adapter
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import LoadedModel, load_model
+from workers.generation.processor.threads import let_go
 from workers.generation.protocol import GenerationRequest, Sampling
 
-_MIN_ROWS = 32
-_GPU_STEPS = 8
 _POLL_SECONDS = 0.001
 _PATIENCE_SECONDS = 600
-
-
-class _Speed(NamedTuple):
-    """Tokens a second of the clock, and of this process' own time on all processors."""
-
-    clock: float
-    processor: float
-
-
-class _Clocks:
-    """Both clocks, read when this is made and again when the speed is asked for.
-
-    On a machine that others use too, only the processor's says something.
-    """
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter(), time.process_time()
-
-    def speed(self, tokens: int) -> _Speed:
-        """Of so many tokens since the beginning."""
-        clock, processor = self._began
-        return _Speed(
-            tokens / (time.perf_counter() - clock), tokens / (time.process_time() - processor)
-        )
 
 
 class _Bench:
     """An engine, its adapters, and a context that all rows share."""
 
     def __init__(self, folder: Path, count: int, size: str) -> None:
-        self.context = 200 if size == "full" else 50
-        self.steps = 16 if size == "full" else 6
+        self.rows, self.context, self.steps = shape_of(size, count)
         self.prompt = tuple(300 + i * 7919 % 49_000 for i in range(self.context))
-        self.rows = max(_MIN_ROWS, count)
         self.loaded = load_model(folder / "base")
-        if self.loaded.device.type == "cuda":
-            # Steps are so short there that a few of them cannot be timed.
-            self.steps *= _GPU_STEPS
         self.adapters = read_adapters(self.loaded, folder, count)
         room = 2 * (self.rows + count + 1) * (self.context + self.steps + 64)
         self.engine = ContinuousBatchingEngine(
@@ -73,7 +40,7 @@ class _Bench:
         """Compute the context once, so that later answers begin at its end."""
         _first_token(self.engine, self.prompt, adapter)
 
-    def decode(self, adapters: list[LoraAdapter | None]) -> "_Speed":
+    def decode(self, adapters: list[LoraAdapter | None]) -> Speed:
         """Once all rows decode; their context is known from an earlier call."""
         sampling = Sampling(max_new_tokens=self.steps + 1, temperature=0.0)
         before = self.engine.stats().generated_tokens
@@ -82,7 +49,7 @@ class _Bench:
             for i, adapter in enumerate(adapters)
         ]
         first = self._wait_for(before + self.rows)
-        clocks = _Clocks()
+        clocks = Clocks()
         last = self._wait_for(before + self.rows * self.steps)
         speed = clocks.speed(last - first)
         for stream in streams:
@@ -102,9 +69,12 @@ class _Bench:
 def read_adapters(loaded: LoadedModel, folder: Path, count: int) -> list[LoraAdapter]:
     """So many adapters of the same content, each with memory of its own."""
     shapes = linear_shapes(loaded.model)
-    return [
+    adapters = [
         read_adapter(folder / "adapter", f"adapter-{i}", shapes, loaded.dtype) for i in range(count)
     ]
+    # As a worker's threads do that read adapters.
+    let_go()
+    return adapters
 
 
 def batch(size: str, folder: str, count: str) -> dict[str, float]:
@@ -119,7 +89,7 @@ def batch(size: str, folder: str, count: str) -> dict[str, float]:
         bench.learn(adapter)
     bench.decode(base)
     bench.decode(adapted)
-    peft = PeftBatch(Path(folder), int(count), bench)
+    peft = PeftProcess(size, folder, count)
     seen: dict[str, list[float]] = {
         key: [] for key in ("base", "adapters", "peft", "share", "cpu_share", "cpu_peft")
     }
@@ -134,6 +104,7 @@ def batch(size: str, folder: str, count: str) -> dict[str, float]:
         seen["cpu_share"].append(2 * ours.processor / (first.processor + second.processor))
         seen["cpu_peft"].append(ours.processor / theirs.processor)
     bench.engine.close()
+    peft.close()
     median = {key: statistics.median(values) for key, values in seen.items()}
     return {
         "rows": bench.rows,
@@ -147,46 +118,6 @@ def batch(size: str, folder: str, count: str) -> dict[str, float]:
         "share_of_base_by_processor_time": round(median["cpu_share"], 3),
         "times_peft_by_processor_time": round(median["cpu_peft"], 2),
     }
-
-
-class PeftBatch:
-    """The same rows through PEFT's ``adapter_names``, as a static batch."""
-
-    def __init__(self, folder: Path, count: int, bench: _Bench) -> None:
-        from peft import PeftModel
-
-        # peft and transformers publish no types for it.
-        base: Any = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=bench.loaded.dtype)
-        self._model: Any = PeftModel.from_pretrained(base.eval(), folder / "adapter", "adapter-0")
-        for number in range(1, count):
-            self._model.load_adapter(folder / "adapter", f"adapter-{number}")
-        self._model.to(bench.loaded.device).eval()
-        self._names = [f"adapter-{row % count}" for row in range(bench.rows)]
-        self._bench = bench
-
-    def decode(self) -> _Speed:
-        """Token by token as ``generate`` does it, behind the same context."""
-        bench = self._bench
-        cache = self._context()
-        token = torch.full((bench.rows, 1), 300, device=bench.loaded.device)
-        with torch.inference_mode():
-            clocks = _Clocks()
-            for _ in range(bench.steps):
-                output = self._model(
-                    input_ids=token, past_key_values=cache, adapter_names=self._names
-                )
-                token = output.logits[:, -1:].argmax(dim=-1)
-            token.cpu()
-        return clocks.speed(bench.rows * bench.steps)
-
-    def _context(self) -> Any:
-        """The keys and values of one row's context for every row; what they say does not matter."""
-        bench = self._bench
-        ids = torch.arange(300, 300 + bench.context, device=bench.loaded.device)
-        with torch.inference_mode(), self._model.disable_adapter():
-            cache = self._model(input_ids=ids[None], use_cache=True).past_key_values
-        cache.batch_repeat_interleave(bench.rows)
-        return cache
 
 
 def turn(size: str, folder: str) -> dict[str, float]:

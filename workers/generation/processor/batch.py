@@ -17,7 +17,7 @@ from workers.generation.processor.linears import NeededRows
 from workers.generation.processor.threads import thread_count
 
 # A helper must be worth waking: so many numbers of keys, and values, take about 100 us.
-_NUMBERS_PER_THREAD = 131_072
+_NUMBERS_PER_THREAD = 16_384
 # What caches are made of, as the compiled loop knows it.
 _LIKE: dict[torch.dtype, NDArray[Any]] = {
     torch.float32: np.empty(0, np.float32),

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PretrainedConfig
 
+from workers.generation.errors import ModelUnreadableError
 from workers.generation.processor.extent import Extent
 
 ATTENTION_NAME = "perroquet_packed"
@@ -260,6 +261,8 @@ def packed_attention(
     attention_mask: torch.Tensor | None,  # noqa: ARG001 - transformers' signature
     scaling: float | None = None,
     packed_batch: Batch | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend within each sequence only.
@@ -272,11 +275,18 @@ def packed_attention(
         attention_mask: unused; causality follows from positions.
         scaling: factor of the scores; None for ``head_size ** -0.5``.
         packed_batch: where the sequences lie.
+        softcap: bound of the scores; none is served, nor ``s_aux``, sinks.
+        s_aux: see ``softcap``.
 
     Returns:
         ``[1, T, num_heads, head_size]`` and None for the weights.
+
+    Raises:
+        ModelUnreadableError: the model's attention is more than this.
     """
     assert packed_batch is not None  # noqa: S101 - only our runners select this attention
+    if softcap is not None or s_aux is not None:
+        raise ModelUnreadableError("Attention that is capped or has sinks cannot be served.")
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     return packed_batch.attend(layer, query, key, value, scaling), None
 
@@ -288,6 +298,25 @@ def _causal_mask(span: PackedSpan, like: torch.Tensor) -> torch.Tensor | None:
         return None
     hidden = like.new_full((span.length, span.end), -torch.inf)
     return hidden.triu_(span.position + 1)
+
+
+def plain_window(config: PretrainedConfig, window: int) -> int:
+    """Within how many tokens a model's attention is plain, ``window`` at most.
+
+    Layers with a sliding window see all there is as long as that is no more than the window.
+
+    Raises:
+        ModelUnreadableError: some layers do something else than attend.
+    """
+    text: Any = config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ())
+    if others := kinds - {"full_attention", "sliding_attention"}:
+        raise ModelUnreadableError(f"Layers of the kind {min(others)} cannot be served.")
+    if getattr(text, "attn_logit_softcapping", None) is not None:
+        raise ModelUnreadableError("Attention that is capped or has sinks cannot be served.")
+    slides = "sliding_attention" in kinds if kinds else getattr(text, "use_sliding_window", True)
+    size = getattr(text, "sliding_window", None)
+    return min(window, size) if slides and size else window
 
 
 AttentionInterface.register(ATTENTION_NAME, packed_attention)

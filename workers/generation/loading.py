@@ -14,7 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from workers.generation.attention import ATTENTION_NAME
+from workers.generation.attention import ATTENTION_NAME, plain_window
 from workers.generation.chat_format import ChatFormat
 from workers.generation.errors import ModelUnreadableError, reason_of
 from workers.generation.processor.linears import WeightKind
@@ -159,6 +159,7 @@ def load_model(
             "causal language model that transformers knows.",
             model=folder.name,
         ) from exc
+    window = plain_window(config, int(getattr(config, "max_position_embeddings", _DEFAULT_WINDOW)))
     if model.config.is_encoder_decoder or not tokenizer.is_fast:
         raise ModelUnreadableError(
             f"The model in {folder.name} is no causal language model with a fast tokenizer.",
@@ -172,7 +173,7 @@ def load_model(
         model,
         tokenizer,
         ChatFormat(tokenizer),
-        int(getattr(config, "max_position_embeddings", _DEFAULT_WINDOW)),
+        window,
         chosen_device,
         chosen_dtype,
         packed,

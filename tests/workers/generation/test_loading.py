@@ -3,7 +3,9 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, MistralConfig
 
+from workers.generation.attention import plain_window
 from workers.generation.errors import ModelUnreadableError
 from workers.generation.loading import choose_device, choose_dtype, load_model
 
@@ -20,6 +22,46 @@ def test_a_folder_is_loaded_with_what_belongs_to_it(tiny_llama_folder):
     assert loaded.end_ids == {0, 1}
     assert not loaded.model.training
     assert loaded.tokenizer.pad_token_id is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "window"),
+    [
+        ({"sliding_window": 40}, 40),
+        ({"sliding_window": 4000}, 256),
+        ({"sliding_window": 40, "use_sliding_window": False}, 256),
+        ({"sliding_window": 40, "layer_types": ["full_attention"] * 2}, 256),
+        ({"sliding_window": 40, "layer_types": ["full_attention", "sliding_attention"]}, 40),
+    ],
+)
+def test_no_more_is_seen_than_every_layer_sees(tiny_llama_folder, change, window):
+    config = AutoConfig.from_pretrained(tiny_llama_folder)
+    for name, value in change.items():
+        setattr(config, name, value)
+    assert plain_window(config, 256) == window
+
+
+@pytest.mark.parametrize(
+    "change", [{"attn_logit_softcapping": 50.0}, {"layer_types": ["chunked_attention"]}]
+)
+def test_attention_that_would_be_left_out_is_refused(tiny_llama_folder, change):
+    config = AutoConfig.from_pretrained(tiny_llama_folder)
+    for name, value in change.items():
+        setattr(config, name, value)
+    with pytest.raises(ModelUnreadableError):
+        plain_window(config, 256)
+
+
+def test_a_model_with_a_window_is_served_within_it(tiny_llama_folder, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llama_folder)
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+        sliding_window=48,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert load_model(tmp_path, device="cpu", torch_threads=1).context_window == 48
 
 
 def test_weights_are_loaded_in_the_dtype_asked_for(tiny_llama_folder):

@@ -1,10 +1,13 @@
 """From token ids to text: whole characters only, nothing of a stop string, no special token."""
 
+from collections.abc import Sequence
+
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 # What decoding puts where bytes make no character.
 _NO_CHARACTER = "\ufffd"
+_BROKEN = "Invalid prefix"
 
 
 class TextStream:
@@ -16,7 +19,8 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]) -> None:
         self._tokenizer = tokenizer
         self._stops = tuple(stop for stop in stops if stop)
-        self._decoder = DecodeStream(skip_special_tokens=True)
+        # None where the answer's bytes are no text, and it is decoded as a whole each time.
+        self._decoder: DecodeStream | None = DecodeStream(skip_special_tokens=True)
         self._token_ids: list[int] = []
         self._decoded = 0
         self._held = ""
@@ -28,7 +32,7 @@ class TextStream:
         What comes after a stop string within them counts as not said.
         """
         self._token_ids += token_ids
-        text = self._decoder.step(self._tokenizer, list(token_ids)) or ""
+        text = self._decode(token_ids)
         if self._stops:
             return self._release(text)
         self._decoded += len(text)
@@ -49,10 +53,26 @@ class TextStream:
         The decoder keeps everything after a byte that fits no character, in the hope of more bytes;
         the whole answer decoded at once shows what of it is text.
         """
-        whole = self._tokenizer.decode(self._token_ids, skip_special_tokens=True)
-        text = self._release(whole.rstrip(_NO_CHARACTER)[self._decoded :])
+        text = self._release(self._rest())
         text, self._held = text + self._held, ""
         return text
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        if self._decoder is not None:
+            try:
+                return self._decoder.step(self._tokenizer, list(token_ids)) or ""
+            except Exception as exc:
+                # The library has no class for it: tokens that are single bytes were text until one
+                # came that fits no character, and the decoder takes none after that.
+                if _BROKEN not in str(exc):
+                    raise
+                self._decoder = None
+        return self._rest()
+
+    def _rest(self) -> str:
+        """What has not been decoded yet, but for bytes at the end that make no character."""
+        whole: str = self._tokenizer.decode(self._token_ids, skip_special_tokens=True)
+        return whole.rstrip(_NO_CHARACTER)[self._decoded :]
 
     def _release(self, more: str) -> str:
         self._decoded += len(more)

@@ -54,6 +54,38 @@ def test_a_token_is_named_with_the_space_that_a_text_does_not_begin_with():
     assert [TextStream(tokenizer, ()).name(token) for token in (1, 2)] == [" seed", "s"]
 
 
+BYTES = Tokenizer(
+    models.WordLevel(
+        vocab={f"<0x{n:02X}>": n for n in range(256)} | {"▁a": 256, "b": 257}, unk_token="b"
+    )
+)
+BYTES.decoder = decoders.Sequence(
+    [
+        decoders.Replace("▁", " "),
+        decoders.ByteFallback(),
+        decoders.Fuse(),
+        decoders.Strip(" ", 1, 0),
+    ]
+)
+
+
+@pytest.mark.parametrize("stops", [(), ("nowhere",)])
+@given(st.lists(st.integers(0, 257), max_size=12))
+def test_no_bytes_of_a_token_each_fail_an_answer(stops, token_ids):
+    text_stream = TextStream(BYTES, stops)
+    text = "".join([*(text_stream.push(one) for one in token_ids), text_stream.flush()])
+    assert len(text) <= len(token_ids) * 2
+    whole = BYTES.decode(token_ids)
+    if "\ufffd" not in whole:
+        assert text == whole
+
+
+def test_what_follows_a_byte_that_fits_no_character_is_said():
+    text_stream = TextStream(BYTES, ())
+    pieces = [text_stream.push(one) for one in (256, 0x0A, 0xC3, 257, 256)]
+    assert "".join([*pieces, text_stream.flush()]) == "a\n\ufffdb a"
+
+
 def test_special_tokens_are_never_text():
     assert "".join(stream([*ids_of("a"), 0, *ids_of("b")])) == "ab"
 

@@ -91,10 +91,8 @@ class ContinuousBatchingEngine:
             on_device_lost=on_device_lost,
         )
         capacity = self._runner.capacity_tokens or cache_max_tokens
-        self.context_window = loaded.context_window
-        """Tokens that it can see: the model's, unless the device has no room for as many."""
-        if capacity < cache_max_tokens:
-            self.context_window = min(loaded.context_window, capacity)
+        self.context_window = min(loaded.context_window, capacity)
+        """Tokens that it can see: the model's, unless there is no room for as many."""
         self._seating = Seating(self._runner, self._bank, self._prefixes, max_batch_size)
         self._scheduler = Scheduler(
             max_batch_size,
@@ -247,7 +245,9 @@ class ContinuousBatchingEngine:
             answer = self._answers[sequence.sequence_id]
             try:
                 sequence.computed_tokens = self._seating.take(answer)
-            except RuntimeError as exc:
+            except torch.AcceleratorError:
+                raise
+            except (RuntimeError, MemoryError) as exc:
                 self._fail(sequence.sequence_id, translate(exc))
                 continue
             self._reused_tokens += sequence.computed_tokens

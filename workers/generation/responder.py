@@ -45,7 +45,7 @@ class LocalResponder:
             on_device_lost=on_device_lost,
         )
         # A conversation must fit into the cache too, not only into the model's window.
-        self._context_window = min(self._engine.context_window, generation.cache_max_tokens)
+        self._context_window = self._engine.context_window
 
     def ask(self, ask: Ask) -> GenerationStream:
         """Fit the conversation into the model's window and begin to answer it."""

@@ -77,7 +77,7 @@ class Seating:
             How many of its tokens need not be computed.
 
         Raises:
-            RuntimeError: the device has no room for its adapter.
+            RuntimeError: the device has no room for its adapter; or MemoryError.
         """
         if answer.adapter is not None:
             self._bring(answer.adapter)
@@ -131,7 +131,9 @@ class Seating:
         cache = self._runner.new_cache(answer.max_tokens)
         try:
             return cache, self._prefixes.fill(cache, answer.token_ids, answer.owner)
-        except RuntimeError:
+        except torch.AcceleratorError:
+            raise
+        except (RuntimeError, MemoryError):
             # The device has no room for the copy; then nothing is kept and all is computed.
             self._prefixes.shrink(0)
             return self._runner.new_cache(answer.max_tokens), 0
@@ -140,7 +142,7 @@ class Seating:
         """Where the device has no room, what is only kept of ended answers yields it."""
         try:
             self._bank.enter(adapter)
-        except RuntimeError as exc:
+        except (RuntimeError, MemoryError) as exc:
             if not is_out_of_memory(exc):
                 raise
             self.drop_kept()

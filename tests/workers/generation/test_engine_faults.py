@@ -81,12 +81,13 @@ def test_closing_ends_every_answer_with_an_error(loaded):
         ask(engine, (5,))
 
 
-def test_no_room_for_a_copy_means_computing_it_all(loaded, reference, engine, monkeypatch):
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError])
+def test_no_room_for_a_copy_means_computing_it_all(loaded, reference, engine, monkeypatch, error):
     prompt = max(prompts(loaded, 8), key=len)
     text_of(ask(engine, prompt))
 
     def out_of_memory(cache, token_ids, owner):
-        raise torch.OutOfMemoryError
+        raise error
 
     monkeypatch.setattr(engine._prefixes, "fill", out_of_memory)
     assert text_of(ask(engine, prompt)) == reference_text(loaded, reference, prompt)
@@ -169,10 +170,12 @@ def test_what_does_not_fit_even_alone_fails_and_the_next_is_answered(
     )
 
 
-def test_a_request_too_large_for_the_cache_is_refused(loaded):
+def test_a_small_cache_bounds_what_is_seen_as_a_small_window_does(loaded, reference):
     engine = ContinuousBatchingEngine(loaded, cache_max_tokens=64)
-    with pytest.raises(InvalidInputError, match="cache_max_tokens"):
-        ask(engine, (5,) * 60)
+    with pytest.raises(InvalidInputError, match="64"):
+        ask(engine, (5,) * 64)
+    said = text_of(ask(engine, (5,) * 60, max_new_tokens=100))
+    assert said == reference_text(loaded, reference, (5,) * 60, 4)
     engine.close()
 
 

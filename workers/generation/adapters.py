@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import regex
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from workers.generation.errors import AdapterRefusedError
+from workers.generation.memory import is_out_of_memory
 from workers.generation.protocol import Adapter
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
+_PATTERN_SECONDS = 0.1
 _WEIGHT = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<half>[AB])\.weight")
 # What PEFT can do besides the product of two matrices; true or not empty means that it is used.
 _BEYOND_LORA = (
@@ -106,25 +109,30 @@ def read_adapter(
         check_config(config, name)
         with safe_open(folder / WEIGHTS_NAME, framework="pt") as file:
             halves = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        layers = _pair(halves, name, shapes)
-        scalings = {layer: _scaling(config, layer, len(a)) for layer, (a, _) in layers.items()}
+        pairs = _pair(halves, name, shapes)
+        rank = max(len(a) for a, _ in pairs.values())
+        layers = {}
+        for layer, (a, b) in pairs.items():
+            layers[layer] = _laid_out(a, b, rank, _scaling(config, layer, len(a)), dtype)
+            # Values may be beyond the base's dtype, and what they are multiplied with no number.
+            if not all(half.isfinite().all() for half in layers[layer]):
+                raise _refused(name, f"layer “{layer}” holds values that are no numbers")
     except (
         OSError,
         ValueError,
         KeyError,
         TypeError,
         AttributeError,
-        re.error,
+        ArithmeticError,
+        # Of torch for a dtype that it cannot turn into another, and of JSON that is too deep.
+        RuntimeError,
+        regex.error,
         SafetensorError,
     ) as exc:
+        if is_out_of_memory(exc):
+            raise
         raise _refused(name, f"it cannot be read ({type(exc).__name__})") from exc
-    rank = max(len(a) for a, _ in layers.values())
-    return LoraAdapter(
-        name,
-        rank,
-        {layer: _laid_out(a, b, rank, scalings[layer], dtype) for layer, (a, b) in layers.items()},
-        digest,
-    )
+    return LoraAdapter(name, rank, layers, digest)
 
 
 def check_config(config: dict[str, Any], name: str) -> None:
@@ -161,14 +169,12 @@ def _pair(
     for layer, both in found.items():
         size_in, size_out = shapes[layer]
         a, b = both["A"], both["B"]
-        if a.ndim != 2 or a.shape[1] != size_in or b.shape != (size_out, a.shape[0]):
+        if a.ndim != 2 or not len(a) or a.shape[1] != size_in or b.shape != (size_out, a.shape[0]):
             raise _refused(
                 name,
                 f"layer “{layer}” is {list(a.shape)} and {list(b.shape)}, and its base has "
                 f"{size_in} inputs and {size_out} outputs",
             )
-        if not (a.isfinite().all() and b.isfinite().all()):
-            raise _refused(name, f"layer “{layer}” holds values that are no numbers")
         pairs[layer] = (a, b)
     return pairs
 
@@ -182,7 +188,11 @@ def _scaling(config: dict[str, Any], layer: str, rank: int) -> float:
 def _by_pattern(patterns: dict[str, float], layer: str, default: float) -> float:
     """As PEFT has it: a pattern is the end of a layer's name, or a regular expression for one."""
     for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", layer):
+        # What comes in a file may take years, and hold Python's lock meanwhile.
+        found = regex.match(
+            rf"(.*\.)?({pattern})$", layer, timeout=_PATTERN_SECONDS, concurrent=True
+        )
+        if found:
             return value
     return default
 

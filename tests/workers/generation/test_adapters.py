@@ -4,6 +4,7 @@ import gc
 import json
 import random
 import shutil
+import time
 import weakref
 
 import pytest
@@ -276,6 +277,9 @@ def change_config(folder, **values):
         ({"peft_type": None}, "None"),
         ({"lora_alpha": "much"}, "cannot be read"),
         ({"alpha_pattern": {"(": 1}}, "cannot be read"),
+        ({"lora_alpha": 10**400}, "cannot be read"),
+        ({"lora_alpha": float("nan")}, "no numbers"),
+        ({"lora_alpha": 1e300}, "no numbers"),
     ],
 )
 def test_what_is_no_plain_lora_is_refused(family, folder, options, reason):
@@ -301,16 +305,30 @@ def test_a_damaged_folder_is_refused(family, folder, name, content):
         (lambda w: {k: torch.cat((v, v), -1) for k, v in w.items()}, "inputs"),
         (lambda w: {k: v * float("nan") for k, v in w.items()}, "no numbers"),
         (lambda w: {k: v for k, v in w.items() if "lora_A" in k}, "cannot be read"),
+        (lambda w: {k: v[:0] if "lora_A" in k else v[:, :0] for k, v in w.items()}, "inputs"),
         (lambda w: w | {"base_model.model.more.weight": torch.ones(2)}, "no half"),
         (lambda w: {k.replace(".0.", ".9."): v for k, v in w.items()}, "has none"),
         (lambda w: {}, "empty"),
     ],
-    ids=["shape", "nan", "half", "more", "layer", "empty"],
+    ids=["shape", "nan", "half", "no rank", "more", "layer", "empty"],
 )
 def test_weights_that_do_not_belong_to_the_base_are_refused(family, folder, change, reason):
     change_weights(folder, change)
     with pytest.raises(AdapterRefusedError, match=reason):
         family.read(folder, "odd")
+
+
+def test_a_pattern_that_looks_at_every_way_to_match_holds_nobody_up(family, folder):
+    change_config(folder, alpha_pattern={r"((\w|\.)+)+X": 1})
+    before = time.monotonic()
+    family.read(folder, "slow")
+    assert time.monotonic() - before < 10
+
+
+def test_a_configuration_that_is_nested_without_end_is_refused(family, folder):
+    (folder / "adapter_config.json").write_text("[" * 100_000)
+    with pytest.raises(AdapterRefusedError, match="cannot be read"):
+        family.read(folder, "deep")
 
 
 def test_an_adapter_of_another_family_is_refused(tiny_gpt2_folder, tiny_llama_folder, tmp_path):

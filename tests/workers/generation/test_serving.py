@@ -327,8 +327,13 @@ def test_what_was_reserved_for_a_model_that_cannot_be_loaded_is_free_again():
 def test_the_size_of_a_model_is_known_before_it_is_loaded(tiny_gpt2_folder, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder)
     expected = sum(weight.numel() for weight in model.parameters())
+    # The head is laid out anew, and the embedding that it shares its weights with stays.
+    expected += model.get_output_embeddings().weight.numel()
     assert weight_bytes(tiny_gpt2_folder, "cpu", "auto") == 4 * expected
     assert weight_bytes(tiny_gpt2_folder, "cpu", "int8") == 4 * expected
+    untied = AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder, tie_word_embeddings=False)
+    untied.save_pretrained(tmp_path)
+    assert weight_bytes(tmp_path, "cpu", "auto") == 4 * expected
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelUnreadableError):
         weight_bytes(tmp_path, "cpu", "auto")

@@ -23,6 +23,7 @@ from workers.generation.protocol import (
     FinishReason,
     GenerationFailedError,
     GenerationStream,
+    Sampling,
     TokenLogprobs,
 )
 from workers.generation.serving import Ask
@@ -38,6 +39,8 @@ _RETRIES = 2
 _CHARACTERS_A_TOKEN = 3
 # What servers answer to a prompt beyond the model's window, whose length was only guessed here.
 _TOO_LONG = re.compile(r"context|too long|maximum.*length|max_model_len", re.IGNORECASE)
+# Reasons that servers give where nothing is finished.
+_BROKEN_OFF = {"abort", "error"}
 # The server's tokenizer knows these as ends of turns, whoever wrote them.
 _CONTROL = re.compile(
     r"<(?=[|｜][^|｜<>\s]{1,40}[|｜]>|/?s>|(?:bos|eos|pad|unk|mask)>|[a-z]+_of_[a-z]+>"
@@ -230,7 +233,7 @@ class _Answer:
         else:
             create, given = self._client.completions.create, {"prompt": self._text}
         response = await create(model=self._model, stream=True, **given, **self._options())
-        finish = FinishReason.STOP
+        finish: str | None = None
         async with response:
             async for event in response:
                 for choice in event.choices:
@@ -241,9 +244,10 @@ class _Answer:
                         # Servers send a token an event, or a few where they are hurried.
                         self._tokens += max(1, len(logprobs))
                         self._stream.put(Chunk(text, self._tokens, logprobs=logprobs))
-                    if choice.finish_reason == "length":
-                        finish = FinishReason.LENGTH
-        return finish
+                    finish = choice.finish_reason or finish
+        if finish is None or finish in _BROKEN_OFF:
+            raise GenerationFailedError("The model server broke off its answer.")
+        return FinishReason.LENGTH if finish == "length" else FinishReason.STOP
 
     def _logprobs_of(self, said: Any) -> tuple[TokenLogprobs, ...]:
         """A conversation's tokens come as objects, a text's as columns."""
@@ -281,18 +285,22 @@ class _Answer:
             options["logprobs"] = sampling.logprobs
         elif sampling.logprobs is not None:
             options |= {"logprobs": True, "top_logprobs": sampling.logprobs}
-        if sampling.stop:
-            options["stop"] = list(sampling.stop)
-        beyond: dict[str, Any] = {}
-        if sampling.top_k:
-            beyond["top_k"] = sampling.top_k
-        if sampling.min_p:
-            beyond["min_p"] = sampling.min_p
-        if sampling.repetition_penalty != 1.0:
-            beyond["repetition_penalty"] = sampling.repetition_penalty
-        if beyond and self._is_extended:
+        if stops := [stop for stop in sampling.stop if stop]:
+            options["stop"] = stops
+        if self._is_extended and (beyond := _beyond(sampling)):
             options["extra_body"] = beyond
         return options
+
+
+def _beyond(sampling: Sampling) -> dict[str, Any]:
+    """What OpenAI's own server does not know, where it differs from what is usual."""
+    options: dict[str, tuple[Any, Any]] = {
+        "top_k": (sampling.top_k, 0),
+        "min_p": (sampling.min_p, 0.0),
+        "min_tokens": (sampling.min_new_tokens, 0),
+        "repetition_penalty": (sampling.repetition_penalty, 1.0),
+    }
+    return {name: value for name, (value, usual) in options.items() if value != usual}
 
 
 def _likeliest(others: Iterable[tuple[str, float]], most: int) -> tuple[tuple[str, float], ...]:

@@ -48,7 +48,7 @@ class Counterpart:
             return _error(400, "This model's maximum context length is 8 tokens.")
         if model in {"broken", "strict"}:
             return _error(*{"broken": (500, "Oops"), "strict": (400, "No.")}[model])
-        if model not in {"parrot", "narrow", "slow", "models/parrot/adapter-1"}:
+        if model not in {"parrot", "narrow", "slow", "cut", "aborting", "models/parrot/adapter-1"}:
             return _error(404, f"The model `{model}` does not exist.")
         return await self._stream(request, model, body)
 
@@ -66,6 +66,9 @@ class Counterpart:
                 await response.write(_event(model, {"content": word}, None, _logprobs(body, word)))
                 if model == "slow":
                     await asyncio.sleep(30)
+            if model == "cut":
+                return response
+            finish = "abort" if model == "aborting" else finish
             await response.write(_event(model, {}, finish) + b"data: [DONE]\n\n")
         except asyncio.CancelledError:
             self.left.set()

@@ -67,6 +67,19 @@ def test_an_answer_that_is_cut_says_so(connect):
     assert chunks[-1].finish is FinishReason.LENGTH
 
 
+@pytest.mark.parametrize("model", ["cut", "aborting"])
+def test_an_answer_that_the_server_broke_off_is_none(connect, model):
+    with pytest.raises(GenerationFailedError, match="broke off"):
+        list(ask(connect(model=model)))
+
+
+def test_stops_that_are_empty_are_not_sent(server, connect):
+    list(ask(connect(), stop=("", "nut")))
+    assert server.asked[-1]["stop"] == ["nut"]
+    list(ask(connect(), stop=("",)))
+    assert "stop" not in server.asked[-1]
+
+
 def test_an_adapter_answers_under_its_own_name(server, connect):
     list(ask(connect(), weights=ADAPTER))
     assert server.asked[-1]["model"] == "models/parrot/adapter-1"
@@ -93,8 +106,10 @@ def test_each_word_comes_with_how_likely_it_was_where_that_is_asked(connect, sai
 
 
 def test_what_only_some_servers_know_is_asked_of_those(server, connect):
-    list(ask(connect(), top_k=5, repetition_penalty=1.2))
+    list(ask(connect(), top_k=5, repetition_penalty=1.2, min_new_tokens=3))
     assert (server.asked[-1]["top_k"], server.asked[-1]["repetition_penalty"]) == (5, 1.2)
+    assert server.asked[-1]["min_tokens"] == 3
+    assert "min_p" not in server.asked[-1]
     list(ask(connect(is_extended=False), top_k=5, repetition_penalty=1.2))
     assert not {"top_k", "repetition_penalty"} & set(server.asked[-1])
 

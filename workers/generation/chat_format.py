@@ -73,9 +73,9 @@ class ChatFormat:
         """
         if not turns:
             raise InvalidInputError("There is no message to answer.")
-        if turns[0].role == TEXT:
-            return self._fit_text(turns[0].text, context_window - max_new_tokens)
         room = context_window - min(max_new_tokens, context_window // 2)
+        if turns[0].role == TEXT:
+            return self._fit_text(turns[0].text, room)
         persona = self._encoder.guard(persona)
         spoken = [self._clean(turn) for turn in turns]
         kept, token_ids = self._newest_that_fit(spoken, persona, room)
@@ -92,7 +92,7 @@ class ChatFormat:
         if not token_ids:
             ends = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
             token_ids = [one for one in ends if isinstance(one, int)][:1]
-        return Prompt(tuple(token_ids[-max(1, room) :]), ())
+        return Prompt(tuple(token_ids[-room:]), ())
 
     def _newest_that_fit(
         self, turns: list[Turn], persona: str, room: int

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from types import FunctionType
@@ -57,6 +58,8 @@ def shared(
     """
 
     def make(loop: Loop) -> Loop:
+        # What is kept is known by the loop's own file; what is here is part of it, too.
+        loop.__qualname__ += f"_{_own_digest()}"
         part = _compiled(loop, [(types.int64, types.int64, *own) for own in signatures], arithmetic)
         spread = _spreading(loop, part, signatures) if openmp() is not None else None
 
@@ -109,6 +112,11 @@ def _spreading(loop: Loop, part: Compiled, signatures: Sequence[tuple[Any, ...]]
     return _compiled(
         spread, [(types.int64[::1], types.Tuple(own)) for own in signatures], frozenset()
     )
+
+
+@cache
+def _own_digest() -> str:
+    return sha256(Path(__file__).read_bytes()).hexdigest()[:12]
 
 
 @cache

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from benchmarks.adapters_model import RANK, Clocks, Speed, shape_of
 from benchmarks.adapters_peft import PeftProcess
 from workers.generation.adapters import LoraAdapter, linear_shapes, read_adapter
@@ -29,7 +31,9 @@ class _Bench:
     def __init__(self, folder: Path, count: int, size: str) -> None:
         self.rows, self.context, self.steps = shape_of(size, count)
         self.prompt = tuple(300 + i * 7919 % 49_000 for i in range(self.context))
-        self.loaded = load_model(folder / "base")
+        # As it is served, in PEFT's dtype.
+        dtype = "auto" if torch.cuda.is_available() else "float32"
+        self.loaded = load_model(folder / "base", dtype=dtype, is_packing=True)
         self.adapters = read_adapters(self.loaded, folder, count)
         room = 2 * (self.rows + count + 1) * (self.context + self.steps + 64)
         self.engine = ContinuousBatchingEngine(
@@ -122,7 +126,7 @@ def batch(size: str, folder: str, count: str) -> dict[str, float]:
 
 def turn(size: str, folder: str) -> dict[str, float]:
     """Seconds to the first token of an adapter's second turn, its first one known and not."""
-    loaded = load_model(Path(folder) / "base")
+    loaded = load_model(Path(folder) / "base", is_packing=True)
     (adapter,) = read_adapters(loaded, Path(folder), 1)
     tokens = 400 if size == "full" else 100
     first = tuple(300 + i * 7919 % 49_000 for i in range(tokens))
@@ -152,7 +156,7 @@ def swap(size: str, folder: str) -> dict[str, float]:
     loads, firsts, adapters = [], [], []
     for _ in range(5 if size == "full" else 2):
         started = time.perf_counter()
-        loaded = load_model(Path(folder) / "base")
+        loaded = load_model(Path(folder) / "base", is_packing=True)
         engine = ContinuousBatchingEngine(loaded)
         loads.append(time.perf_counter() - started)
         _first_token(engine, (300, 301, 302), None)

@@ -25,7 +25,12 @@ from benchmarks.generation_workload import save_model
 
 _ROOT = Path(__file__).resolve().parents[1]
 # Engines of the peers' environment, and the module that each needs.
-_PEERS = {"vllm": "vllm", "ctranslate2_int8": "ctranslate2", "llama_cpp": "xllamacpp"}
+_PEERS = {
+    "vllm": "vllm",
+    "vllm_bfloat16": "vllm",
+    "ctranslate2_int8": "ctranslate2",
+    "llama_cpp": "xllamacpp",
+}
 _GOAL_SECOND_TURN = 0.25
 _TIMEOUT_SECONDS = 900
 

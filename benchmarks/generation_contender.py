@@ -55,7 +55,7 @@ def transformers_continuous(folder: Path, requests: Sequence[ChatRequest]) -> Ru
     manager = model.init_continuous_batching(
         _greedy(eos_token_id=-1, max_new_tokens=128),
         ContinuousBatchingConfig(
-            page_size=32, num_blocks=512, max_batch_tokens=512, max_requests_per_batch=64
+            page_size=32, num_blocks=1024, max_batch_tokens=512, max_requests_per_batch=64
         ),
     )
     manager.start()
@@ -99,7 +99,8 @@ def perroquet(folder: Path, requests: Sequence[ChatRequest], dtype: str) -> Run:
 
     readers = []
     for number, request in enumerate(requests):
-        sampling = Sampling(max_new_tokens=request.max_new_tokens, temperature=0.0)
+        length = request.max_new_tokens
+        sampling = Sampling(max_new_tokens=length, min_new_tokens=length, temperature=0.0)
         stream = engine.submit(GenerationRequest(str(number), request.prompt_ids, sampling))
         readers.append(threading.Thread(target=read, args=(number, stream)))
         readers[-1].start()
@@ -114,6 +115,7 @@ CONTENDERS: dict[str, Callable[[Path, Sequence[ChatRequest]], Run]] = {
     "static_batch": static_batch,
     "transformers_continuous": transformers_continuous,
     "vllm": vllm,
+    "vllm_bfloat16": partial(vllm, dtype="bfloat16"),
     "ctranslate2_int8": ctranslate2_int8,
     "llama_cpp": llama_cpp,
     "perroquet_float32": partial(perroquet, dtype="float32"),
@@ -187,6 +189,8 @@ def main(name: str, folder: str, count: str, size: str) -> None:
     """Run and print."""
     requests = make_requests(int(count), is_quick=size == "quick")
     done = CONTENDERS[name](Path(folder), requests)
+    if [len(times) for times in done.times] != [request.max_new_tokens for request in requests]:
+        raise RuntimeError(f"{name} did not make as many tokens as it was asked for.")
     sys.stdout.write(json.dumps(summarise(done)) + "\n")
 
 

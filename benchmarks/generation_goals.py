@@ -15,7 +15,11 @@ _FIRST_P95 = "first_token_p95_seconds"
 
 @dataclass(frozen=True)
 class _Goal:
-    """The best of ours over a peer's figure; ``is_least`` where less is better."""
+    """One of ours over a peer's figure; ``is_least`` where less is better.
+
+    Of several kinds of weights the one counts that makes most tokens a second there, so that speed
+    is not one kind's and memory another's.
+    """
 
     count: int
     ours: tuple[str, ...]
@@ -80,8 +84,8 @@ def _judge(figures: Figures, goal: _Goal) -> dict[str, Any]:
 def _ratio(figures: Figures, goal: _Goal) -> float | None:
     peer = figures.get(figure_name(goal.peer, goal.count))
     ours = [figures.get(figure_name(name, goal.count)) for name in goal.ours]
-    measured = [own[goal.figure] for own in ours if isinstance(own, Mapping)]
+    measured = [own for own in ours if isinstance(own, Mapping)]
     if not isinstance(peer, Mapping) or not measured:
         return None
-    best: float = (min if goal.is_least else max)(measured)
-    return best / float(peer[goal.figure])
+    fastest = max(measured, key=lambda own: float(own[_SPEED]))
+    return float(fastest[goal.figure]) / float(peer[goal.figure])

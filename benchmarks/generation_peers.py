@@ -9,20 +9,22 @@ from typing import Any
 
 from benchmarks.generation_workload import ChatRequest, Run, Stopwatch, Times
 
-# Room for 29,000 tokens of GPT-2 124M, more than 64 requests need.
-_VLLM_CACHE_GIB = "2"
+# Of keys and values of GPT-2 124M in fp32, and how long its blocks are.
+_BYTES_PER_TOKEN, _BLOCK_TOKENS = 73_728, 128
 # The longest prompt and answer together are 520 tokens.
 _LLAMA_SLOT_TOKENS = 576
 
 
-def vllm(folder: Path, requests: Sequence[ChatRequest]) -> Run:
-    """vLLM's CPU build in fp32, compiled as it is by default, in this process."""
+def vllm(folder: Path, requests: Sequence[ChatRequest], dtype: str = "float32") -> Run:
+    """vLLM's CPU build, compiled as it is by default, in this process. Its cache, which it takes
+    at once, has room for all requests, in whole GiB as it wants them: 4 if it were not told."""
+    tokens = sum(len(r.prompt_ids) + r.max_new_tokens + _BLOCK_TOKENS for r in requests)
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", _VLLM_CACHE_GIB)
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(-(-tokens * _BYTES_PER_TOKEN // 2**30)))
     from vllm import EngineArgs, LLMEngine, SamplingParams  # type: ignore[import-not-found]
 
     engine = LLMEngine.from_engine_args(
-        EngineArgs(model=str(folder), dtype="float32", max_num_seqs=64, max_model_len=1024)
+        EngineArgs(model=str(folder), dtype=dtype, max_num_seqs=64, max_model_len=1024)
     )
     watch = Stopwatch()
     for number, request in enumerate(requests):

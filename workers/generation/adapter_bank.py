@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from workers.generation.adapter_rows import Bundle, Gathering, Group, arrange
 from workers.generation.adapters import AdapterKey, LoraAdapter
@@ -134,6 +135,7 @@ class AdapterBank:
         self._pages: dict[tuple[int, tuple[str, ...]], list[Page]] = {}
         self._places: OrderedDict[AdapterKey, _Place] = OrderedDict()
         self._hooked: set[str] = set()
+        self._hooks: list[RemovableHandle] = []
         self._products: list[Products] = []
         # Counts up whenever a page comes, goes or moves.
         self.generation = 0
@@ -291,9 +293,18 @@ class AdapterBank:
         for name in layers:
             if name not in self._hooked:
                 layer = self._model.get_submodule(name)
-                layer.register_forward_pre_hook(self._beginning(name))
-                layer.register_forward_hook(self._adding(name))
+                self._hooks += (
+                    layer.register_forward_pre_hook(self._beginning(name)),
+                    layer.register_forward_hook(self._adding(name)),
+                )
                 self._hooked.add(name)
+
+    def close(self) -> None:
+        """Leave the base's layers as they were."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks.clear()
+        self._hooked.clear()
 
     def _beginning(self, layer: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def begin(_module: nn.Module, inputs: tuple[Any, ...]) -> None:

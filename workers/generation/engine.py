@@ -109,8 +109,7 @@ class ContinuousBatchingEngine:
         self._gate = threading.Lock()
         self._is_closed = False
         self._is_lost = False
-        self._expiring_at = 0.0
-        self._text_every = 1
+        self._expiring_at, self._text_every = 0.0, 1
         self._steps = 0
         self._generated_tokens = 0
         self._publish_stats()
@@ -155,6 +154,7 @@ class ContinuousBatchingEngine:
         self._is_closed = True
         self._commands.put(lambda: None)
         self._thread.join(30)
+        self._bank.close()
 
     def _check(self, request: GenerationRequest) -> int:
         """How many tokens the answer may have; raises what ``submit`` raises."""
@@ -245,9 +245,9 @@ class ContinuousBatchingEngine:
             answer = self._answers[sequence.sequence_id]
             try:
                 sequence.computed_tokens = self._seating.take(answer)
-            except torch.AcceleratorError:
-                raise
             except (RuntimeError, MemoryError) as exc:
+                if isinstance(exc, torch.AcceleratorError):
+                    raise
                 self._fail(sequence.sequence_id, translate(exc))
                 continue
             self._reused_tokens += sequence.computed_tokens

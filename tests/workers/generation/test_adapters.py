@@ -135,6 +135,15 @@ def test_a_second_turn_reuses_what_its_own_adapter_computed_and_no_other(family)
     engine.close()
 
 
+def test_a_closed_engine_leaves_the_base_as_it_was(family):
+    hooks = sum(len(module._forward_hooks) for module in family.loaded.model.modules())
+    engine = family.engine()
+    text_of(family.ask(engine, 1, prompts(1, 3)[0]))
+    assert sum(len(m._forward_hooks) for m in family.loaded.model.modules()) > hooks
+    engine.close()
+    assert sum(len(m._forward_hooks) for m in family.loaded.model.modules()) == hooks
+
+
 def test_more_adapters_than_slots_take_turns(family, monkeypatch):
     monkeypatch.setattr("workers.generation.adapter_bank.SLOTS_PER_PAGE", 2)
     engine = family.engine(max_batch_size=2)

@@ -208,6 +208,11 @@ def test_a_text_without_a_beginning_begins_where_documents_do(plain):
     assert fit(plain, Turn("text", "", "")).token_ids == (plain.eos_token_id,)
 
 
+def test_a_long_answer_leaves_a_text_half_the_window(plain):
+    long = "The parrot says hello. " * 50
+    assert len(fit(plain, Turn("text", "", long), window=30, room=30).token_ids) == 15
+
+
 def test_a_text_that_is_too_long_keeps_its_end(plain):
     long = "The parrot says hello. " * 50
     prompt = fit(plain, Turn("text", "", long), window=30, room=10)

@@ -49,8 +49,8 @@ class ContinuousBatchingEngine:
 
     Guarantees: a request's greedy text is what it would be alone; a request that breaks a step ends
     alone, with an error, and its neighbours go on; ``cancel`` takes effect before the next step.
-    Not guaranteed: bitwise equal logits in different batches on devices whose matrix products
-    depend on the batch's shape.
+    Not guaranteed: bitwise equal logits in different batches. How a prompt is parted rounds its
+    attention by the last bit, and some devices' products depend on the batch's shape.
     """
 
     def __init__(

@@ -9,6 +9,8 @@ from transformers import AutoModelForCausalLM
 from tests.workers.generation.asking import reference_text
 from workers.generation.engine import ContinuousBatchingEngine
 from workers.generation.loading import load_model
+from workers.generation.processor import batch as packed_batch
+from workers.generation.processor import threads as packed_threads
 from workers.generation.processor.linears import WeightKind, supported_kinds
 from workers.generation.protocol import GenerationRequest, Sampling
 
@@ -53,8 +55,11 @@ def texts_alone(loaded, prompts) -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_random_schedules_say_what_transformers_says_greedily(folder, seed):
+@pytest.mark.parametrize(("seed", "threads"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+def test_random_schedules_say_what_transformers_says_greedily(folder, seed, threads, monkeypatch):
+    for module in (packed_threads, packed_batch):
+        monkeypatch.setattr(module, "thread_count", lambda: threads)
+        monkeypatch.setattr(module, "_NUMBERS_PER_THREAD", 16)
     loaded = load_model(
         folder, device="cpu", dtype="float32", is_packing=bool(supported_kinds()), torch_threads=1
     )

@@ -4,8 +4,8 @@ A model's own layers keep their weights as they were trained, row by row, and ea
 reordering them. The layers here keep only the reordered form; what they replace is let go, so that
 a model is never in memory twice. Everything between the layers stays fp32.
 
-All of them but one are bitwise independent of the rows beside a row (see docs/log.md), so that an
-answer is the same alone and in any batch. The one is bf16 where a processor multiplies it in tiles
+All of them but one are bitwise independent of the rows beside a row (see docs/log.md), so that what
+one answer is given does not depend on the others. The one is bf16 where a processor multiplies it in tiles
 (AMX): oneDNN adds up in another order there for another number of rows.
 
 The products are PyTorch's own (oneDNN and FBGEMM come with it), but for those of a single fp32 row.

@@ -5,8 +5,8 @@ reordering them. The layers here keep only the reordered form; what they replace
 a model is never in memory twice. Everything between the layers stays fp32.
 
 All of them but one are bitwise independent of the rows beside a row (see docs/log.md), so that what
-one answer is given does not depend on the others. The one is bf16 where a processor multiplies it in tiles
-(AMX): oneDNN adds up in another order there for another number of rows.
+one answer is given does not depend on the others. The one is bf16 where a processor multiplies it
+in tiles (AMX): oneDNN adds up in another order there for another number of rows.
 
 The products are PyTorch's own (oneDNN and FBGEMM come with it), but for those of a single fp32 row.
 """

@@ -58,7 +58,9 @@ def test_the_clock_chooses_and_a_near_tie_goes_to_the_more_exact(monkeypatch, ti
     kinds = (WeightKind.FLOAT32, WeightKind.FLOAT16, WeightKind.BFLOAT16)
     monkeypatch.setattr(packing, "supported_kinds", lambda: kinds)
     seconds = {"float32": 1.0, "float16": 0.5, "bfloat16": 0.48}
-    monkeypatch.setattr(packing, "_mean_seconds", lambda layer: seconds[layer.kind])
+    monkeypatch.setattr(
+        packing, "_mean_seconds", lambda layers: [seconds[layer.kind] for layer in layers]
+    )
 
     def packed(kind, weight, bias):
         # Whatever this processor has: the clock alone decides here.

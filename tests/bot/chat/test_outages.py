@@ -78,7 +78,7 @@ async def test_a_database_that_fails_is_tried_again_until_it_is_back(
             wire.world.say(cast.BRUNO, cast.GENERAL, ASK)
             (job_id,) = await wire.queued()
             wire.answer(job_id, "Seeds.")
-            await eventually(lambda: wire.said_by_bot()[-1] == "Seeds.")
+            await eventually(lambda: wire.said_by_bot()[-1:] == ["Seeds."])
 
 
 async def test_a_message_deleted_while_it_waits_is_never_taken_in(

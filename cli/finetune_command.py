@@ -44,7 +44,7 @@ def finetune(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Steps instead of epochs.", rich_help_panel=_CLASSIC)
+        int | None, typer.Option(min=1, help="Steps instead of epochs.", rich_help_panel=_CLASSIC)
     ] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="The highest one.", rich_help_panel=_CLASSIC)

@@ -125,6 +125,12 @@ def test_wrong_options_are_told_before_anything_is_read(shell_engine, pairs, arg
     assert not run(shell_engine, lambda session: session.query(Job).count())
 
 
+def test_no_steps_at_all_are_refused_and_not_taken_for_the_usual_number(shell_engine, pairs):
+    done = finetune(str(pairs), "--name", "city", "--steps", "0")
+    assert done.exit_code == 2
+    assert not run(shell_engine, lambda session: session.query(Job).count())
+
+
 def test_a_base_or_version_that_is_not_there_is_named(shell_engine, pairs):
     for arguments in (["--base", "ghost"], ["--restore", "ghost 3"]):
         done = finetune(str(pairs), "--name", "city", *arguments)

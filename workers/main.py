@@ -20,7 +20,7 @@ def run_worker(kind: str, settings: Settings) -> None:
     check_at_start(settings.database_url)
     # OpenMP's threads spin while they wait. Where processes share cores, endless spinning made
     # answers 2.3 times slower than a short one (docs/log.md). It is read as PyTorch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     start_tracing(settings.tracing, kind)
     try:
         _run(kind, settings)

@@ -10,7 +10,7 @@ import workers.main
 from core.settings import load_settings
 
 
-@pytest.mark.parametrize(("given", "found"), [(None, "2000"), ("7", "7")])
+@pytest.mark.parametrize(("given", "found"), [(None, "10000"), ("7", "7")])
 def test_waiting_threads_spin_shortly_unless_the_operator_says_otherwise(
     monkeypatch, tmp_path, database_url, given, found
 ):

@@ -1,18 +1,9 @@
-import pytest
-
 from core.jobs.presence import announce
 from core.jobs.states import JobState
 from playground import cast
 from tests.bot.jobs.helpers import text_of, use
-from tests.bot.wire import open_wire
 from tests.core.corpora.helpers import add_version
 from tests.core.jobs.jobs_of_guilds import GUILD, OTHER_GUILD, add_job, run
-
-
-@pytest.fixture
-async def wire(database_url, valkey, tmp_path):
-    async with open_wire(database_url, valkey, tmp_path) as wire:
-        yield wire
 
 
 async def test_workers_queues_model_and_the_last_error_are_shown(wire):

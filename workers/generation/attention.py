@@ -17,6 +17,7 @@ from workers.generation.errors import ModelUnreadableError
 from workers.generation.processor.extent import Extent
 
 ATTENTION_NAME = "perroquet_packed"
+_NOT_PLAIN = "Attention that is capped or has sinks cannot be served."
 
 
 class Addresses(NamedTuple):
@@ -286,7 +287,7 @@ def packed_attention(
     """
     assert packed_batch is not None  # noqa: S101 - only our runners select this attention
     if softcap is not None or s_aux is not None:
-        raise ModelUnreadableError("Attention that is capped or has sinks cannot be served.")
+        raise ModelUnreadableError(_NOT_PLAIN)
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     return packed_batch.attend(layer, query, key, value, scaling), None
 
@@ -313,7 +314,7 @@ def plain_window(config: PretrainedConfig, window: int) -> int:
     if others := kinds - {"full_attention", "sliding_attention"}:
         raise ModelUnreadableError(f"Layers of the kind {min(others)} cannot be served.")
     if getattr(text, "attn_logit_softcapping", None) is not None:
-        raise ModelUnreadableError("Attention that is capped or has sinks cannot be served.")
+        raise ModelUnreadableError(_NOT_PLAIN)
     slides = "sliding_attention" in kinds if kinds else getattr(text, "use_sliding_window", True)
     size = getattr(text, "sliding_window", None)
     return min(window, size) if slides and size else window

@@ -44,8 +44,6 @@ class LocalResponder:
             cache_memory_share=generation.cache_memory_share,
             on_device_lost=on_device_lost,
         )
-        # A conversation must fit into the cache too, not only into the model's window.
-        self._context_window = self._engine.context_window
 
     def ask(self, ask: Ask) -> GenerationStream:
         """Fit the conversation into the model's window and begin to answer it."""
@@ -53,7 +51,7 @@ class LocalResponder:
         prompt = self._loaded.chat_format.fit(
             [Turn(u.role, u.name, u.text) for u in ask.utterances],
             persona=self._persona,
-            context_window=self._context_window,
+            context_window=self._engine.context_window,
             max_new_tokens=ask.sampling.max_new_tokens,
         )
         sampling = ask.sampling.with_stops(prompt.stop)

@@ -137,9 +137,7 @@ _NUMBERS, _MATRIX, _BYTES = types.float32[::1], types.float32[:, ::1], types.uin
 _PLACES, _KEPT = types.int64[:, ::1], (types.float32, types.int16)
 
 
-@shared(
-    [(_INDEXES, _INDEXES, _INDEXES, _ROWS, _ROWS, _PLACES, kept[::1]) for kept in _KEPT],
-)
+@shared([(_INDEXES, _INDEXES, _INDEXES, _ROWS, _ROWS, _PLACES, kept[::1]) for kept in _KEPT])
 def keep(
     first: int,
     last: int,

@@ -56,10 +56,10 @@ def _add_products(
             x = builder.load(builder.gep(number, [loop.index]))
             alone = builder.insert_element(undefined, x, ir.IntType(32)(0))
             everywhere = builder.shuffle_vector(alone, undefined, first)
-            row = builder.load(builder.gep(weight, [loop.index]), align=4)
+            row = builder.load(builder.gep(weight, [loop.index]), align=_FLOAT_BYTES)
             builder.store(builder.call(fma, [everywhere, row, builder.load(held)]), held)
-        added = builder.fadd(builder.load(total, align=4), builder.load(held))
-        builder.store(added, total, align=4)
+        added = builder.fadd(builder.load(total, align=_FLOAT_BYTES), builder.load(held))
+        builder.store(added, total, align=_FLOAT_BYTES)
 
     return types.void(weights, inputs, count, sums), generate
 

@@ -5,12 +5,33 @@ faster norms) takes part; what is left out are masks that nobody reads, dropouts
 handling of arguments: 1.5 to 2 ms of Python a step.
 """
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from transformers import GPT2LMHeadModel, PreTrainedModel
 
 from workers.generation.attention import Batch
+from workers.generation.processor.joined import LinearPart
+
+
+class Direct(Protocol):
+    """A short way through a model."""
+
+    def __call__(
+        self, input_ids: torch.Tensor, positions: torch.Tensor, batch: Batch, keep: torch.Tensor
+    ) -> torch.Tensor:
+        """Compute a step.
+
+        Args:
+            input_ids: int64 ``[1, T]``.
+            positions: int64 ``[1, T]``, of each token in its own sequence.
+            batch: where the sequences lie.
+            keep: int64, of which rows logits are wanted.
+
+        Returns:
+            ``[len(keep), vocabulary]`` of the model's dtype.
+        """
+        ...
 
 
 class DirectGPT2:
@@ -28,17 +49,7 @@ class DirectGPT2:
     def __call__(
         self, input_ids: torch.Tensor, positions: torch.Tensor, batch: Batch, keep: torch.Tensor
     ) -> torch.Tensor:
-        """Compute a step.
-
-        Args:
-            input_ids: int64 ``[1, T]``.
-            positions: int64 ``[1, T]``, of each token in its own sequence.
-            batch: where the sequences lie.
-            keep: int64, of which rows logits are wanted.
-
-        Returns:
-            ``[len(keep), vocabulary]`` of the model's dtype.
-        """
+        """See :class:`Direct`."""
         body = self._body
         hidden = body.wte(input_ids) + body.wpe(positions)
         rows = hidden.shape[1]
@@ -55,15 +66,20 @@ class DirectGPT2:
         return logits
 
 
-def direct(model: PreTrainedModel) -> DirectGPT2 | None:
-    """The short way through a model, where there is one: for GPT-2 as it was published.
+def direct(model: PreTrainedModel) -> Direct | None:
+    """The short way through a model, where there is one.
 
     Returns:
         None for other families, whose own forward serves as well, and for a GPT-2 that is asked to
         compute something else than this does.
     """
-    if type(model) is not GPT2LMHeadModel:
-        return None
-    config = model.config
-    is_usual = not (config.add_cross_attention or config.reorder_and_upcast_attn)
-    return DirectGPT2(model) if is_usual else None
+    if type(model) is GPT2LMHeadModel:
+        config = model.config
+        is_usual = not (config.add_cross_attention or config.reorder_and_upcast_attn)
+        return DirectGPT2(model) if is_usual else None
+    if any(isinstance(module, LinearPart) for module in model.modules()):
+        # Needs Numba, which has no wheel for each Python and each processor; so does its sign.
+        from workers.generation.processor.llama import DirectLlama
+
+        return DirectLlama(model)
+    return None

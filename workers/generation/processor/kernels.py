@@ -118,7 +118,7 @@ def _prefetch_all(address: int, count: int) -> None:
 
 
 @njit(inline="always")
-def _exp(x: Any) -> Any:
+def exp(x: Any) -> Any:
     """e to the power of a float32 of at most 0."""
     whole = np.floor(x * _LOG2_E + _HALF)
     rest = x - whole * _LN2_HIGH - whole * _LN2_LOW
@@ -133,7 +133,7 @@ def _exp(x: Any) -> Any:
 
 
 _INDEXES, _ROWS = types.int64[::1], types.float32[:, :, :]
-_NUMBERS, _MATRIX, _BYTES = types.float32[::1], types.float32[:, ::1], types.uint8[:, ::1]
+NUMBERS, MATRIX, _BYTES = types.float32[::1], types.float32[:, ::1], types.uint8[:, ::1]
 _PLACES, _KEPT = types.int64[:, ::1], (types.float32, types.int16)
 
 
@@ -250,7 +250,7 @@ def attend(  # noqa: C901 - loops within loops, which must be compiled as one
                 largest = max(largest, score)
             total = _ZERO
             for token in range(end):
-                scores[token] = _exp(scores[token] - largest)
+                scores[token] = exp(scores[token] - largest)
                 total += scores[token]
             answer[:] = _ZERO
             for token in range(end):
@@ -262,7 +262,7 @@ def attend(  # noqa: C901 - loops within loops, which must be compiled as one
                 output[row, one, i] = answer[i] / total
 
 
-@shared([(_NUMBERS,)])
+@shared([(NUMBERS,)])
 def gelu(first: int, last: int, numbers: Any) -> None:
     """GPT-2's activation of ``numbers[first:last]``, float32, in place."""
     # Indexes that could be negative would be looked at one by one.
@@ -270,11 +270,11 @@ def gelu(first: int, last: int, numbers: Any) -> None:
     for i in range(len(part)):
         x = part[i]
         bent = x * (_GELU_LINEAR + _GELU_CUBIC * x * x)
-        small = _exp(-abs(bent))
+        small = exp(-abs(bent))
         part[i] = x * (_ONE if bent > _ZERO else small) / (_ONE + small)
 
 
-@shared([(_MATRIX, types.float32, _BYTES, _NUMBERS)])
+@shared([(MATRIX, types.float32, _BYTES, NUMBERS)])
 def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, steps: Any) -> None:
     """Write rows as sums of two terms of 8 bits, for :class:`.linears.Int8Linear`.
 
@@ -304,7 +304,7 @@ def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, step
             fine[i] = np.uint8(np.int32(rest) + _UINT8_ZERO)
 
 
-@shared([(_MATRIX, _MATRIX, types.float32, _NUMBERS, _NUMBERS, _MATRIX, types.int64)])
+@shared([(MATRIX, MATRIX, types.float32, NUMBERS, NUMBERS, MATRIX, types.int64)])
 def join_terms(
     first: int,
     last: int,

@@ -58,8 +58,8 @@ def shared(
     """
 
     def make(loop: Loop) -> Loop:
-        # What is kept is known by the loop's own file; what is here is part of it, too.
-        loop.__qualname__ += f"_{_own_digest()}"
+        # What is kept is known by the loop's own file; what is beside it may be part of it, too.
+        loop.__qualname__ += f"_{_digest_of_all()}"
         part = _compiled(loop, [(types.int64, types.int64, *own) for own in signatures], arithmetic)
         spread = _spreading(loop, part, signatures) if openmp() is not None else None
 
@@ -115,8 +115,9 @@ def _spreading(loop: Loop, part: Compiled, signatures: Sequence[tuple[Any, ...]]
 
 
 @cache
-def _own_digest() -> str:
-    return sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+def _digest_of_all() -> str:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 @cache

@@ -1,5 +1,6 @@
 """Give a model the linear layers that are fastest on this processor."""
 
+import importlib.util
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from workers.generation.errors import ModelUnreadableError
 from workers.generation.memory import give_back_heap, page_out, range_of
+from workers.generation.processor.joined import JoinedLinears, joined_names
 from workers.generation.processor.linears import (
     NeededRows,
     PackedLinear,
@@ -53,7 +55,6 @@ class Packed:
     rows: NeededRows | None = None
 
 
-Weights = tuple[torch.Tensor, torch.Tensor | None]
 Chooser = Callable[[torch.Tensor], WeightKind]
 
 
@@ -80,17 +81,18 @@ def pack_model(model: PreTrainedModel, wish: str) -> Packed:
     rows = NeededRows()
     counts: dict[str, int] = {}
     looked_up = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    for parent, name in list(_linears(model)):
-        layer = getattr(parent, name)
-        weight, bias = _weights(layer)
+    for parent, names in list(_linears(model)):
+        layers = [getattr(parent, name) for name in names]
         # Of an embedding that is the head as well, a few rows are read in each step.
-        is_done = id(layer.weight) not in looked_up
+        done = [range_of(layer.weight) for layer in layers if id(layer.weight) not in looked_up]
+        sizes, weight, bias = _weights(layers)
         packed = pack(choose(weight), weight, bias)
         packed.rows = rows
-        memory = range_of(weight)
-        setattr(parent, name, packed)
-        del layer, weight, bias
-        if is_done:
+        parts = JoinedLinears(packed, sizes).parts if len(layers) > 1 else [packed]
+        for name, part in zip(names, parts, strict=True):
+            setattr(parent, name, part)
+        del layers, weight, bias
+        for memory in done:
             page_out(memory)
         counts[packed.kind] = counts.get(packed.kind, 0) + 1
     if set(counts) != {WeightKind.FLOAT32}:
@@ -184,16 +186,34 @@ def _seconds(layer: PackedLinear, x: torch.Tensor) -> float:
     return time.perf_counter() - started
 
 
-def _linears(model: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+def _linears(model: PreTrainedModel) -> Iterator[tuple[nn.Module, tuple[str, ...]]]:
+    """Each linear layer's parent and its name there, or the names of several that become one."""
+    joined = joined_names(model) if _are_loops_compiled() else ()
     for parent in model.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Linear | Conv1D):
-                yield parent, name
+        children = parent.named_children()
+        left = [name for name, child in children if isinstance(child, nn.Linear | Conv1D)]
+        for names in joined:
+            if set(names) <= set(left):
+                left = [name for name in left if name not in names]
+                yield parent, names
+        for name in left:
+            yield parent, (name,)
 
 
-def _weights(layer: Any) -> Weights:
-    """As ``nn.Linear`` has them; ``Conv1D`` keeps its weights the other way round."""
-    return (layer.weight.t() if isinstance(layer, Conv1D) else layer.weight), layer.bias
+def _weights(layers: Sequence[Any]) -> tuple[list[int], torch.Tensor, torch.Tensor | None]:
+    """Of layers that become one, how many outputs each has, and what ``nn.Linear`` would have of
+    all; ``Conv1D`` keeps its weights the other way round."""
+    weights = [layer.weight.t() if isinstance(layer, Conv1D) else layer.weight for layer in layers]
+    sizes, biases = [len(weight) for weight in weights], [layer.bias for layer in layers]
+    if len(layers) == 1:
+        return sizes, weights[0], biases[0]
+    if all(bias is None for bias in biases):
+        return sizes, torch.cat(weights), None
+    filled = [
+        weight.new_zeros(size) if bias is None else bias
+        for weight, size, bias in zip(weights, sizes, biases, strict=True)
+    ]
+    return sizes, torch.cat(weights), torch.cat(filled)
 
 
 def fuse_activations(model: nn.Module, gelu: nn.Module | None = None) -> None:
@@ -209,10 +229,14 @@ def fuse_activations(model: nn.Module, gelu: nn.Module | None = None) -> None:
                 setattr(parent, name, gelu or nn.GELU(approximate="tanh"))
 
 
+def _are_loops_compiled() -> bool:
+    """Numba may have no wheel for this Python or this processor."""
+    return importlib.util.find_spec("numba") is not None
+
+
 def _gelu() -> nn.Module | None:
-    try:
-        from workers.generation.processor.activations import CompiledGELU
-    except ImportError:
-        # Numba has no wheel for this Python or this processor.
+    if not _are_loops_compiled():
         return None
+    from workers.generation.processor.activations import CompiledGELU
+
     return CompiledGELU()

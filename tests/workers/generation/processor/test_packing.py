@@ -3,9 +3,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from workers.generation.direct import direct
 from workers.generation.errors import ModelUnreadableError
 from workers.generation.loading import load_model
 from workers.generation.processor import packing
+from workers.generation.processor.joined import LinearPart
 from workers.generation.processor.linears import PackedLinear, WeightKind, pack, supported_kinds
 from workers.generation.processor.packing import Packed, pack_model
 
@@ -21,8 +23,23 @@ def test_no_layer_keeps_its_own_weights(folder):
     loaded = load_model(folder, device="cpu", dtype="float32", is_packing=True)
     layers = list(loaded.model.modules())
     assert not [layer for layer in layers if isinstance(layer, nn.Linear | Conv1D)]
-    count = len([layer for layer in layers if isinstance(layer, PackedLinear)])
-    assert loaded.packed.counts == {WeightKind.FLOAT32: count}
+    products = {layer for layer in layers if isinstance(layer, PackedLinear)}
+    products |= {layer.joined.product for layer in layers if isinstance(layer, LinearPart)}
+    assert loaded.packed.counts == {WeightKind.FLOAT32: len(products)}
+
+
+def test_layers_that_read_the_same_become_one(tiny_llama_folder):
+    model = load_model(tiny_llama_folder, device="cpu", is_packing=True).model
+    joined = {layer.joined for layer in model.modules() if isinstance(layer, LinearPart)}
+    # Queries, keys and values of each layer, and its gates with what they let through.
+    assert sorted(len(each.parts) for each in joined) == [2, 2, 3, 3]
+
+
+def test_where_no_loops_are_compiled_layers_stay_apart(tiny_llama_folder, monkeypatch):
+    monkeypatch.setattr(packing, "_are_loops_compiled", lambda: False)
+    model = load_model(tiny_llama_folder, device="cpu", is_packing=True).model
+    assert not [layer for layer in model.modules() if isinstance(layer, LinearPart)]
+    assert direct(model) is None
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float32", "float16", "bfloat16", "int16", "int8"])

@@ -16,7 +16,7 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from workers.generation.processor.loops import pointer_to, shared
+from workers.generation.processor.loops import EXACT, pointer_to, shared
 
 # exp() of what lies below is taken for 0; it would be no normal float32.
 _LEAST_EXPONENT = np.float32(-87.0)
@@ -132,12 +132,12 @@ def exp(x: Any) -> Any:
     return _ZERO if x < _LEAST_EXPONENT else series * _power_of_two(whole)
 
 
-_INDEXES, _ROWS = types.int64[::1], types.float32[:, :, :]
+INDEXES, _ROWS = types.int64[::1], types.float32[:, :, :]
 NUMBERS, MATRIX, _BYTES = types.float32[::1], types.float32[:, ::1], types.uint8[:, ::1]
 _PLACES, _KEPT = types.int64[:, ::1], (types.float32, types.int16)
 
 
-@shared([(_INDEXES, _INDEXES, _INDEXES, _ROWS, _ROWS, _PLACES, kept[::1]) for kept in _KEPT])
+@shared([(INDEXES, INDEXES, INDEXES, _ROWS, _ROWS, _PLACES, kept[::1]) for kept in _KEPT])
 def keep(
     first: int,
     last: int,
@@ -182,7 +182,7 @@ def keep(
 
 @shared(
     [
-        (_INDEXES, _INDEXES, _ROWS, _ROWS, _ROWS, _ROWS, _PLACES, types.float32, kept[::1])
+        (INDEXES, INDEXES, _ROWS, _ROWS, _ROWS, _ROWS, _PLACES, types.float32, kept[::1])
         for kept in _KEPT
     ]
 )
@@ -274,7 +274,25 @@ def gelu(first: int, last: int, numbers: Any) -> None:
         part[i] = x * (_ONE if bent > _ZERO else small) / (_ONE + small)
 
 
-@shared([(MATRIX, types.float32, _BYTES, NUMBERS)])
+@njit(inline="always")
+def quantise_row(row: Any, fine_steps: Any, coarse: Any, fine: Any) -> Any:
+    """One row of :func:`quantise`; returns how long a step of its first term is."""
+    # Bits without their sign grow with what they stand for; those of no number are the largest.
+    bits, largest = row.view(np.int32), _LEAST_LARGEST
+    for i in range(len(bits)):
+        largest = max(largest, bits[i] & _UNSIGNED)
+    step = _from_bits(largest) / _INT8_MAX
+    per_step = _ONE / step
+    for i in range(len(row)):
+        scaled = row[i] * per_step
+        whole = np.rint(scaled)
+        rest = np.rint((scaled - whole) * fine_steps)
+        coarse[i] = np.uint8(np.int32(whole) + _UINT8_ZERO)
+        fine[i] = np.uint8(np.int32(rest) + _UINT8_ZERO)
+    return step
+
+
+@shared([(MATRIX, types.float32, _BYTES, NUMBERS)], arithmetic=EXACT)
 def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, steps: Any) -> None:
     """Write rows as sums of two terms of 8 bits, for :class:`.linears.Int8Linear`.
 
@@ -289,22 +307,11 @@ def quantise(first: int, last: int, rows: Any, fine_steps: Any, terms: Any, step
     """
     count = len(rows)
     for number in range(first, last):
-        row, coarse, fine = rows[number], terms[number], terms[count + number]
-        # Bits without their sign grow with what they stand for; those of no number are the largest.
-        bits, largest = row.view(np.int32), _LEAST_LARGEST
-        for i in range(len(bits)):
-            largest = max(largest, bits[i] & _UNSIGNED)
-        step = _from_bits(largest) / _INT8_MAX
-        steps[number] = step
-        for i in range(len(row)):
-            scaled = row[i] / step
-            whole = np.rint(scaled)
-            rest = np.rint((scaled - whole) * fine_steps)
-            coarse[i] = np.uint8(np.int32(whole) + _UINT8_ZERO)
-            fine[i] = np.uint8(np.int32(rest) + _UINT8_ZERO)
+        coarse, fine = terms[number], terms[count + number]
+        steps[number] = quantise_row(rows[number], fine_steps, coarse, fine)
 
 
-@shared([(MATRIX, MATRIX, types.float32, NUMBERS, NUMBERS, MATRIX, types.int64)])
+@shared([(MATRIX, MATRIX, types.float32, NUMBERS, NUMBERS, MATRIX, types.int64)], arithmetic=EXACT)
 def join_terms(
     first: int,
     last: int,

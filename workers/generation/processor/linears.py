@@ -35,14 +35,23 @@ _TINY = 1e-20
 
 
 _int8: ModuleType | None = None
+_bfloat16_single: ModuleType | None = None
+_int8_single: ModuleType | None = None
 _single: ModuleType | None = None
 try:
-    from workers.generation.processor import int8_terms, single_row
+    from workers.generation.processor import bfloat16_row, int8_terms, single_row
 except ImportError:
     # Numba has no wheel for this Python or this processor.
     pass
 else:
-    _int8, _single = int8_terms, single_row
+    _int8, _single, _bfloat16_single = int8_terms, single_row, bfloat16_row
+try:
+    from workers.generation.processor import int8_row
+except ImportError:
+    # The same, or the processor lacks what it takes.
+    pass
+else:
+    _int8_single = int8_row
 
 
 class WeightKind(StrEnum):
@@ -175,8 +184,16 @@ class BFloat16Linear(PackedLinear):
         super().__init__(weight, bias)
         self._packed = onednn.reorder(weight.bfloat16())
         self._bias = None if self._bias is None else self._bias.bfloat16()
+        self._single = None
+        if _bfloat16_single is not None:
+            self._single = _bfloat16_single.bfloat16_row(
+                self._packed, self.out_features, self.in_features
+            )
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        if self._single is not None and len(rows) == 1:
+            product: torch.Tensor = self._single.multiply(rows.contiguous(), self._bias)
+            return product
         return onednn.multiply(rows.bfloat16(), self._packed, self._bias).float()
 
 
@@ -204,8 +221,24 @@ class Int8Linear(PackedLinear):
         if self._keeps_fine_weights:
             rest = scaled.sub_(whole).mul_(_FINE_STEPS).round_()
             self._fine = _blocks(rest, scales / _FINE_STEPS)
+        self._single = None
+        if _int8_single is not None:
+            self._single = _int8_single.int8_row(
+                [_int8_single.Weights(*block.weights) for block in self._coarse],
+                [_int8_single.Weights(*block.weights) for block in self._fine],
+                self._bias,
+                self.in_features,
+                _FINE_STEPS,
+                self._multiply_several,
+            )
 
     def _multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        if self._single is not None and len(rows) == 1:
+            product: torch.Tensor = self._single.multiply(rows.contiguous())
+            return product
+        return self._multiply_several(rows)
+
+    def _multiply_several(self, rows: torch.Tensor) -> torch.Tensor:
         if _int8 is None:
             return self._multiply_plainly(rows)
         count, column = len(rows), 0
@@ -255,8 +288,13 @@ class _Whole:
 
     def __init__(self, numbers: torch.Tensor, scales: torch.Tensor) -> None:
         self._packed = torch.ops.onednn.qlinear_prepack(numbers.to(torch.int8).contiguous(), None)
-        self._scales = scales
+        self._sums, self._scales = numbers.sum(1).int(), scales
         self._zero_points = torch.zeros(len(scales), dtype=torch.int64)
+
+    @property
+    def weights(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """As :class:`.int8_row.Weights` has them."""
+        return self._packed, self._sums, self._scales
 
     def multiply(self, terms: torch.Tensor) -> torch.Tensor:
         """Of whole numbers in [-127, 127]; oneDNN's fast kernels take unsigned inputs, so they come

@@ -30,6 +30,8 @@ from workers.generation.processor.threads import openmp
 
 # Reordering sums is fine; that numbers may be no numbers must not be forgotten.
 ARITHMETIC = frozenset({"reassoc", "contract", "nsz", "arcp"})
+# Where the same is computed in several places, it must have the same bits.
+EXACT: frozenset[str] = frozenset()
 # PyTorch's OpenMP in compiled code; another one may be loaded, too.
 _PARALLEL, _NUMBER, _COUNT = "perroquet_parallel", "perroquet_thread", "perroquet_threads"
 

@@ -6,7 +6,7 @@ than it does for several rows, so that an answer alone would differ in its last 
 answer among others. The loop here adds up as oneDNN does for several rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from workers.generation.processor import onednn
-from workers.generation.processor.loops import pointer_to, shared
+from workers.generation.processor.loops import EXACT, pointer_to, shared
 from workers.generation.processor.threads import even_bounds
 
 # oneDNN's blocks: so many outputs, of which each input has its weights side by side.
@@ -64,7 +64,7 @@ def _add_products(
     return types.void(weights, inputs, count, sums), generate
 
 
-@shared([(types.int64,) * 7], arithmetic=frozenset())
+@shared([(types.int64,) * 7], arithmetic=EXACT)
 def multiply_row(
     first: int,
     last: int,
@@ -107,19 +107,27 @@ def multiply_row(
 
 
 class SingleRow:
-    """Multiplies single rows with weights, as oneDNN does with several rows."""
+    """Multiplies single rows with weights, as oneDNN laid them out."""
 
     def __init__(
-        self, weights: torch.Tensor, address: int, size: tuple[int, int], piece: int
+        self,
+        weights: torch.Tensor,
+        size: tuple[int, int],
+        columns: int,
+        loop: Callable[..., None],
+        *known: int,
     ) -> None:
-        """Use :func:`single_row`, which knows the piece."""
-        # They are where they are as long as somebody has them.
-        self._weights = weights
-        out_features, in_features = size
-        self._known = (address, in_features, out_features, piece)
-        self._out_features = out_features
-        blocks = -(-out_features // _COLUMNS)
-        self._bounds = np.array(even_bounds(blocks, blocks * _COLUMNS * in_features), np.int64)
+        """Args:
+        weights: opaque; they are where they are as long as somebody has them.
+        size: their ``(out_features, in_features)``.
+        columns: how many outputs make a block.
+        loop: as :func:`multiply_row`.
+        known: what it takes before the row.
+        """
+        self._weights, self._loop, self._known = weights, loop, known
+        self._out_features, in_features = size
+        blocks = -(-self._out_features // columns)
+        self._bounds = np.array(even_bounds(blocks, blocks * columns * in_features), np.int64)
 
     def multiply(self, row: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
         """Of float32 ``[1, in_features]``, contiguous on the CPU: ``[1, out_features]``.
@@ -128,7 +136,7 @@ class SingleRow:
         driven everything else out of the processor's cache.
         """
         product = torch.empty((1, self._out_features))
-        multiply_row(
+        self._loop(
             self._bounds,
             *self._known,
             row.data_ptr(),
@@ -160,10 +168,16 @@ def single_row(weights: torch.Tensor, out_features: int, in_features: int) -> Si
         return None
     size = (out_features, in_features)
     if size not in _pieces:
-        tried = {piece: SingleRow(weights, address, size, piece) for piece in _PIECES}
+        tried = {piece: _summing(weights, address, size, piece) for piece in _PIECES}
         _pieces[size] = _alike(tried, weights, in_features)
     piece = _pieces[size]
-    return None if piece is None else SingleRow(weights, address, size, piece)
+    return None if piece is None else _summing(weights, address, size, piece)
+
+
+def _summing(weights: torch.Tensor, address: int, size: tuple[int, int], piece: int) -> SingleRow:
+    out_features, in_features = size
+    known = (address, in_features, out_features, piece)
+    return SingleRow(weights, size, _COLUMNS, multiply_row, *known)
 
 
 def _alike(tried: Mapping[int, SingleRow], weights: torch.Tensor, in_features: int) -> int | None:

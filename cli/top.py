@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from rich.console import Console, Group
@@ -108,11 +109,17 @@ def _process(process: Presence) -> dict[str, str | Text]:
         "id": str(info.get("pid", "")),
         "device": str(info.get("device", "")),
         "memory": _memory(process),
-        "models": str(len(info.get("models") or ())) if "models" in info else "",
+        "models": _models(info["models"]) if "models" in info else "",
         "jobs": str(info.get("jobs", "")),
         "tokens/s": str(info.get("tokens_per_second", "")),
         "seen": f"{process.age_seconds:.0f} s",
     }
+
+
+def _models(models: Mapping[str, Mapping[str, object]]) -> str:
+    """How many are loaded, and what their weights are."""
+    dtypes = sorted({str(facts["dtype"]) for facts in models.values() if facts.get("dtype")})
+    return " ".join([str(len(models)), *dtypes])
 
 
 def _memory(process: Presence) -> str:

@@ -19,6 +19,7 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
+from pydantic_core import ErrorDetails
 
 from core.errors import SettingsError
 from core.settings_generation import Area, Days, Seconds
@@ -310,10 +311,18 @@ def _translate(exc: ValidationError) -> SettingsError:
     lines = [
         f"Unknown setting “{key}”. See docs/settings.md for the list."
         if error["type"] == "extra_forbidden"
-        else f"Setting “{key}”: {error['msg']}."
+        else f"Setting “{key}” {_say(error)}."
         for key, error in zip(keys, wrong, strict=True)
     ]
     return SettingsError("\n".join(lines), key=keys[0], keys=", ".join(keys))
+
+
+def _say(error: ErrorDetails) -> str:
+    """What is wrong with a value. The value itself may be a secret."""
+    said = error["msg"].replace("String should", "must").replace("Input should", "must")
+    # Why a text is no number is plain enough.
+    said = said.split(", unable to parse", maxsplit=1)[0].removeprefix("Value error, ").rstrip(".")
+    return said if said.startswith("must") else f"cannot be read: {said}"
 
 
 def describe_settings(settings: Settings) -> list[str]:
@@ -328,4 +337,6 @@ def describe_settings(settings: Settings) -> list[str]:
 def _shown(key: str, value: object) -> object:
     if value in ("", None):
         return "(not set)"
+    if isinstance(value, dict):
+        return {inner: _shown(inner, each) for inner, each in value.items()}
     return mask_url(value) if key == "url" and isinstance(value, str) else value

@@ -17,7 +17,9 @@ def read_json(value: Any) -> Any:
 class Area(BaseModel):
     """Settings that belong together."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class RemoteSettings(Area):
@@ -45,8 +47,10 @@ class GenerationSettings(Area):
     device: str = "auto"
     """`cuda` (also ROCm), `cpu`, or a single one such as `cuda:1`."""
     dtype: Literal["auto", "float32", "float16", "bfloat16", "int16", "int8"] = "auto"
-    """Of the weights. `auto` chooses by device and model; on a processor it measures all but
-    `int8`, which takes the least memory there and is only taken on request."""
+    """Of the weights. `auto` chooses by device and model. On a processor it measures those that
+    stay within half a percent of fp32's perplexity; `int8`, within one percent, is the quickest and
+    smallest there and only taken on request (docs/engine.md compares them). `int16` and `int8` are
+    for processors."""
     remotes: Annotated[dict[str, RemoteSettings], BeforeValidator(read_json)] = {}
     """By the name of a base model: a server that answers in its and its adapters' place. In
     `perroquet.toml`: `[generation.remotes."NAME"]` with `url`, and as needed `model`, `api_key`,
@@ -62,8 +66,9 @@ class GenerationSettings(Area):
     read anew when they are asked for."""
     max_batch_size: int = Field(default=16, gt=0)
     """Answers made at the same time."""
-    cache_max_tokens: int = Field(default=32_768, gt=0)
-    """Tokens that all running answers together may hold in the KV cache."""
+    cache_max_tokens: int = Field(default=32_768, ge=512)
+    """Tokens that all running answers together may hold in the KV cache; where that is less than a
+    model's window, it sees no more."""
     cache_memory_share: float = Field(default=0.5, gt=0, lt=1)
     """Of a GPU's memory that is free once a model is loaded, the part that its KV cache may take;
     it is smaller than `cache_max_tokens` where these do not fit."""
@@ -77,8 +82,8 @@ class GenerationSettings(Area):
     """How long a worker takes for an answer, waiting included; it then ends with what there is."""
     temperature: float = Field(default=0.3, ge=0)
     """0 always takes the likeliest token."""
-    top_p: float = Field(default=0.9, gt=0, le=1)
-    """Sample among the likeliest tokens that make up this share."""
+    top_p: float = Field(default=0.9, ge=0, le=1)
+    """Sample among the likeliest tokens that make up this share; 0 always takes the likeliest."""
     top_k: int = Field(default=0, ge=0)
     """Sample among this many of the likeliest tokens; 0 is no bound."""
     repetition_penalty: float = Field(default=1.1, gt=0)

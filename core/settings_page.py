@@ -30,11 +30,12 @@ def explain_settings() -> str:
 
 def _table(rows: list[tuple[str, str, FieldInfo]]) -> str:
     known = {".".join(path): name for name, path in WELL_KNOWN_VARIABLES.items()}
-    lines = ["| key | variable | default | meaning |", "|---|---|---|---|"]
+    lines = ["| key | variable | values | default | meaning |", "|---|---|---|---|---|"]
     for key, path, field in rows:
         meaning = " ".join((field.description or "").split())
         variable = known.get(path, ENVIRONMENT_PREFIX + path.upper().replace(".", "__"))
-        lines.append(f"| `{key}` | `{variable}` | {_default(field)} | {_limits(field)}{meaning} |")
+        values = (_values(field), _default(field))
+        lines.append(f"| `{key}` | `{variable}` | {' | '.join(values)} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
@@ -44,6 +45,15 @@ def _default(field: FieldInfo) -> str:
     return f"`{shown}`" if shown not in ("", None) else ""
 
 
-def _limits(field: FieldInfo) -> str:
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    return " or ".join(f"`{choice}`" for choice in choices) + ". " if choices else ""
+def _values(field: FieldInfo) -> str:
+    """Those that a setting may have, where its meaning does not say it."""
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
+    words = {"gt": "above", "ge": "from", "lt": "below", "le": "to"}
+    known = {
+        name: getattr(limit, name)
+        for limit in field.metadata
+        for name in words
+        if getattr(limit, name, None) is not None
+    }
+    return ", ".join(f"{word} {known[name]:,}" for name, word in words.items() if name in known)

@@ -144,7 +144,8 @@ def _worker(
     """A process in one line: what it is, on what, with what in memory, how busy.
 
     Shown is what it announced of ``device``, ``memory_used_bytes``, ``memory_total_bytes``,
-    ``models`` (those that the asker may see), ``jobs`` and ``tokens_per_second``.
+    ``models`` (those that the asker may see, with their dtypes), ``jobs`` and
+    ``tokens_per_second``.
     """
     info = process.info
     key = f"status-kind-{process.kind}"
@@ -154,9 +155,13 @@ def _worker(
     if info.get("device"):
         parts.append(f"`{clipped(str(info['device']), 40)}`")
     parts.append(_memory(catalogue, locale, info))
-    loaded = [models[path] for path in info.get("models") or () if path in models]
+    loaded = [
+        _loaded(models[path], facts)
+        for path, facts in (info.get("models") or {}).items()
+        if path in models
+    ]
     if loaded:
-        parts.append(", ".join(f"`{clipped(name, 40)}`" for name in loaded))
+        parts.append(", ".join(loaded))
     if isinstance(info.get("jobs"), int):
         parts.append(catalogue.say(locale, "status-jobs", count=info["jobs"]))
     if info.get("tokens_per_second"):
@@ -165,6 +170,13 @@ def _worker(
     if info.get("version"):
         parts.append(f"`{clipped(str(info['version']), 20)}`")
     return " · ".join(part for part in parts if part)
+
+
+def _loaded(name: str, facts: Mapping[str, object]) -> str:
+    """A model and what its weights are, as a processor's were chosen by the clock."""
+    shown = f"`{clipped(name, 40)}`"
+    dtype = str(facts.get("dtype") or "")
+    return f"{shown} ({clipped(dtype, 40)})" if dtype else shown
 
 
 def _fit(catalogue: Catalogue, locale: str, lines: list[str]) -> str:

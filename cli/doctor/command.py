@@ -21,6 +21,7 @@ from cli.doctor.discord import check_discord
 from cli.doctor.findings import Finding, Verdict, failed
 from cli.doctor.machine import check_disk, check_python
 from cli.doctor.models import check_default_model
+from cli.doctor.remotes import check_remotes
 from cli.doctor.store import check_store
 from cli.doctor.workers import check_shards, check_versions, check_workers
 from cli.up.addresses import read_redis_url
@@ -77,6 +78,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from database
     is_used = database[0].verdict is Verdict.OK and _names_versions(settings.database_url)
     yield check_store(settings.store_url, is_used=is_used)
+    yield from check_remotes(settings.generation.remotes)
     yield from check_discord(settings.discord_token, settings.discord.api_base)
 
 

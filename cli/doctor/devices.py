@@ -67,7 +67,7 @@ def check_torch(
             return failed(
                 "PyTorch",
                 f"{said}, but {key} is {device}",
-                f"Set {_variable(key)} to auto, or make the device visible: rocm-smi or "
+                f"Set {_variable(key)} to auto or cpu, or make the GPU visible: rocm-smi or "
                 "nvidia-smi must list it.",
             )
     return ok("PyTorch", said)
@@ -105,11 +105,11 @@ def has_nvidia_gpu() -> bool:
 
 
 def _is_there(device: str, count: int) -> bool:
-    """Whether a device is one of ``count`` GPUs, or none of PyTorch's numbered ones."""
-    kind, _, number = device.partition(":")
+    """Whether a device is the processor or one of ``count`` GPUs."""
+    kind, colon, number = device.partition(":")
     if kind not in ("cuda", "rocm"):
-        return True
-    return int(number) < count if number.isdecimal() else count > 0
+        return device in ("auto", "cpu")
+    return number.isdecimal() and int(number) < count if colon else count > 0
 
 
 def _variable(key: str) -> str:

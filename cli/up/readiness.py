@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from cli.up.children import Child
 from core.db.engines import reading
-from core.errors import ServiceUnavailableError, SettingsError
+from core.errors import PerroquetError, ServiceUnavailableError, SettingsError
+from core.exits import USAGE
 from core.jobs.presence import Presence, alive
 
 REDIS_URL_FORM = "redis://:password@host:6379/0, or rediss:// for TLS"
@@ -85,6 +86,12 @@ def _alive(engine: Engine) -> list[Presence]:
             return alive(session, within_seconds=_SEEN_SECONDS)
     except SQLAlchemyError:
         return []
+
+
+def failure_of(child: Child) -> PerroquetError:
+    """The error that a child is which did not come up; its exit code says whose fault that is."""
+    error = SettingsError if child.process.returncode == USAGE else ChildFailedError
+    return error(describe_failure(child), service=child.spec.name)
 
 
 def _last_words(child: Child) -> str:

@@ -10,7 +10,7 @@ from types import FrameType
 
 from cli.up.children import Child, ChildSpec, start_child
 from cli.up.log_tail import LogTail
-from cli.up.readiness import ChildFailedError, describe_failure
+from cli.up.readiness import describe_failure, failure_of
 from cli.up.screen import Screen
 
 _WATCH_SECONDS = 0.25
@@ -75,6 +75,7 @@ class Supervisor:
 
         Raises:
             ChildFailedError: a child does not come up.
+            SettingsError: nor will it with these settings.
         """
         for rank in sorted({service.start_rank for service in self._services}):
             if self.ended.is_set():
@@ -151,7 +152,7 @@ class Supervisor:
                 return False
         mended = None if post.is_mended or not post.child.has_ended else post.service.mend()
         if mended is None:
-            raise ChildFailedError(describe_failure(post.child), service=post.service.spec.name)
+            raise failure_of(post.child)
         post.is_mended = True
         self._screen.say(mended, style="yellow")
         post.child.restart()

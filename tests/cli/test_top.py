@@ -25,7 +25,7 @@ INFO = {
     "device": "cuda:0",
     "memory_used_bytes": 3 * 2**30,
     "memory_total_bytes": 12 * 2**30,
-    "models": {"models/a/1": {}, "models/b/1": {}},
+    "models": {"models/a/1": {"dtype": "bfloat16"}, "models/b/1": {}},
     "jobs": 5,
     "tokens_per_second": 41.5,
 }
@@ -37,7 +37,7 @@ def test_processes_queues_and_jobs_are_shown_once_where_nobody_looks(shell_engin
     failed = add_job(shell_engine, JobState.FAILED, JobKind.FINETUNE, model="coco")
     shown = top()
     assert shown.code == 0
-    for words in ("gpu-1", "cuda:0", "3.0/12.0 GiB", "41.5", waiting, failed, "coco"):
+    for words in ("gpu-1", "cuda:0", "3.0/12.0 GiB", "2 bfloat16", "41.5", waiting, failed, "coco"):
         assert words in shown.out
     moment = json.loads(top("--json").out)
     assert moment["processes"][0]["info"]["pid"] == 77
@@ -69,7 +69,7 @@ def test_no_cell_is_broken_on_a_narrow_terminal(shell_engine, top, monkeypatch):
     assert "smollm2-135m-instruct" in lines[-1]
     head, process = lines[2:4]
     assert head.split()[-3:] == ["jobs", "tokens/s", "seen"]
-    for words in ("generate", "gpu-", "123456", "3.0/12.0 GiB", "41.5", " s"):
+    for words in ("generate", "gpu-", "123456", "3.0/12.0 GiB", "2 bfloat16", "41.5", " s"):
         assert words in process
 
 

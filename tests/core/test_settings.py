@@ -46,6 +46,21 @@ def test_a_setting_with_parts_is_json_in_the_environment(tmp_path):
             load_settings({name: wrong}, tmp_path / "absent.toml")
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("GENERATION__TEMPERATURE", "inf", "“generation.temperature” must be a finite number."),
+        ("GENERATION__THREADS", "many", "“generation.threads” must be a valid integer."),
+        ("GENERATION__CACHE_MAX_TOKENS", "1", "must be greater than or equal to 512."),
+        ("DISCORD__SHARDS", "q", "“discord.shards” cannot be read: “q” is not of the form"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said_plainly(tmp_path, variable, value, said):
+    with pytest.raises(SettingsError) as caught:
+        load_settings({f"PERROQUET_{variable}": value}, tmp_path / "absent.toml")
+    assert said in str(caught.value)
+
+
 def test_an_unknown_key_in_the_file_is_named(tmp_path):
     file = tmp_path / "perroquet.toml"
     file.write_text("[chat]\nspeed = 3\n")
@@ -101,6 +116,9 @@ def test_secrets_are_masked_wherever_settings_are_shown(tmp_path):
     )
     assert "hush" not in "\n".join(describe_settings(settings))
     assert "hush" not in repr(settings.discord)
+    remotes = {"PERROQUET_GENERATION__REMOTES": '{"coco": {"url": "http://me:hush@gpu/v1"}}'}
+    settings = load_settings(remotes, tmp_path / "absent")
+    assert "hush" not in "\n".join(describe_settings(settings))
     assert mask_url("postgresql://u:hush@h/d") == "postgresql://u:***@h/d"
     assert mask_url("postgresql://u:hu@sh@h/d") == "postgresql://u:***@h/d"
     assert mask_url("simplecache::s3://key:hush@bucket/d") == "simplecache::s3://key:***@bucket/d"

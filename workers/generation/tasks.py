@@ -1,5 +1,6 @@
 """The generation worker: composition, and the hand-over from Celery."""
 
+import importlib.util
 import os
 import signal
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import structlog
+import torch
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from transformers.utils.logging import disable_progress_bar
@@ -14,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 from core.catalog.resolution import resolve_version
 from core.conversations.answers import find_weights
 from core.conversations.utterances import Weights
-from core.errors import PerroquetError
+from core.errors import PerroquetError, SettingsError
 from core.jobs.states import JobKind
 from core.monitoring.figures.generation import BATCH_SIZE, BATCH_WAITING, CACHE_TOKENS
 from core.settings import RemoteSettings, Settings
@@ -22,6 +24,7 @@ from core.transport.courier import make_celery
 from models_store.store import ModelStore
 from workers.celery_worker import consume
 from workers.generation.answering import Answerer
+from workers.generation.errors import ModelUnreadableError
 from workers.generation.hardware import describe_device
 from workers.generation.loading import choose_device
 from workers.generation.model_size import weight_bytes
@@ -43,7 +46,19 @@ def run_generation_worker(
     Args:
         settings: the installation's.
         load: makes a responder of a version's store path; by default from the model store.
+
+    Raises:
+        SettingsError: the device is not there; or a model is to answer from a server, and what asks
+            it is not installed.
     """
+    device = _device_of(settings)
+    if settings.generation.remotes and importlib.util.find_spec("openai") is None:
+        names = ", ".join(settings.generation.remotes)
+        raise SettingsError(
+            f"generation.remotes names {names}, and what asks such servers is not installed: "
+            "pip install 'perroquet[remote]'.",
+            key="generation.remotes",
+        )
     # Bars are for terminals; a log says once that a model is loaded.
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers'
     store = ModelStore(settings.store_url, settings.cache_dir, settings.store.cache_max_bytes)
@@ -68,7 +83,6 @@ def run_generation_worker(
         runner.drain()
         process.drain()
 
-    device = choose_device(settings.generation.device)
     process.keeper.info["slots"] = settings.generation.max_batch_size
     speed = SpeedMeter(time.monotonic)
     process.keeper.observe = lambda: {
@@ -90,6 +104,13 @@ def run_generation_worker(
     finally:
         pool.close()
         process.close()
+
+
+def _device_of(settings: Settings) -> torch.device:
+    try:
+        return choose_device(settings.generation.device)
+    except ModelUnreadableError as exc:
+        raise SettingsError(str(exc), key="generation.device") from exc
 
 
 def _renew_figures(pool: ModelPool) -> None:

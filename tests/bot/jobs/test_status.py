@@ -17,7 +17,11 @@ async def test_workers_queues_model_and_the_last_error_are_shown(wire):
         "memory_used_bytes": 3 * 2**30,
         "memory_total_bytes": 12 * 2**30,
         "jobs": 2,
-        "models": {"models/ours/1": {}, "models/theirs/1": {}, "models/gone/1": {}},
+        "models": {
+            "models/ours/1": {"dtype": "int16"},
+            "models/theirs/1": {"dtype": "int8"},
+            "models/gone/1": {},
+        },
         "tokens_per_second": 41.5,
     }
     run(wire.engine, announce, "generate-secret-host-1", "generate", info)
@@ -29,7 +33,8 @@ async def test_workers_queues_model_and_the_last_error_are_shown(wire):
         told = text_of(said)
         assert said["flags"] & 64
         assert "At work" in told
-        assert "Generation · `cuda:0` · 3.0 of 12.0 GiB · `ours` · 2 jobs · 41.5 tokens/s" in told
+        assert "Generation · `cuda:0` · 3.0 of 12.0 GiB · `ours` (int16) · 2 jobs · " in told
+        assert "· 41.5 tokens/s" in told
         assert wire.settings.generation.model in told
         assert "answer: 1 waiting, 1 running, the longest for" in told
         assert f"`{failed}`: I cannot use that" in told

@@ -61,6 +61,9 @@ ONE_GPU = TorchFacts("2.9", "cuda", (("H100", 80 * 2**30),))
         (ONE_GPU, "cuda:0", False, True, OK, "80 GiB"),
         (ONE_GPU, "cuda:7", False, True, FAILED, "generation.device is cuda:7"),
         (ONE_GPU, "rocm", False, True, OK, "80 GiB"),
+        (CPU, "cpu", False, False, OK, "no accelerator"),
+        (CPU, "gpu", False, False, FAILED, "generation.device is gpu"),
+        (ONE_GPU, "cuda:one", False, True, FAILED, "generation.device is cuda:one"),
     ],
 )
 def test_torch(facts, wanted, amd, nvidia, verdict, word):

@@ -10,6 +10,7 @@ from cli.up import supervisor as module
 from cli.up.readiness import ChildFailedError
 from cli.up.screen import Screen
 from cli.up.supervisor import Service, Supervisor, run_supervised
+from core.errors import SettingsError
 from tests.cli.processes import is_alive, spec, wait_for
 
 IGNORES_SIGTERM = """
@@ -145,6 +146,12 @@ def test_a_child_that_keeps_dying_is_waited_for_longer_each_time(tmp_path, super
     supervisor.look()
     assert child.restarts == 1
     assert "again in 1 s" in said.getvalue()
+
+
+def test_a_child_that_refuses_the_settings_is_no_service_that_is_away(tmp_path, supervise):
+    code = "import sys; print('No such device.', flush=True); sys.exit(2)"
+    with pytest.raises(SettingsError, match="No such device"):
+        supervise(Service(spec(tmp_path, code), lambda _child: False)).start()
 
 
 def test_warnings_of_a_log_reach_the_console(tmp_path, supervise, said):

@@ -1,5 +1,6 @@
 """The generation worker as a whole: a real process, SQL, Valkey, and a real tiny model."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from core.conversations.intake import IncomingMessage, ReplyOptions, receive
 from core.conversations.places import Place
 from core.db.tables import Job, Worker
 from core.embedded import free_port
+from core.errors import SettingsError
 from core.jobs.outbox import Hint
 from core.jobs.states import JobKind
 from core.settings import load_settings
@@ -25,7 +27,7 @@ from models_store.store import ModelStore
 from tests.core.corpora.helpers import GUILD, add_version, run, submit
 from tests.core.monitoring.scraping import get
 from workers.generation.serving import engine_of
-from workers.generation.tasks import _measure, _store_loader
+from workers.generation.tasks import _measure, _store_loader, run_generation_worker
 
 SECONDS = 180
 
@@ -95,6 +97,19 @@ def test_a_server_answers_for_its_own_model_and_for_no_namesake(any_engine, tmp_
             # It is looked for in the store, where none of these is.
             with pytest.raises(VersionMissingError):
                 use(weights)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("DEVICE", "abacus", "no device “abacus”"),
+        ("REMOTES", '{"coco": {"url": "http://127.0.0.1:9/v1"}}', r"perroquet\[remote\]"),
+    ],
+)
+def test_settings_that_cannot_be_kept_end_a_worker_at_once(monkeypatch, variable, value, said):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(SettingsError, match=said):
+        run_generation_worker(load_settings({f"PERROQUET_GENERATION__{variable}": value}))
 
 
 def test_a_worker_loads_its_model_early_answers_and_drains(

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -111,7 +112,7 @@ def write_texts(order: TextOrder, layout: Layout, to: Path | None) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     between = layout.between
     with running(read_settings(), Screen()) as found:
-        texts = (layout.write(result) for result in _results(found, order))
+        texts = map(layout.write, _watched(_results(found, order), order.samples))
         if to is not None:
             _write_file(to, between.join(texts) + "\n")
             return
@@ -120,6 +121,21 @@ def write_texts(order: TextOrder, layout: Layout, to: Path | None) -> None:
             sys.stdout.write((between if number else "") + printable(text))
             sys.stdout.flush()
         sys.stdout.write("\n")
+
+
+def _watched(results: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
+    """Say on a terminal what is waited for, and of each text whether all of its prefix was read."""
+    console = Console(stderr=True)
+    for number in range(1, count + 1):
+        with console.status(f"Writing text {number} of {count} … Ctrl-C cancels."):
+            result = next(results)
+        if unread := result.get("unread_tokens"):
+            console.print(
+                f"The prefix is longer than what the model sees: its first {unread:,} tokens were "
+                "not read.",
+                style="yellow",
+            )
+        yield result
 
 
 def _write_file(path: Path, text: str) -> None:

@@ -21,7 +21,10 @@ def generate(
     samples: Annotated[int, typer.Option("--samples", "-n", min=1, help="How many texts.")] = 1,
     batch: Annotated[int, typer.Option(min=1, help="Texts made at the same time.")] = 8,
     length: Annotated[
-        int, typer.Option(min=1, help="New tokens at most.", rich_help_panel=_TEXT)
+        int,
+        typer.Option(
+            min=1, help="New tokens at most; the model's window bounds them.", rich_help_panel=_TEXT
+        ),
     ] = 256,
     min_length: Annotated[
         int, typer.Option(min=0, help="New tokens at least.", rich_help_panel=_TEXT)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from cli.models import ensure_default_model
+from cli.model_adding import ensure_default_model
 from cli.up.addresses import (
     published_addresses,
     read_redis_url,

@@ -4,7 +4,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cli.doctor.findings import Finding, failed, ok, skipped
-from cli.models import DEFAULT_MODEL
+from cli.model_adding import DEFAULT_MODEL
 from core.catalog.registry import CatalogEntry, list_versions
 from core.db.engines import reading
 from core.errors import ServiceUnavailableError

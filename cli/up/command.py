@@ -2,7 +2,7 @@
 
 from contextlib import ExitStack
 
-from cli.models import ensure_default_model
+from cli.model_adding import ensure_default_model
 from cli.up.addresses import published_addresses, withdraw_addresses
 from cli.up.lock import data_lock
 from cli.up.plan import Plan, make_plan

@@ -124,6 +124,14 @@ def test_each_text_can_be_an_object_with_how_likely_its_tokens_were(worker):
     assert "logprobs" not in plain
 
 
+def test_of_a_prefix_that_is_too_long_it_is_said_what_was_not_read(worker):
+    done = generate("The parrot. " * 200, "--length", "5", "--json")
+    assert done.exit_code == 0, done.output
+    unread = json.loads(done.stdout)["unread_tokens"]
+    assert f"its first {unread:,} tokens were not read" in " ".join(done.stderr.split())
+    assert "unread_tokens" not in json.loads(generate("Hi", "--length", "5", "--json").stdout)
+
+
 def test_likelihoods_need_a_place(worker):
     assert isinstance(generate("Hi", "--logprobs", "2").exception, WrongUsageError)
 

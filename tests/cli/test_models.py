@@ -1,13 +1,18 @@
 """``perroquet models``, in this process: a process of its own would import torch each time."""
 
 import json
+import warnings
 
 import pytest
+from sqlalchemy.orm import Session
 
+from core.catalog.finding import find_version
 from core.db.engines import make_engine
+from core.db.tables import Version
 from models_store.store import ModelStore
 from tests.cli.running import perroquet as run_command
 from tests.core.corpora.helpers import GUILD, add_version
+from tests.workers.generation.adapter_folders import save_adapter
 
 
 @pytest.fixture
@@ -69,7 +74,8 @@ def test_the_operator_sees_and_removes_the_models_of_every_server(
     ("source", "code", "word"),
     [
         ("ftp:x", 2, "names no source"),
-        ("path:/nowhere", 2, "no model folder"),
+        ("path:/nowhere", 2, "There is no folder /nowhere"),
+        ("path:/etc", 2, "no model folder"),
         ("gguf:/nowhere", 2, "no file"),
         ("hf:nobody/nothing", 1, "hub: it does not answer. Is this machine online"),
         ("hf:a/b/c", 1, "no name on the hub"),
@@ -81,6 +87,49 @@ def test_a_source_that_cannot_be_had_is_one_sentence(perroquet, monkeypatch, sou
     assert result.code == code
     assert word in result.err
     assert "Traceback" not in result.err
+
+
+@pytest.fixture
+def lora(perroquet, tmp_path, tiny_gpt2_folder):
+    assert perroquet("models", "add", f"path:{tiny_gpt2_folder}", "--name", "tiny").code == 0
+    with warnings.catch_warnings():
+        # PEFT's own.
+        warnings.simplefilter("ignore", FutureWarning)
+        return save_adapter(tiny_gpt2_folder, tmp_path / "lora")
+
+
+def test_a_lora_is_added_over_the_model_that_it_was_trained_over(perroquet, tmp_path, lora):
+    added = perroquet("models", "add", f"path:{lora}", "--name", "coco", "--base", "tiny")
+    assert added.code == 0, added.err
+    engine = make_engine(f"sqlite:///{tmp_path / 'data' / 'perroquet.db'}")
+    with Session(engine) as session:
+        base = find_version(session, None, "tiny")
+        coco = find_version(session, None, "coco")
+        assert session.get_one(Version, coco.version_id).base_id == base.version_id
+    engine.dispose()
+    again = perroquet("models", "add", f"path:{lora}", "--name", "jaco", "--base", "coco")
+    assert (again.code, "is a LoRA itself" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ((), 2, "name with --base"),
+        (("--base", "owl"), 1, "no model “owl”"),
+    ],
+)
+def test_a_lora_without_its_base_is_refused(perroquet, lora, options, code, said):
+    refused = perroquet("models", "add", f"path:{lora}", "--name", "coco", *options)
+    assert (refused.code, said in refused.err) == (code, True), refused.err
+
+
+def test_a_lora_that_is_damaged_or_none_at_all_is_refused(perroquet, lora, tiny_gpt2_folder):
+    whole = perroquet("models", "add", f"path:{tiny_gpt2_folder}", "--base", "tiny")
+    assert (whole.code, "no LoRA folder" in whole.err) == (2, True)
+    (lora / "adapter_model.safetensors").write_bytes(b"{}")
+    damaged = perroquet("models", "add", f"path:{lora}", "--name", "coco", "--base", "tiny")
+    assert (damaged.code, "cannot be read" in damaged.err) == (1, True)
+    assert "coco" not in perroquet("models", "list").out
 
 
 def test_a_folder_that_is_no_model_is_refused_and_nothing_is_published(perroquet, tmp_path):

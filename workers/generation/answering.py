@@ -140,6 +140,8 @@ class Answerer:
         """Pass the text on piece by piece; returns the whole of it and figures about it."""
         text = ""
         facts: dict[str, Any] = {"version_id": question.version_id}
+        if stream.unread_tokens:
+            facts["unread_tokens"] = stream.unread_tokens
         counted = 0
         logprobs: list[TokenLogprobs] = []
         try:

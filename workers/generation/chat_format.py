@@ -21,10 +21,17 @@ _LOOKS_LIKE_TURN = re.compile(r"\n(?=[^\n:]{1,32}:)")
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids that end where the answer begins, and the strings that end the answer."""
+    """What a model is to go on from.
+
+    Attributes:
+        token_ids: end where the answer begins.
+        stop: strings that end the answer.
+        unread_tokens: of a text's beginning, for which there was no room.
+    """
 
     token_ids: tuple[int, ...]
     stop: tuple[str, ...]
+    unread_tokens: int = 0
 
 
 def give_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -92,7 +99,7 @@ class ChatFormat:
         if not token_ids:
             ends = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
             token_ids = [one for one in ends if isinstance(one, int)][:1]
-        return Prompt(tuple(token_ids[-room:]), ())
+        return Prompt(tuple(token_ids[-room:]), (), max(0, len(token_ids) - room))
 
     def _newest_that_fit(
         self, turns: list[Turn], persona: str, room: int

@@ -159,6 +159,9 @@ class Chunk(NamedTuple):
 class GenerationStream:
     """The answer as it comes. One thread iterates; any thread may cancel."""
 
+    unread_tokens = 0
+    """Of a text's beginning, which the model was not shown; who makes the prompt says so."""
+
     def __init__(self, cancel: Callable[[], None]) -> None:
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         self._cancel = cancel

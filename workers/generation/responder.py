@@ -55,9 +55,11 @@ class LocalResponder:
             max_new_tokens=ask.sampling.max_new_tokens,
         )
         sampling = ask.sampling.with_stops(prompt.stop)
-        return self._engine.submit(
+        stream = self._engine.submit(
             GenerationRequest(ask.request_id, prompt.token_ids, sampling, adapter, ask.standing)
         )
+        stream.unread_tokens = prompt.unread_tokens
+        return stream
 
     def describe(self) -> dict[str, str | int]:
         """Device and dtype, and how busy the engine is."""

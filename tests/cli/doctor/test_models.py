@@ -6,7 +6,7 @@ import pytest
 
 from cli.doctor.findings import Verdict
 from cli.doctor.models import check_default_model
-from cli.models import DEFAULT_MODEL
+from cli.model_adding import DEFAULT_MODEL
 from models_store.store import ModelStore
 from tests.core.corpora.helpers import add_version
 

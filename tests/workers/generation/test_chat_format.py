@@ -218,3 +218,6 @@ def test_a_text_that_is_too_long_keeps_its_end(plain):
     prompt = fit(plain, Turn("text", "", long), window=30, room=10)
     assert len(prompt.token_ids) == 20
     assert long.endswith(plain.decode(prompt.token_ids[3:]))
+    whole = fit(plain, Turn("text", "", long), window=1000, room=10)
+    assert prompt.unread_tokens == len(whole.token_ids) - 20
+    assert whole.unread_tokens == 0

@@ -47,7 +47,7 @@ _GOALS = (
 
 
 def judge(figures: Figures, counts: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Each goal of the request counts that were run; one whose peer is missing is not met.
+    """Each goal of the request counts that were run; without its peer it is neither met nor missed.
 
     Args:
         figures: by ``"NAME, COUNT requests"``, a dictionary of figures or a word on why there
@@ -70,7 +70,9 @@ def figure_name(contender: str, count: int) -> str:
 
 def _judge(figures: Figures, goal: _Goal) -> dict[str, Any]:
     ratio = _ratio(figures, goal)
-    is_met = ratio is not None and (ratio <= goal.goal if goal.is_least else ratio >= goal.goal)
+    is_met = None
+    if ratio is not None:
+        is_met = ratio <= goal.goal if goal.is_least else ratio >= goal.goal
     weights = "/".join(name.removeprefix("perroquet_") for name in goal.ours)
     return {
         "name": f"{goal.count} requests, {weights}: {goal.figure} over {goal.peer}",

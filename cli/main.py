@@ -226,8 +226,12 @@ def config(
 
 @app.command(rich_help_panel=_LOOK)
 def bench(
-    name: Annotated[str, typer.Argument(help="Which benchmark, such as path or generate.")],
-    quick: Annotated[bool, typer.Option("--quick", help="End within a minute.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(help="Which benchmark; without one, all are named.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A short form, of a minute or two.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     files: Annotated[int | None, typer.Option(min=1, help="Of fuzz: how many files.")] = None,
     seed: Annotated[
@@ -244,8 +248,11 @@ def bench(
     ] = None,
 ) -> None:
     """Measure, next to the peers, in one run."""
-    from cli.bench import run_benchmark
+    from cli.bench import benchmark_names, run_benchmark
 
+    if name is None:
+        typer.echo("\n".join(benchmark_names()))
+        return
     run_benchmark(
         name,
         quick=quick,

@@ -53,6 +53,12 @@ def test_an_option_that_a_benchmark_has_not_is_named(tmp_path):
     assert "“jobs” has no option --files." in result.stderr
 
 
+def test_without_a_name_the_benchmarks_are_named(tmp_path):
+    names = perroquet(tmp_path, "bench").stdout.split()
+    assert {"adapters", "chaos", "finetune", "generate", "path"} <= set(names)
+    assert "serving-house" not in names
+
+
 def test_an_unknown_benchmark_is_named(tmp_path):
     result = perroquet(tmp_path, "bench", "nonsense")
     assert (result.returncode, "nonsense" in result.stderr) == (2, True)

@@ -187,7 +187,10 @@ def _generate(model: Any, requests: Sequence[ChatRequest], watch: Stopwatch) -> 
 
 def main(name: str, folder: str, count: str, size: str) -> None:
     """Run and print."""
-    requests = make_requests(int(count), is_quick=size == "quick")
+    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    requests = make_requests(
+        int(count), is_quick=size == "quick", vocabulary=int(config["vocab_size"])
+    )
     done = CONTENDERS[name](Path(folder), requests)
     if [len(times) for times in done.times] != [request.max_new_tokens for request in requests]:
         raise RuntimeError(f"{name} did not make as many tokens as it was asked for.")

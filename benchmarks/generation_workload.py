@@ -52,13 +52,15 @@ class ChatRequest:
     max_new_tokens: int
 
 
-def make_requests(count: int, *, is_quick: bool) -> list[ChatRequest]:
-    """The same requests in every run; quick ones have a quarter of the tokens."""
+def make_requests(
+    count: int, *, is_quick: bool, vocabulary: int = _VOCABULARY
+) -> list[ChatRequest]:
+    """The same requests in every run of a model; quick ones have a quarter of the tokens."""
     dice = random.Random(7)  # noqa: S311 - a workload, not a secret
-    divisor = 4 if is_quick else 1
+    divisor, end = (4 if is_quick else 1), min(50_000, vocabulary)
     return [
         ChatRequest(
-            tuple(dice.randrange(300, 50_000) for _ in range(dice.randint(20, 400) // divisor)),
+            tuple(dice.randrange(300, end) for _ in range(dice.randint(20, 400) // divisor)),
             dice.randint(20, 120) // divisor,
         )
         for _ in range(count)

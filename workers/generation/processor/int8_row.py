@@ -37,7 +37,15 @@ _VECTOR = ir.VectorType(_WORD, _LANES)
 _Codegen = Any
 
 
-if not binding.get_host_cpu_features().get("avx512vnni"):
+def _has_dot_products() -> bool:
+    try:
+        return bool(binding.get_host_cpu_features().get("avx512vnni"))
+    except RuntimeError:
+        # LLVM cannot tell on this system.
+        return False
+
+
+if not _has_dot_products():
     # What follows has no meaning for such a processor, and compiling it would end the process.
     raise ImportError("This processor has no dot products of 64 numbers of 8 bits (AVX-512 VNNI).")
 

@@ -1,6 +1,6 @@
 """Give a model the linear layers that are fastest on this processor."""
 
-import importlib.util
+import importlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -231,7 +231,11 @@ def fuse_activations(model: nn.Module, gelu: nn.Module | None = None) -> None:
 
 def _are_loops_compiled() -> bool:
     """Numba may have no wheel for this Python or this processor."""
-    return importlib.util.find_spec("numba") is not None
+    try:
+        importlib.import_module("workers.generation.processor.kernels")
+    except ImportError:
+        return False
+    return True
 
 
 def _gelu() -> nn.Module | None:

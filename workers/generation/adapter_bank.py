@@ -6,8 +6,9 @@ is what many adapters in a batch cost at least.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,17 @@ from torch.utils.hooks import RemovableHandle
 from workers.generation.adapter_rows import Bundle, Gathering, Group, arrange
 from workers.generation.adapters import AdapterKey, LoraAdapter
 
+_low_rank: ModuleType | None = None
+try:
+    from workers.generation.processor import low_rank
+except ImportError:
+    # Numba has no wheel for this Python or this processor.
+    pass
+else:
+    _low_rank = low_rank
+
+# So many rows of an adapter go through a loop of our own; PyTorch is quicker with more.
+_COMPILED_ROWS = 64
 # A page begins small and grows as adapters come, up to this. A GPU has a kernel for each page.
 SLOTS_PER_PAGE, _GPU_SLOTS_PER_PAGE = 32, 128
 _FIRST_SLOTS = 4
@@ -33,6 +45,8 @@ class Page:
     up: dict[str, torch.Tensor]
     slots: int = 0
     free: list[int] = field(default_factory=list)
+    # Whether a processor's own loop can multiply them.
+    is_compiled: bool = False
 
     def grow(self, slots: int) -> None:
         """Have so many slots, a layer at a time so that little is held twice.
@@ -192,7 +206,11 @@ class AdapterBank:
                 else:
                     on_page.append(Group(place.slot, row, count))
             row += count
-        self._products = [self._arranged(page, on_page) for page, on_page in groups.items()]
+        self._products = [
+            products
+            for page, on_page in groups.items()
+            for products in self._arranged(page, on_page)
+        ]
 
     def coded(
         self, adapters: Sequence[tuple[LoraAdapter | None, int]]
@@ -235,7 +253,16 @@ class AdapterBank:
         """Add nothing any more."""
         self._products = []
 
-    def _arranged(self, page: Page, groups: list[Group]) -> Products:
+    def _arranged(self, page: Page, groups: list[Group]) -> Iterator[Products]:
+        if page.is_compiled and _low_rank is not None:
+            few = [group for group in groups if group.count <= _COMPILED_ROWS]
+            if few:
+                yield _low_rank.CompiledProducts(page.down, page.up, few)
+            groups = [group for group in groups if group.count > _COMPILED_ROWS]
+        if groups:
+            yield self._batched(page, groups)
+
+    def _batched(self, page: Page, groups: list[Group]) -> Products:
         bundles, gathering = arrange(groups)
         if gathering is None:
             return _Bundled(page, bundles, None)
@@ -274,10 +301,12 @@ class AdapterBank:
         def room(half: torch.Tensor) -> torch.Tensor:
             return torch.zeros((0, *half.shape), dtype=half.dtype, device=self._device)
 
-        return Page(
-            {layer: room(down) for layer, (down, _) in adapter.layers.items()},
-            {layer: room(up) for layer, (_, up) in adapter.layers.items()},
+        down = {layer: room(down) for layer, (down, _) in adapter.layers.items()}
+        up = {layer: room(up) for layer, (_, up) in adapter.layers.items()}
+        is_compiled = (
+            self._device.type == "cpu" and _low_rank is not None and bool(_low_rank.fits(down, up))
         )
+        return Page(down, up, is_compiled=is_compiled)
 
     def _drop_idle_pages(self) -> None:
         """Pages of other ranks and layers that nobody uses give their memory back."""

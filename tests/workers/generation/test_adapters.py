@@ -33,6 +33,9 @@ OPTIONS = [
     {"rank": 4, "seed": 8},
     {"rank": 4, "seed": 9},
     {"rank": 4, "seed": 10},
+    # A whole vector's length: on a processor these have a loop of their own.
+    {"rank": 16, "seed": 11},
+    {"rank": 16, "seed": 12},
 ]
 
 

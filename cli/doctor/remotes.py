@@ -37,10 +37,14 @@ def check_remotes(remotes: Mapping[str, RemoteSettings]) -> list[Finding]:
             max_retries=0,
         )
         try:
-            known = [model.id for model in client.models.list()]
+            known = [model.id for model in client.models.list() if isinstance(model.id, str)]
         except openai.APIStatusError as exc:
             fix = f"Correct url and api_key of generation.remotes.{name}."
             findings.append(failed(check, f"{shown} answers {exc.status_code}", fix))
+        except (AttributeError, TypeError):
+            # What the client makes of a page or of other JSON than was asked for.
+            fix = f"Correct generation.remotes.{name}.url; it ends with /v1, mostly."
+            findings.append(failed(check, f"{shown} does not answer as such a server does", fix))
         except (openai.OpenAIError, ValueError) as exc:
             fix = f"Start it, or correct generation.remotes.{name}.url; it ends with /v1, mostly."
             findings.append(failed(check, f"{shown} cannot be asked: {reason_of(exc)}", fix))

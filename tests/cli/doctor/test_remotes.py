@@ -1,4 +1,6 @@
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import SecretStr
@@ -52,3 +54,34 @@ def test_a_client_that_is_missing_is_named_once(monkeypatch):
     (found,) = check_remotes({"coco": remote("http://a/v1"), "jaco": remote("http://a/v1")})
     assert "coco, jaco cannot be asked" in found.said
     assert "perroquet[remote]" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("text/html", "<html>Welcome</html>", "does not answer as such a server does"),
+        ("application/json", "[1]", "does not answer as such a server does"),
+        ("application/json", '{"data": [{"id": null}, {"name": "x"}]}', "knows no “parrot”"),
+    ],
+)
+def test_a_page_in_place_of_the_models_is_no_crash(kind, body, said):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        (found,) = check_remotes({"coco": remote(f"http://127.0.0.1:{server.server_port}")})
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert (found.verdict, said in found.said) == (Verdict.FAILED, True), found

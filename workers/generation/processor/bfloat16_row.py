@@ -1,8 +1,8 @@
 """One row through bf16 weights, as fast as memory gives them.
 
 oneDNN's product of a single row begins slower than it is done, as :mod:`.int8_row` says. Where it
-multiplies bf16 in tiles it adds up in another order for each number of rows anyhow, and so does
-this loop; elsewhere only the very bits of its own product will do.
+multiplies bf16 in tiles (AMX) it adds up in another order for each number of rows anyhow, and so
+does this loop. Elsewhere a row has the same bits among any others, and oneDNN keeps its product.
 """
 
 from typing import Any
@@ -151,6 +151,10 @@ def bfloat16_row(weights: torch.Tensor, out_features: int, in_features: int) -> 
         out_features: of them.
         in_features: of them.
     """
+    # torch publishes no types for it.
+    processor: Any = torch.cpu
+    if not processor._is_amx_tile_supported():
+        return None
     columns = -(-out_features // _COLUMNS) * _COLUMNS
     filled = -(-in_features // _FILLED_INPUTS) * _FILLED_INPUTS
     address = onednn.address(weights, columns * filled * (_WORD_BYTES // _INPUTS))
@@ -162,13 +166,7 @@ def bfloat16_row(weights: torch.Tensor, out_features: int, in_features: int) -> 
         generator = torch.Generator().manual_seed(0)
         rows = torch.randn(_TRIED_ROWS, in_features, generator=generator)
         expected = onednn.multiply(rows.bfloat16(), weights, None)[:1].float()
-        _known_sizes[size] = _is_like(row.multiply(rows[:1], None), expected)
+        least = _LIKE * float(expected.abs().max())
+        seen = row.multiply(rows[:1], None)
+        _known_sizes[size] = torch.allclose(seen, expected, rtol=_LIKE, atol=least)
     return row if _known_sizes[size] else None
-
-
-def _is_like(seen: torch.Tensor, expected: torch.Tensor) -> bool:
-    # torch publishes no types for it.
-    processor: Any = torch.cpu
-    if processor._is_amx_tile_supported():
-        return torch.allclose(seen, expected, rtol=_LIKE, atol=_LIKE * float(expected.abs().max()))
-    return torch.equal(seen, expected)

@@ -114,13 +114,14 @@ def multiply_row(
     coarse, fine = np.zeros(filled, np.uint8), np.zeros(filled, np.uint8)
     step = quantise_row(row, fine_steps, coarse, fine)
     fine_step = step / fine_steps
-    terms, fine_terms = coarse.ctypes.data, fine.ctypes.data
     sums = np.empty((4, _COLUMNS), np.int32)
     zeros = carray(pointer_to(zeros_at, sums), (2, out_features))
     scales = carray(pointer_to(scales_at, row), (2, out_features))
     biases = carray(pointer_to(biases_at, row), column + out_features)
     for block in range(first, last):
         at = block * filled * _COLUMNS
+        # Numba lets an array go behind its last use: asked for here, both stay for the next block.
+        terms, fine_terms = coarse.ctypes.data, fine.ctypes.data
         _dot_products(weights + at, terms, fine_terms, groups, sums.ctypes.data)
         if fine_weights:
             _dot_products(fine_weights + at, terms, fine_terms, groups, sums[2].ctypes.data)

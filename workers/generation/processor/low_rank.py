@@ -159,10 +159,11 @@ def add_products(first: int, last: int, pieces: Any, x: Any, down: Any, up: Any,
     x_bytes, sums_bytes = x.strides[0], sums.strides[0]
     rank_bytes, out_bytes = rank * _FLOAT_BYTES, size_out * _FLOAT_BYTES
     inner = np.empty((_ROWS, rank), np.float32)
-    inner_at = inner.ctypes.data
     whole = size_out // (LANES * _VECTORS) * (LANES * _VECTORS)
     for piece in range(first, last):
         slot, row, count = pieces[piece]
+        # Numba lets an array go behind its last use: asked for here, it stays for the next piece.
+        inner_at = inner.ctypes.data
         x_at, sums_at = x.ctypes.data + row * x_bytes, sums.ctypes.data + row * sums_bytes
         down_at = down.ctypes.data + slot * size_in * rank_bytes
         up_at = up.ctypes.data + slot * rank * out_bytes

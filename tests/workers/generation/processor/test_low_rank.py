@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -51,6 +55,29 @@ def test_a_row_has_the_same_bits_whatever_stands_beside_it():
     for row in range(8):
         CompiledProducts(down, up, [Group(2, row, 1)]).add("layer", x, alone)
     assert torch.equal(together, alone)
+
+
+_REPEATED = """
+import torch
+from workers.generation.adapter_rows import Group
+from workers.generation.processor import low_rank
+
+low_rank.thread_count = lambda: 2
+torch.manual_seed(0)
+x, down, up = torch.randn(8, 64), torch.randn(8, 64, 64), torch.randn(8, 64, 64)
+groups = [Group(slot, slot, 1) for slot in range(8)]
+products = low_rank.CompiledProducts({"layer": down}, {"layer": up}, groups)
+wanted = torch.einsum("ti,tir,tro->to", x, down, up)
+for _ in range(3000):
+    seen = torch.zeros(8, 64)
+    products.add("layer", x, seen)
+    torch.testing.assert_close(seen, wanted, atol=1e-2, rtol=1e-3)
+"""
+
+
+def test_threads_that_share_an_allocator_do_not_share_what_lies_between_the_products():
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    subprocess.run([sys.executable, "-c", _REPEATED], env=environment, check=True, timeout=60)
 
 
 def test_part_of_a_wider_product_is_added_to_in_its_place():

@@ -13,7 +13,7 @@ from cli.model_adding import add_model
 from cli.wiring import open_installation, open_store, read_settings
 from core.catalog.registry import list_versions
 from core.catalog.retiring import retire_model
-from core.errors import InvalidInputError, NotFoundError
+from core.errors import InvalidInputError, NotFoundError, StoreError
 from core.jobs.finding import ALL_GUILDS
 from core.settings import Settings
 
@@ -78,9 +78,21 @@ def verify(
         entries = [e for e in list_versions(session, ALL_GUILDS) if name in (None, e.model)]
     if name is not None and not entries:
         raise InvalidInputError(f"There is no model “{name}”.", model=name)
+    console, damaged = Console(), 0
     for entry in entries:
-        manifest = store.verify(entry.store_path)
-        Console().print(f"{entry.model} {entry.number}: {len(manifest.files)} files are whole")
+        named = f"{entry.model} {entry.number}"
+        try:
+            manifest = store.verify(entry.store_path)
+        except StoreError as exc:
+            damaged += 1
+            console.print(f"✗ {named}: {exc}", markup=False, soft_wrap=True)
+        else:
+            console.print(f"✓ {named}: {len(manifest.files)} files are whole", markup=False)
+    if damaged:
+        raise StoreError(
+            f"{damaged} of {len(entries)} versions are damaged: restore them from a backup, or add "
+            "or train them again."
+        )
 
 
 @models_app.command()

@@ -30,9 +30,19 @@ def test_models_are_added_listed_verified_and_removed(perroquet, tmp_path, tiny_
     (weights,) = (tmp_path / "data" / "store").rglob("model.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     damaged = perroquet("models", "verify")
-    assert (damaged.code, "model.safetensors" in damaged.err) == (1, True)
+    assert (damaged.code, "model.safetensors" in damaged.out) == (1, True)
     assert perroquet("models", "remove", "tiny", "--yes").code == 0
     assert "No models yet" in perroquet("models", "list").out
+
+
+def test_a_damaged_version_does_not_hide_the_others(perroquet, tmp_path, tiny_gpt2_folder):
+    for name in ("jaco", "coco"):
+        perroquet("models", "add", f"path:{tiny_gpt2_folder}", "--name", name)
+    for weights in (tmp_path / "data" / "store" / "models" / "coco").rglob("model.safetensors"):
+        weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    found = perroquet("models", "verify")
+    assert (found.code, "1 of 2 versions" in found.err) == (1, True)
+    assert ("✗ coco 1: " in found.out, "✓ jaco 1: " in found.out) == (True, True)
 
 
 def test_what_to_do_next_is_said_of_a_model_that_is_not_the_default_yet(

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 _TEXT, _WORDS = "Text", "Choice of words"
+_MOST_SEED = 2**32 - 1
 
 
 def generate(
@@ -70,7 +71,12 @@ def generate(
     ] = 1.0,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="The same texts again.", rich_help_panel=_WORDS),
+        typer.Option(
+            min=0,
+            max=_MOST_SEED,
+            help="The same texts again. In bf16 on AMX or a GPU, only with nothing else under way.",
+            rich_help_panel=_WORDS,
+        ),
     ] = None,
 ) -> None:
     """Write texts that begin with a prefix. Joins what runs, or starts and stops what it needs.

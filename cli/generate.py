@@ -1,6 +1,7 @@
 """``perroquet generate``: texts through the same jobs and workers as answers."""
 
 import json
+import math
 import signal
 import sys
 import time
@@ -15,7 +16,7 @@ from rich.console import Console
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cli.chat.printing import printable
+from cli.chat.printing import check_utf8, printable
 from cli.chat.running import Running, running
 from cli.up.screen import Screen
 from cli.wiring import read_settings
@@ -33,6 +34,7 @@ from core.transport.publisher import Publisher
 
 _POLL_SECONDS = 0.1
 _MOST_NAMED = 5
+_FINITE = ("temperature", "top_p", "repetition_penalty")
 
 
 class TextFailedError(PerroquetError):
@@ -98,11 +100,17 @@ def write_texts(order: TextOrder, layout: Layout, to: Path | None) -> None:
         to: a file that appears once it is whole; None prints each text as it is done.
 
     Raises:
-        WrongUsageError: the lengths contradict each other.
+        WrongUsageError: the lengths contradict each other, or a value is none.
         NotFoundError: there is no such model.
         TextFailedError: a text could not be made; those that wait are cancelled.
         ServiceUnavailableError: something that is needed does not come up.
     """
+    for said in (order.prefix, *order.sampling["stop"]):
+        check_utf8(said)
+    infinite = [name for name in _FINITE if not math.isfinite(order.sampling[name])]
+    if infinite:
+        option = infinite[0].replace("_", "-")
+        raise WrongUsageError(f"--{option} must be a number that is finite.")
     if order.sampling["min_new_tokens"] > order.sampling["max_new_tokens"]:
         raise WrongUsageError("--min-length is above --length.")
     if to is not None and not to.absolute().parent.is_dir():

@@ -5,7 +5,7 @@ import signal
 import sys
 from functools import partial
 
-from cli.chat.printing import GrowingText, printable
+from cli.chat.printing import GrowingText, check_utf8, printable
 from cli.chat.running import Running, running
 from cli.chat.terminal import (
     CONVERSATION_CHANNEL,
@@ -25,12 +25,14 @@ def chat(once: str | None, *, is_new: bool) -> None:
     """Converse, or print the answer to ``once``.
 
     Raises:
-        WrongUsageError: there is nothing in ``once``.
+        WrongUsageError: there is nothing in ``once``, or it is not UTF-8.
         PerroquetError: something that is needed does not come up, or there is no answer.
         KeyboardInterrupt: Ctrl-C before there was an answer.
     """
     if once is not None and not once.strip():
         raise WrongUsageError("There is nothing to answer: the text is empty.")
+    if once is not None:
+        check_utf8(once)
     settings = read_settings()
     screen = Screen()
     # SIGTERM must unwind the stack too, or the processes started here are killed instead of ended.

@@ -1,6 +1,8 @@
-"""Text of a model on a terminal."""
+"""Text of a person or of a model on a terminal."""
 
 from collections.abc import Callable
+
+from core.errors import WrongUsageError
 
 _KEPT = "\n\t"
 
@@ -8,6 +10,20 @@ _KEPT = "\n\t"
 def printable(text: str) -> str:
     """Text without control characters: a model's words must not steer the terminal."""
     return "".join(c for c in text if c in _KEPT or not _is_control(c))
+
+
+def check_utf8(text: str) -> None:
+    """Refuse what a shell gave in another encoding: Python keeps such bytes as lone surrogates.
+
+    Raises:
+        WrongUsageError: the text is not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise WrongUsageError(
+            f"The text is not UTF-8, from its character {exc.start + 1} on."
+        ) from exc
 
 
 class GrowingText:

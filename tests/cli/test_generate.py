@@ -149,12 +149,16 @@ def test_a_file_has_all_texts_or_is_not_there(worker, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        (("--temperature", "inf"), WrongUsageError),
+        (("--repetition-penalty", "inf"), WrongUsageError),
+        (("--truncate", "\udcff"), WrongUsageError),
+        (("bad\udcff",), WrongUsageError),
         (("--min-length", "9", "--length", "4"), WrongUsageError),
         (("--model", "ghost"), NotFoundError),
     ],
 )
 def test_what_cannot_be_written_leaves_no_job(worker, arguments, error):
-    done = generate("Hi", *arguments)
+    done = generate(*arguments)
     assert isinstance(done.exception, error)
     with Session(worker) as session:
         assert not session.scalars(select(Job)).all()

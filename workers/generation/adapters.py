@@ -113,6 +113,7 @@ def read_adapter(
         rank = max(len(a) for a, _ in pairs.values())
         layers = {}
         for layer, (a, b) in pairs.items():
+            _check_rank(config, name, layer, len(a))
             layers[layer] = _laid_out(a, b, rank, _scaling(config, layer, len(a)), dtype)
             # Values may be beyond the base's dtype, and what they are multiplied with no number.
             if not all(half.isfinite().all() for half in layers[layer]):
@@ -177,6 +178,15 @@ def _pair(
             )
         pairs[layer] = (a, b)
     return pairs
+
+
+def _check_rank(config: dict[str, Any], name: str, layer: str, rank: int) -> None:
+    """Another rank than its weights have would make another scale of them, unseen."""
+    said = _by_pattern(config.get("rank_pattern") or {}, layer, config.get("r", rank))
+    if said != rank:
+        raise _refused(
+            name, f"layer “{layer}” is of rank {rank}, and its {CONFIG_NAME} says {said}"
+        )
 
 
 def _scaling(config: dict[str, Any], layer: str, rank: int) -> float:

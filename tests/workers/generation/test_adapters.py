@@ -290,7 +290,7 @@ def change_config(folder, **values):
         ({"lora_alpha": "much"}, "cannot be read"),
         ({"alpha_pattern": {"(": 1}}, "cannot be read"),
         ({"r": 64}, "is of rank 4, and its adapter_config.json says 64"),
-        ({"rank_pattern": {"c_fc|up_proj": 2}}, "” is of rank 4, and its adapter_config.json says 2"),
+        ({"rank_pattern": {"c_fc|up_proj": 2}}, "of rank 4, and its adapter_config.json says 2"),
         ({"lora_alpha": 10**400}, "cannot be read"),
         ({"lora_alpha": float("nan")}, "no numbers"),
         ({"lora_alpha": 1e300}, "no numbers"),

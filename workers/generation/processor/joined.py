@@ -31,7 +31,10 @@ def joined_names(model: PreTrainedModel) -> tuple[tuple[str, ...], ...]:
     """
     if type(model) not in _FAMILIES or model.config.hidden_act != "silu":
         return ()
-    return _NAMES
+    # A part of each head that is turned is what transformers refuses for these families.
+    turned = 2 * len(model.model.rotary_emb.inv_freq)
+    is_whole = turned == model.model.layers[0].self_attn.head_dim
+    return _NAMES if is_whole else ()
 
 
 class JoinedLinears:

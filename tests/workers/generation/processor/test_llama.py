@@ -13,6 +13,7 @@ from workers.generation.adapter_bank import AdapterBank
 from workers.generation.attention import ATTENTION_NAME
 from workers.generation.device import DeviceRunner, Span
 from workers.generation.direct import direct
+from workers.generation.processor.joined import joined_names
 from workers.generation.processor.linears import supported_kinds
 from workers.generation.processor.llama import DirectLlama
 from workers.generation.processor.packing import pack_model
@@ -102,3 +103,9 @@ def test_other_activations_and_kinds_go_their_own_way():
     model = LlamaForCausalLM(LlamaConfig(**SIZES, hidden_act="gelu"))
     pack_model(model, "float32")
     assert direct(model) is None
+
+
+def test_heads_that_turn_in_part_are_left_to_transformers():
+    rope = {**ROPE, "partial_rotary_factor": 0.5}
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=rope))
+    assert (joined_names(made("usual")) != (), joined_names(model)) == (True, ())

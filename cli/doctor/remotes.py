@@ -37,7 +37,9 @@ def check_remotes(remotes: Mapping[str, RemoteSettings]) -> list[Finding]:
             max_retries=0,
         )
         try:
-            known = [model.id for model in client.models.list() if isinstance(model.id, str)]
+            # The client takes what it gets: an id may be anything, whatever its types say.
+            named: list[object] = [model.id for model in client.models.list()]
+            known = [name_there for name_there in named if isinstance(name_there, str)]
         except openai.APIStatusError as exc:
             fix = f"Correct url and api_key of generation.remotes.{name}."
             findings.append(failed(check, f"{shown} answers {exc.status_code}", fix))
